@@ -1,0 +1,1 @@
+"""The terminal's face of nbship: parses, calls `workflow`, prints. Decides nothing."""

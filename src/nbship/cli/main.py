@@ -1,0 +1,48 @@
+"""`nbship`: the one program. Registers the command groups and turns errors into lines and exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from nbship import __version__
+from nbship.cli.common import error_console, leave, report_error
+from nbship.errors import ExitCode, NbshipError
+
+app = typer.Typer(
+    name="nbship",
+    help="Ship notebooks to production: run a pipeline of notebooks here, judge its model, compile it for Kubeflow.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"nbship {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Runs the command line and ends the process with its exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except NbshipError as error:
+        if "--debug" in sys.argv:
+            raise
+        report_error(error)
+        leave(error.exit_code)
+    except KeyboardInterrupt:
+        error_console.print("interrupted")
+        leave(ExitCode.INTERRUPTED)
+    leave(code if isinstance(code, int) else ExitCode.DONE)

@@ -1,0 +1,115 @@
+"""`nbship publish` and `nbship models`: a run's model becomes the champion, and the versions there are."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from nbship.cli.common import (
+    JsonOption,
+    PipelineArgument,
+    complete_pipeline,
+    console,
+    error_console,
+    print_json,
+    project_root,
+)
+
+if TYPE_CHECKING:
+    from nbship.workflow.models import Model
+    from nbship.workflow.publish import Published
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("publish")(publish)
+    app.command("models")(models)
+
+
+def publish(
+    name: PipelineArgument,
+    run: Annotated[
+        str, typer.Option("--run", metavar="ID", help="The run, or the beginning of its id; else the newest.")
+    ] = "",
+    commit: Annotated[
+        bool, typer.Option("--commit", help="Make the Git commit of the model's files, and of nothing else.")
+    ] = False,
+    push: Annotated[bool, typer.Option("--push", help="Push the model to the default DVC remote.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the model of a run the champion: write its package, track it with DVC, register its version.
+
+    Example: nbship publish auto-mpg --commit
+    """
+    from nbship.config import load_pipeline
+    from nbship.workflow.publish import publish as publish_run
+
+    root = project_root()
+    report = partial(error_console.print, markup=False)
+    published = publish_run(root, load_pipeline(root, name), run, commit, push, report)
+    if as_json:
+        print_json({**asdict(published), "next_commands": published.next_commands})
+    else:
+        _print_published(published)
+
+
+def models(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="[NAME]", help="A model; all of them if none is named.", autocompletion=complete_pipeline
+        ),
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List the registered versions of the models; an arrow marks the champion.
+
+    Example: nbship models auto-mpg
+    """
+    from nbship.workflow.models import list_models
+
+    found = list_models(project_root(), name)
+    if as_json:
+        print_json([asdict(model) for model in found])
+        return
+    for model in found:
+        _print_model(model)
+    if not found:
+        console.print("no model is published yet; publish one: nbship publish NAME")
+
+
+def _print_published(published: Published) -> None:
+    done = [
+        (published.placed, f"models/{published.name} is the model of run {published.run}"),
+        (published.registered, f"registered as {published.name}@{published.version}"),
+        (published.pushed, f"pushed to the DVC remote '{published.remote}'"),
+    ]
+    for happened, what in done:
+        if happened:
+            console.print(what, markup=False)
+    if not published.placed and not published.registered:
+        standing = f", registered as {published.version}" if published.committed else ", not yet in Git"
+        console.print(
+            f"nothing to do: the model of run {published.run} is the champion{standing}", markup=False
+        )
+    if published.next_commands:
+        console.print("next:")
+        for command in published.next_commands:
+            console.print(f"  {command}", markup=False)
+
+
+def _print_model(model: Model) -> None:
+    console.print(Text(model.name, "bold"))
+    if not model.champion:
+        console.print(f"  the champion is not registered yet: nbship publish {model.name}", markup=False)
+    width = max((len(version.version) for version in model.versions), default=0)
+    for version in model.versions:
+        mark = "→" if version.version == model.champion else " "
+        said = version.message if version.active else f"deregistered: {version.message}"
+        stages = f"  [{', '.join(version.stages)}]" if version.stages else ""
+        facts = f"{version.version:{width}}  {version.created:%Y-%m-%d}  {version.commit[:8]}"
+        console.print(Text(f"{mark} {facts}  {said}{stages}"))

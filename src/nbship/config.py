@@ -1,0 +1,330 @@
+"""The pipeline file `pipelines/NAME.yaml`: its models, its overrides, and errors that name the line.
+
+Says what a person may write. What the words mean together with the notebooks is the business of `graph`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from nbship.errors import UsageError, suggestion
+from nbship.values import Text, ValueTypeError, parse_text
+
+PIPELINES = "pipelines"
+NAME_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+_QUANTITY = r"^\d+(\.\d+)?(m|[kKMGTP]i?)?$"
+
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=50)]
+# A quantity may be written as a bare number (`cpu: 2`); Kubernetes wants text.
+Quantity = Annotated[
+    str, BeforeValidator(lambda v: str(v) if isinstance(v, int | float) else v), Field(pattern=_QUANTITY)
+]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Model):
+    """Where a data file comes from when no DVC remote has it: exactly one of package, url, file, sql."""
+
+    package: str | None = Field(None, description="PyPI package that holds the file; needs `file`")
+    version: str | None = Field(None, description="version of the package")
+    url: str | None = Field(None, description="http or https address")
+    file: str | None = Field(None, description="path: inside the package, or on this machine")
+    sql: str | None = Field(None, description="query whose result is written as CSV; needs `connection`")
+    connection: str | None = Field(None, description="environment variable that holds the SQLAlchemy URL")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Source:
+        kinds = {
+            "package, version, file": self.package
+            and self.version
+            and self.file
+            and not (self.url or self.sql or self.connection),
+            "url": self.url
+            and not (self.package or self.version or self.file or self.sql or self.connection),
+            "file": self.file
+            and not (self.package or self.version or self.url or self.sql or self.connection),
+            "sql, connection": self.sql
+            and self.connection
+            and not (self.package or self.version or self.url or self.file),
+        }
+        if not any(kinds.values()):
+            raise ValueError(f"give one of: {' | '.join(kinds)}")
+        return self
+
+
+class Data(_Model):
+    """A data file of the project, tracked by DVC."""
+
+    path: str = Field(description="the file, from the project's folder; PATH.dvc tracks it")
+    description: str = Field("", description="what it holds")
+    source: Source | None = Field(None, description="where it comes from when no DVC remote has it")
+
+
+class Step(_Model):
+    """One notebook of the pipeline and what it needs to run."""
+
+    notebook: str = Field(description="the notebook, from the project's folder")
+    inputs: dict[str, str] = Field(
+        {}, description="input or parameter: `data name`, `step.output`; only where names do not say it"
+    )
+    parameters: dict[str, Any] = Field({}, description="values for the notebook's parameters")
+    after: list[Name] = Field([], description="steps to wait for although nothing is read from them")
+    image: str | None = Field(None, description="container image on Kubeflow; the pipeline's if not given")
+    cpu: Quantity | None = Field(None, description="CPU request and limit on Kubeflow: 2, 500m")
+    memory: Quantity | None = Field(None, description="memory request and limit on Kubeflow: 1Gi")
+    retries: int = Field(0, ge=0, le=10, description="times to try again on Kubeflow after a failure")
+    timeout: float | None = Field(None, gt=0, description="seconds that one cell may take")
+    cache: bool = Field(True, description="reuse the step's outputs when nothing it depends on changed")
+
+
+class Threshold(_Model):
+    """Bounds for one metric."""
+
+    min: float | None = Field(None, description="lowest value that passes")
+    max: float | None = Field(None, description="highest value that passes")
+
+    @model_validator(mode="after")
+    def _some_bound(self) -> Threshold:
+        if self.min is None and self.max is None:
+            raise ValueError("give min, max or both")
+        return self
+
+
+class Gate(_Model):
+    """When a model is good enough, and when it is good enough to replace the champion."""
+
+    step: Name = Field(
+        "evaluate", description="the step that judges a model; it is run on the champion as well"
+    )
+    thresholds: dict[str, Threshold] = Field({}, description="bounds by metric, or by step.metric")
+    losses: str = Field(
+        "losses", description="output of that step: CSV with columns row and loss, one line per held-out row"
+    )
+    require: Literal["better", "no worse"] = Field(
+        "no worse", description="what a candidate must be to replace the champion"
+    )
+    tolerance: float = Field(
+        0.05,
+        ge=0,
+        description="rise of the mean loss, as a share of the champion's, that still counts as no worse",
+    )
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="confidence of the interval of the difference")
+
+
+class Publish(_Model):
+    """What a published model is made of."""
+
+    model: str = Field("train.model", description="step.output that is the model")
+    reference: str = Field(
+        "prepare.train_set", description="step.output with the rows that the model learnt from"
+    )
+    target: str = Field(description="column of the reference that the model predicts")
+
+
+class Pipeline(_Model):
+    """A pipeline file."""
+
+    name: Name = Field(description="the pipeline's name, as its file's")
+    description: str = Field("", description="what it makes")
+    image: str = Field("nbship:latest", description="container image of the steps on Kubeflow")
+    data: dict[str, Data] = Field({}, description="data files by the name that notebooks call them")
+    steps: dict[Name, Step] = Field(min_length=1, description="notebooks by step name")
+    gate: Gate | None = Field(None, description="the quality gate")
+    publish: Publish | None = Field(None, description="what `nbship publish` publishes")
+
+    @model_validator(mode="after")
+    def _no_ambiguous_step(self) -> Pipeline:
+        for step in self.steps:
+            if step in Pipeline.model_fields:
+                raise ValueError(f"a step cannot be called '{step}': --set {step}.… would mean two things")
+        return self
+
+
+def pipeline_names(root: Path) -> list[str]:
+    """Returns the names of the project's pipelines."""
+    return sorted(path.stem for path in (root / PIPELINES).glob("*.yaml"))
+
+
+def load_pipeline(
+    root: Path, name: str, overrides: Sequence[str] = (), override_files: Sequence[Path] = ()
+) -> Pipeline:
+    """Reads `pipelines/NAME.yaml`, lays override files and then `a.b=value` settings over it, and validates.
+
+    Args:
+        root: The project's folder.
+        name: The pipeline.
+        overrides: Settings such as `train.C=3` (a parameter of a step) or `steps.train.memory=2Gi`.
+        override_files: YAML files that are merged into the pipeline file, mapping by mapping.
+
+    Raises:
+        UsageError: There is no such pipeline, or something in it is not understood.
+    """
+    path = root / PIPELINES / f"{name}.yaml"
+    if not path.is_file():
+        raise UsageError(
+            f"there is no pipeline '{name}' in {PIPELINES}/", suggestion(name, pipeline_names(root))
+        )
+    tree = read_yaml(path)
+    for file in override_files:
+        tree = merge(tree, read_yaml(file))
+    for setting in overrides:
+        tree = merge(tree, _setting(setting, tree))
+    origin = str(path.relative_to(root))
+    pipeline = validate(tree, origin, path.read_text(encoding="utf-8"))
+    if pipeline.name != name:
+        raise UsageError(f"{origin}: name is '{pipeline.name}'", f"write name: {name}, or rename the file")
+    return pipeline
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Reads a YAML file whose top level is a mapping.
+
+    Raises:
+        UsageError: It cannot be read, is no YAML, has a key twice, or is no mapping.
+    """
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}", "check the path") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: not UTF-8 text", "save it as UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UsageError(f"{path}{line}: {error.problem}", "correct the YAML") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: {error}", "correct the YAML") from None
+    if not isinstance(tree, dict):
+        raise UsageError(f"{path}: not a mapping of keys to values", "start with 'name: …'")
+    return tree
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lays one tree over another: mappings merge key by key at every depth, anything else is replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def validate(tree: Mapping[str, Any], origin: str, text: str = "") -> Pipeline:
+    """Validates the content of a pipeline file.
+
+    Args:
+        tree: What the file says, overrides included.
+        origin: How errors call the file.
+        text: The file's text, to name the line of an error.
+
+    Raises:
+        UsageError: Names the first thing that is wrong, its line, and what is accepted.
+    """
+    try:
+        return Pipeline.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        location = [str(part) for part in first["loc"] if part != "[key]"]
+        line = _line(text, location)
+        where = f"{origin}{f', line {line}' if line else ''}"
+        key = ".".join(location)
+        if first["type"] == "extra_forbidden":
+            raise UsageError(
+                f"{where}: unknown key '{key}'", suggestion(location[-1], _keys_at(location[:-1]))
+            ) from None
+        if first["type"] == "missing":
+            raise UsageError(f"{where}: '{key}' is missing", f"add {location[-1]}: …") from None
+        given = "" if first["type"] == "value_error" else f" (given: {first['input']!r})"
+        message = str(first["msg"]).removeprefix("Value error, ")
+        raise UsageError(
+            f"{where}: {key + ': ' if key else ''}{message}{given}", "see docs/pipeline-file.md"
+        ) from None
+
+
+def json_schema() -> dict[str, Any]:
+    """Returns the JSON schema of a pipeline file, from which editors complete."""
+    schema = Pipeline.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML lets the last of two equal keys win without a word; here that is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key '{key.value}' is written twice", problem_mark=key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def _setting(setting: str, tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Turns `a.b=value` into a tree; `step.parameter` is short for `steps.step.parameters.parameter`."""
+    path, equals, text = setting.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys) or len(keys) < 2 and keys[0] in tree.get("steps", {}):
+        raise UsageError(
+            f"--set {setting}: not of the form step.parameter=value", "for example --set train.folds=3"
+        )
+    steps = tree.get("steps") or {}
+    if keys[0] in steps:
+        keys = ["steps", keys[0], "parameters", *keys[1:]]
+    elif keys[0] not in Pipeline.model_fields:
+        known = [*steps, *Pipeline.model_fields]
+        raise UsageError(f"--set {setting}: there is no step or key '{keys[0]}'", suggestion(keys[0], known))
+    is_parameter = len(keys) == 4 and keys[0] == "steps" and keys[2] == "parameters"
+    try:
+        value: Any = Text(text) if is_parameter else parse_text(text)
+    except ValueTypeError as error:
+        raise UsageError(f"--set {setting}: the value {error}", "quote it as YAML does") from None
+    for key in reversed(keys):
+        value = {key: value}
+    return dict(value)
+
+
+def _keys_at(location: Iterable[str]) -> list[str]:
+    """The keys that the schema knows at a location of the pipeline file."""
+    schema = Pipeline.model_json_schema()
+    node: dict[str, Any] = schema
+    for part in location:
+        node = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
+        if not isinstance(node, dict):
+            return []
+        references = [node, *node.get("anyOf", [])]
+        name = next((r["$ref"].rpartition("/")[2] for r in references if "$ref" in r), None)
+        node = schema["$defs"][name] if name else node
+        if "patternProperties" in node and "properties" not in node:
+            node = {**node, "additionalProperties": next(iter(node["patternProperties"].values()))}
+    return list(node.get("properties", {}))
+
+
+def _line(text: str, location: Iterable[str]) -> int | None:
+    """The line of the deepest part of a location that the file's text has."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader) if text else None
+    except yaml.YAMLError:
+        return None
+    line = None
+    for part in location:
+        if not isinstance(node, yaml.MappingNode):
+            break
+        pair = next(((key, value) for key, value in node.value if key.value == part), None)
+        if pair is None:
+            break
+        line, node = pair[0].start_mark.line + 1, pair[1]
+    return line
+
+
+def is_name(text: str) -> bool:
+    """Tells whether a text can name a pipeline or a step."""
+    return re.fullmatch(NAME_PATTERN, text) is not None

@@ -1,0 +1,59 @@
+"""What can go wrong, told to a person: what happened and where, and what to do about it.
+
+Not for control flow inside a room: everything raised here is meant to be read on a terminal.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """How a command ends."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    REJECTED = 3
+    INTERRUPTED = 130
+
+
+class NbshipError(Exception):
+    """A failure that a person can act on.
+
+    Args:
+        message: One line: what is wrong, and where.
+        hint: One line: what to do about it.
+        details: More lines worth showing, such as a failing cell and its error.
+    """
+
+    exit_code = ExitCode.FAILED
+
+    def __init__(self, message: str, hint: str = "", details: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.details = details
+
+
+class UsageError(NbshipError):
+    """A command line, a pipeline file or a notebook's signature that cannot be understood."""
+
+    exit_code = ExitCode.USAGE
+
+
+class RejectedError(NbshipError):
+    """The quality gate kept a model out."""
+
+    exit_code = ExitCode.REJECTED
+
+
+def suggestion(word: str, candidates: Iterable[str]) -> str:
+    """Returns a hint that names the candidates nearest to a mistyped word, or lists them all."""
+    known = sorted(candidates)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return f"known are: {', '.join(known)}" if known else "there are none"

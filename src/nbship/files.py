@@ -1,0 +1,119 @@
+"""Files written so that a reader, or a process killed half-way, never meets half of one.
+
+Also the content hash by which the cache and the records know a file or a folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+from nbship.errors import NbshipError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file atomically: to a temporary name beside it, then renamed.
+
+    Raises:
+        NbshipError: The disk is full or the folder cannot be written; the old file is whole.
+    """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file atomically; see `write_text`."""
+    temporary = _temporary(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        remove(temporary)
+        raise disk_error(error, path) from None
+
+
+def link(source: Path, target: Path) -> None:
+    """Puts a file or folder at a second place without a second copy of its bytes, where the disk can do that.
+
+    The two places share their content, so the files are made read-only. A target that is there stays.
+
+    Raises:
+        NbshipError: The disk is full or the target cannot be written.
+    """
+    if target.exists():
+        return
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            temporary = _temporary(target)
+            shutil.copytree(source, temporary)
+            temporary.replace(target)
+            return
+        source.chmod(0o444)
+        os.link(source, target)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise disk_error(error, target) from None
+        copy(source, target)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copies a file or folder, atomically for a reader of the target, which must not exist or be a file.
+
+    Raises:
+        NbshipError: The disk is full or the target cannot be written.
+    """
+    temporary = _temporary(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, temporary)
+        else:
+            shutil.copyfile(source, temporary)
+        temporary.replace(target)
+    except OSError as error:
+        remove(temporary)
+        raise disk_error(error, target) from None
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def content_hash(path: Path) -> str:
+    """Returns the SHA-256 of a file, or of a folder's relative paths and contents.
+
+    Raises:
+        OSError: Something cannot be read.
+    """
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for child in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(f"{child.relative_to(path).as_posix()}\0{content_hash(child)}\n".encode())
+    return digest.hexdigest()
+
+
+def disk_error(error: OSError, path: Path) -> NbshipError:
+    """Turns an operating system's error about a path into one that says what to do."""
+    hints = {errno.ENOSPC: "free some disk space", errno.EDQUOT: "free some disk space"}
+    hint = hints.get(error.errno or 0, "check the path and its permissions")
+    return NbshipError(f"{path}: {error.strerror or error}", hint)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")

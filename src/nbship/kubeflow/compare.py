@@ -1,0 +1,128 @@
+"""Says in a few words how a compiled pipeline differs from another: which step, and what of it.
+
+Not a textual diff: Git shows that.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+_NO_PIPELINE = "it is no compiled pipeline"
+_Tree = Mapping[str, Any]
+
+
+def differences(old: str, new: str) -> list[str]:
+    """Compares two compiled pipelines.
+
+    Args:
+        old: The YAML of one, or any text.
+        new: The YAML of the other, as `nbship.kubeflow.compile` writes it.
+
+    Returns:
+        Short reasons, such as `train: notebook code`; none if the texts are equal.
+    """
+    if old == new:
+        return []
+    before, after = _read(old), _read(new)
+    if "root" not in before or "deploymentSpec" not in before:
+        return [_NO_PIPELINE]
+    try:
+        found = [*_compiler(before, after), *_parameters(before, after), *_steps(before, after)]
+    except (AttributeError, TypeError, KeyError, ValueError):
+        # The keys are there, and something else than mappings under them.
+        return [_NO_PIPELINE]
+    return found or ["another nbship generated it, or a hand edited it"]
+
+
+def _read(text: str) -> _Tree:
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+def _compiler(before: _Tree, after: _Tree) -> Iterator[str]:
+    if before.get("sdkVersion") != after["sdkVersion"]:
+        yield f"compiled with {before.get('sdkVersion')}, not {after['sdkVersion']}"
+    if before.get("pipelineInfo") != after["pipelineInfo"]:
+        yield "the pipeline's name or description"
+
+
+def _parameters(before: _Tree, after: _Tree) -> Iterator[str]:
+    old, new = (_at(tree, "root", "inputDefinitions", "parameters") for tree in (before, after))
+    for name in sorted({*old, *new}):
+        was, now = old.get(name), new.get(name)
+        if was is None or now is None:
+            yield f"parameter {name} is {'new' if was is None else 'gone'}"
+        elif was.get("defaultValue") != now.get("defaultValue"):
+            values = (json.dumps(side.get("defaultValue"), ensure_ascii=False) for side in (was, now))
+            yield f"parameter {name}: {' → '.join(values)}"
+        elif was != now:
+            yield f"parameter {name}: type or description"
+
+
+def _steps(before: _Tree, after: _Tree) -> Iterator[str]:
+    old, new = (_at(tree, "root", "dag", "tasks") for tree in (before, after))
+    for name in sorted({*old, *new}):
+        if name not in old or name not in new:
+            yield f"{name} is {'new' if name not in old else 'gone'}"
+        elif changed := list(dict.fromkeys([*_task(old[name], new[name]), *_component(name, before, after)])):
+            yield f"{name}: {', '.join(changed)}"
+
+
+def _task(old: _Tree, new: _Tree) -> Iterator[str]:
+    names = {
+        "cachingOptions": "cache",
+        "retryPolicy": "retries",
+        "inputs": "wiring",
+        "dependentTasks": "wiring",
+    }
+    yield from (name for key, name in names.items() if old.get(key) != new.get(key))
+
+
+def _component(name: str, before: _Tree, after: _Tree) -> Iterator[str]:
+    """Compares what a task runs; the keys are those that KFP derives from the task's name."""
+    old, new = (_at(tree, "components", f"comp-{name}") for tree in (before, after))
+    interfaces = {"inputDefinitions": "inputs", "outputDefinitions": "outputs"}
+    yield from (word for key, word in interfaces.items() if old.get(key) != new.get(key))
+    old, new = (
+        _at(tree, "deploymentSpec", "executors", f"exec-{name}", "container") for tree in (before, after)
+    )
+    if old.get("image") != new.get("image"):
+        yield f"image {old.get('image')} → {new.get('image')}"
+    if old.get("resources") != new.get("resources"):
+        yield "cpu or memory"
+    if old.get("command") != new.get("command"):
+        yield from _code(str(old.get("command", [""])[-1]), str(new["command"][-1]))
+
+
+def _code(old: str, new: str) -> Iterator[str]:
+    """Compares the arguments of the one call in two components, above all the notebook."""
+    was, now = _settings(old), _settings(new)
+    before, after = was.pop("notebook", None), now.pop("notebook", None)
+    if before != after and before and after:
+        code = [[c["source"] for c in n["cells"] if c["cell_type"] == "code"] for n in (before, after)]
+        yield "notebook code" if code[0] != code[1] else "notebook text"
+    yield from (key for key in sorted({*was, *now}) if was.get(key) != now.get(key))
+
+
+def _settings(source: str) -> dict[str, Any]:
+    """The keyword arguments that a component passes on, as plain data."""
+    try:
+        calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+        settings = {k.arg: ast.literal_eval(k.value) for call in calls for k in call.keywords if k.arg}
+        return {k: json.loads(v) if k == "notebook" else v for k, v in settings.items()}
+    except (ValueError, SyntaxError):
+        return {}
+
+
+def _at(tree: _Tree, *keys: str) -> dict[str, Any]:
+    for key in keys:
+        tree = tree.get(key) or {}
+    return dict(tree)

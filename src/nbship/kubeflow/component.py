@@ -1,0 +1,163 @@
+"""The Python source of a pipeline's components: small functions that KFP's page shows to people.
+
+Every function declares what a notebook declares and hands it to `nbship.workflow.step`, which does the work.
+Makes text only and needs no KFP; wiring the components is the business of `compile`.
+"""
+
+from __future__ import annotations
+
+import json
+import keyword
+import textwrap
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from nbship.config import Source
+from nbship.graph import Graph, Step
+from nbship.notebook import Role, Variable
+
+EXECUTED_NOTEBOOK = "executed_notebook"
+_INDENT = "    "
+_NOTEBOOK_METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def step_source(graph: Graph, step: Step) -> str:
+    """Returns the source of the component that runs a step's notebook, which it carries in itself."""
+    notebook = step.notebook
+    variables = [
+        *_inputs(graph, step),
+        *notebook.signature.outputs.values(),
+        *notebook.signature.results.values(),
+    ]
+    arguments = [f"{v.name}: {_annotation(v)}" for v in variables]
+    passed = "\n".join(f'{_INDENT * 3}"{v.name}": {v.name},' for v in variables)
+    timeout = f"{_INDENT * 2}timeout={step.settings.timeout!r},\n" if step.settings.timeout else ""
+    return (
+        f"{_header(step.name, [*arguments, f'{EXECUTED_NOTEBOOK}: dsl.Output[dsl.HTML]'])}"
+        f"{_docstring(notebook.title, notebook.description)}"
+        f"{_INDENT}from nbship.workflow.step import run_step\n\n"
+        f"{_INDENT}run_step(\n"
+        f"{_INDENT * 2}{{\n{passed}\n{_INDENT * 2}}},\n"
+        f"{_INDENT * 2}{EXECUTED_NOTEBOOK},\n"
+        f"{_INDENT * 2}path={_literal(step.settings.notebook)},\n"
+        f"{timeout}"
+        f"{_INDENT * 2}notebook={_json_literal(clean_notebook(notebook.path))},\n"
+        f"{_INDENT})\n"
+    )
+
+
+def fetch_source(name: str, path: str, description: str, md5: str, source: Source | None) -> str:
+    """Returns the source of the component that fetches a data file and checks what arrives.
+
+    Args:
+        name: The component.
+        path: The data file, from the project's folder.
+        description: What the file holds.
+        md5: The hash in its `.dvc` file.
+        source: Where it comes from unless the pipeline's run names another place.
+    """
+    origin = source.model_dump(exclude_none=True) if source else {}
+    return (
+        f"{_header(name, ['location: str', 'data: dsl.Output[dsl.Dataset]'])}"
+        f"{_docstring(f'Fetches {path}', description)}"
+        f"{_INDENT}from nbship.workflow.step import fetch_data\n\n"
+        f"{_INDENT}fetch_data(\n"
+        f"{_INDENT * 2}data,\n"
+        f"{_INDENT * 2}location,\n"
+        f"{_INDENT * 2}path={_literal(path)},\n"
+        f"{_INDENT * 2}md5={_literal(md5)},\n"
+        f"{_INDENT * 2}source={{{', '.join(f'{_literal(k)}: {_literal(v)}' for k, v in origin.items())}}},\n"
+        f"{_INDENT})\n"
+    )
+
+
+def function_name(component: str) -> str:
+    """Returns the Python name of a component, from which KFP makes the component's name again."""
+    name = component.replace("-", "_")
+    return f"{name}_" if keyword.iskeyword(name) else name
+
+
+def clean_notebook(path: Path) -> dict[str, Any]:
+    """Reads a notebook without what changes when it is merely run or opened: outputs, counts and metadata."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        "cells": [_clean_cell(cell) for cell in content["cells"]],
+        "metadata": _NOTEBOOK_METADATA,
+        "nbformat": content["nbformat"],
+        "nbformat_minor": content.get("nbformat_minor", 0),
+    }
+
+
+def _clean_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
+    source = cell["source"]
+    tags = cell.get("metadata", {}).get("tags", [])
+    kept = {key: cell[key] for key in ("cell_type", "id", "attachments") if key in cell}
+    kept |= {
+        "metadata": {"tags": tags} if tags else {},
+        "source": (source if isinstance(source, str) else "".join(source)).splitlines(keepends=True),
+    }
+    if cell["cell_type"] == "code":
+        kept |= {"execution_count": None, "outputs": []}
+    return dict(sorted(kept.items()))
+
+
+def _inputs(graph: Graph, step: Step) -> Iterable[Variable]:
+    """KFP compares types strictly, so an input is declared as what it is wired to."""
+    for variable in step.notebook.signature.variables:
+        if variable.role not in (Role.INPUT, Role.PARAMETER):
+            continue
+        reference = step.inputs.get(variable.name)
+        given = variable.type
+        if reference is not None and reference.step is None:
+            given = "Dataset"
+        elif reference is not None and reference.step is not None:
+            produced = graph.steps[reference.step].notebook.signature
+            given = {**produced.outputs, **produced.results}[reference.name].type
+        yield Variable(variable.name, variable.role, given, variable.default, variable.help)
+
+
+def _annotation(variable: Variable) -> str:
+    forms = {
+        Role.INPUT: "dsl.Input[dsl.{}]",
+        Role.OUTPUT: "dsl.Output[dsl.{}]",
+        Role.RESULT: "dsl.OutputPath({})",
+        Role.PARAMETER: "{}",
+    }
+    return forms[variable.role].format(variable.type)
+
+
+def _header(component: str, arguments: Iterable[str]) -> str:
+    lines = "".join(f"{_INDENT}{argument},\n" for argument in arguments)
+    return f"def {function_name(component)}(\n{lines}) -> None:\n"
+
+
+def _docstring(title: str, description: str) -> str:
+    paragraphs = [title if title.endswith((".", "!", "?")) else f"{title}."]
+    paragraphs += ["", *textwrap.wrap(description, 96)] if description else []
+    body = "\n".join(f"{_INDENT}{_escaped(line)}" if line else "" for line in paragraphs).lstrip()
+    end = f"\n{_INDENT}" if description else ""
+    return f'{_INDENT}"""{body}{end}"""\n'
+
+
+def _literal(text: str) -> str:
+    """Text as a Python literal on one line."""
+    return f'"{_escaped(text)}"'
+
+
+def _escaped(text: str) -> str:
+    """Escapes what would end a string, what nobody can see, and what KFP and Argo take for templates."""
+    special = {"\\": "\\\\", '"': '\\"'}
+    visible = (special.get(c, c if c.isprintable() else c.encode("unicode_escape").decode()) for c in text)
+    return "".join(visible).replace("{{", "{\\x7b")
+
+
+def _json_literal(content: Any) -> str:
+    """Plain data as a raw Python string of JSON, one line of a cell on a line; escapes are JSON's own."""
+    text = json.dumps(content, ensure_ascii=False, indent=1)
+    text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    text = text.replace("{{", "{\\u007b").replace("'''", "''\\u0027")
+    return f"r'''{text}'''"

@@ -1,0 +1,150 @@
+"""Remembers what a step made, by the content of everything it depends on.
+
+The one invariant: an entry is written after all it refers to, and what it refers to is checked by hash before
+it is used; so a half-written, missing or altered entry is a miss, never a wrong answer.
+
+Keys hold no path, time, run or machine. Not for deciding which steps may be skipped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from nbship.files import content_hash, copy, link, remove, write_text
+from nbship.graph import Step
+from nbship.local.imports import local_files
+
+CACHE = ".nbship/cache"
+LOCK = "requirements.lock"
+_FORMAT = 1
+
+
+class Stored(BaseModel):
+    """A file or folder in the cache."""
+
+    hash: str
+    path: str
+
+
+class Entry(BaseModel):
+    """What a step made.
+
+    Attributes:
+        outputs: Artifacts by name, with the path they have in a run's folder.
+        notebook: The executed notebook.
+        html: The same for a browser.
+        metrics: Content of the metrics files.
+        results: Scalar results.
+        cells: How many code cells ran.
+        seconds: How long it took.
+    """
+
+    outputs: dict[str, Stored]
+    notebook: Stored
+    html: Stored
+    metrics: dict[str, Any]
+    results: dict[str, Any]
+    cells: int
+    seconds: float
+
+
+def code_hash(step: Step) -> str:
+    """Returns the hash of a step's code: its cells and the project's files that they import."""
+    files = local_files(step.notebook.code, step.notebook.path.parent)
+    return _digest([step.notebook.code, [[path.name, content_hash(path)] for path in files]])
+
+
+def step_key(step: Step, inputs: Mapping[str, str], values: Mapping[str, Any], lock: str) -> str:
+    """Returns the key of a step.
+
+    Args:
+        step: The step.
+        inputs: Content hash by input artifact.
+        values: Value by parameter, wired ones included.
+        lock: Content hash of the lock file, or what stands for the environment.
+    """
+    return _digest(
+        {
+            "format": _FORMAT,
+            "python": sys.version_info[:2],
+            "lock": lock,
+            "code": code_hash(step),
+            "signature": [(v.name, v.declaration) for v in step.notebook.signature.variables],
+            "inputs": dict(inputs),
+            "parameters": dict(values),
+            "settings": step.settings.model_dump(exclude={"inputs", "parameters", "cache"}),
+        }
+    )
+
+
+def environment_hash(root: Path) -> str:
+    """Returns the hash of the project's lock file, or of the installed packages where there is none."""
+    lock = root / LOCK
+    if lock.is_file():
+        return content_hash(lock)
+    from importlib.metadata import distributions
+
+    return _digest(sorted(f"{d.metadata['Name']}=={d.version}" for d in distributions()))
+
+
+def look_up(root: Path, key: str) -> Entry | None:
+    """Returns the entry of a key if all that it refers to is there and unaltered; removes one that is not."""
+    path = _entry_path(root, key)
+    try:
+        entry = Entry.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    for stored in (entry.notebook, entry.html, *entry.outputs.values()):
+        kept = _object_path(root, stored.hash)
+        if not kept.exists() or content_hash(kept) != stored.hash:
+            remove(kept)
+            remove(path)
+            return None
+    return entry
+
+
+def restore(root: Path, entry: Entry, folder: Path) -> None:
+    """Puts what an entry refers to into a run's folder.
+
+    Artifacts share their bytes with the cache; notebooks are copied, since people open and save them.
+    """
+    for stored in entry.outputs.values():
+        link(_object_path(root, stored.hash), folder / stored.path)
+    for stored in (entry.notebook, entry.html):
+        copy(_object_path(root, stored.hash), folder / stored.path)
+
+
+def store(root: Path, key: str, entry: Entry, folder: Path) -> None:
+    """Keeps what a step made, and then the entry.
+
+    Args:
+        root: The project's folder.
+        key: The step's key.
+        entry: What to keep; its paths are relative to `folder`.
+        folder: The run's folder.
+    """
+    for stored in entry.outputs.values():
+        link(folder / stored.path, _object_path(root, stored.hash))
+    for stored in (entry.notebook, entry.html):
+        copy(folder / stored.path, _object_path(root, stored.hash))
+    write_text(_entry_path(root, key), entry.model_dump_json())
+
+
+def _entry_path(root: Path, key: str) -> Path:
+    return root / CACHE / "steps" / f"{key}.json"
+
+
+def _object_path(root: Path, digest: str) -> Path:
+    return root / CACHE / "objects" / digest[:2] / digest[2:]
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

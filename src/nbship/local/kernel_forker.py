@@ -1,0 +1,270 @@
+"""The process that warm kernels are forked from; `forkserver` starts it and speaks to it.
+
+Run as `python -m nbship.local.kernel_forker SOCKET MODULE...`. It imports the modules and then serves the
+socket, a descriptor, until the other side closes it; requests that come early wait there. A forked child
+becomes an ordinary kernel by running `ipykernel_launcher`, as `python -m ipykernel_launcher` would.
+
+It only imports, for a thread pool that has computed something does not survive a fork. It knows nothing of
+notebooks, and uses nothing of nbship, so that kernels do not find that imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TextIO
+
+# What every kernel imports while it starts.
+_KERNEL_MODULES = (
+    "ipykernel.kernelapp",
+    "ipykernel.debugger",
+    "ipykernel_launcher",
+    "IPython.core.completerlib",
+    "IPython.core.oinspect",
+    "IPython.extensions.storemagic",
+    "http.server",
+    "psutil",
+    "sqlite3",
+    "tornado.platform.asyncio",
+)
+# What a kernel imports when it draws first.
+_PLOTTING_MODULE = "matplotlib.backends.backend_agg"
+# The first attaches itself to the running shell when it is imported, so that has to happen in the kernel.
+_NOT_KEPT = {"matplotlib_inline", "nbship"}
+_INLINE_BACKEND = "module://matplotlib_inline.backend_inline"
+_PR_SET_PDEATHSIG = 1
+_SECONDS_TO_REPORT = 1.0
+
+# The interpreter clears modules latest first: what the notebook imported, then this, then what was preloaded.
+# Being part of a cycle that the frozen garbage collector does not see, it lasts until then.
+_END_OF_LIBRARIES: Any = ModuleType("_nbship_end_of_libraries")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A kernel to fork; the descriptors of its standard output and error travel beside it.
+
+    Attributes:
+        number: Identifies the request in the answer.
+        command: Command line of the kernel, as a fresh process would have it.
+        directory: Absolute working directory.
+        environment: All environment variables.
+    """
+
+    number: int
+    command: list[str]
+    directory: str
+    environment: dict[str, str]
+
+
+def kill_group(leader: int) -> None:
+    """Kills all processes of a group, if there are any."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def main() -> None:
+    """Imports, serves, and in a forked child becomes the kernel that was asked for."""
+    descriptor, *modules = sys.argv[1:]
+    with socket.socket(fileno=int(descriptor)) as channel:
+        channel.set_inheritable(False)
+        set_by_libraries = _preload([*_KERNEL_MODULES, *modules])
+        request = _serve(channel)
+    if request is not None:
+        _become_kernel(request, set_by_libraries)
+
+
+def _preload(modules: Iterable[str]) -> dict[str, str]:
+    """Imports modules, silently. Returns the environment variables that they set."""
+    # The folder that this process happened to start in must not shadow a library.
+    if not sys.flags.safe_path:
+        del sys.path[0]
+    # ipykernel watches the parent whose id it finds here while it is imported.
+    os.environ["JPY_PARENT_PID"] = str(os.getpid())
+    before = dict(os.environ)
+    # What the garbage collector never visits stays shared between all kernels.
+    gc.disable()
+    with (
+        Path(os.devnull).open("w") as nowhere,
+        contextlib.redirect_stdout(_CurrentStream("stdout", nowhere)),
+        contextlib.redirect_stderr(_CurrentStream("stderr", nowhere)),
+    ):
+        for module in modules:
+            # A library that is absent or broken is the notebook's to meet, in the cell that imports it.
+            with contextlib.suppress(Exception, SystemExit):
+                importlib.import_module(module)
+        if "matplotlib.pyplot" in sys.modules:
+            importlib.import_module(_PLOTTING_MODULE)
+    for name in [name for name in sys.modules if name.partition(".")[0] in _NOT_KEPT]:
+        del sys.modules[name]
+    _END_OF_LIBRARIES.itself = _END_OF_LIBRARIES
+    sys.modules[_END_OF_LIBRARIES.__name__] = _END_OF_LIBRARIES
+    gc.freeze()
+    return {name: value for name, value in os.environ.items() if before.get(name) != value}
+
+
+class _Exit:
+    """Ends the process when it is deleted."""
+
+    def __del__(self, leave: Callable[[int], None] = os._exit) -> None:
+        leave(0)
+
+
+class _CurrentStream:
+    """Stands in for a standard stream while libraries are imported, for some keep what they find there.
+
+    A logging handler or a default argument made then writes to what the stream is when it is used. In a
+    kernel that is the notebook, as if the library had been imported there; during the imports it is nowhere.
+    """
+
+    def __init__(self, name: str, nowhere: TextIO) -> None:
+        self._name = name
+        self._nowhere = nowhere
+
+    def __getattr__(self, attribute: str) -> Any:
+        stream = getattr(sys, self._name)
+        return getattr(self._nowhere if stream is self else stream, attribute)
+
+
+def _serve(channel: socket.socket) -> Request | None:
+    """Forks a kernel per request, and reports the end of each.
+
+    Returns:
+        In a forked child the request it was forked for; in the server None, when the channel was closed.
+    """
+    woken, waker = socket.socketpair()
+    waker.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+    kernels: set[int] = set()
+    buffer, streams = b"", list[int]()
+    with woken, waker:
+        while True:
+            readable, _, _ = select.select([channel, woken], [], [])
+            if woken in readable:
+                woken.recv(4096)
+                _reap(channel, kernels)
+            if channel in readable:
+                data, descriptors = _receive(channel)
+                if not data:
+                    break
+                *lines, buffer = (buffer + data).split(b"\n")
+                streams += descriptors
+                for line in lines:
+                    request = Request(**json.loads(line))
+                    if _fork(channel, request, streams, kernels):
+                        return request
+        signal.set_wakeup_fd(-1)
+    for kernel in kernels:
+        kill_group(kernel)
+    return None
+
+
+def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
+    try:
+        data, descriptors, _, _ = socket.recv_fds(channel, 1 << 16, 2)
+    except ConnectionResetError:
+        return b"", []
+    return data, descriptors
+
+
+def _fork(channel: socket.socket, request: Request, streams: list[int], kernels: set[int]) -> bool:
+    """Forks, with the first two of the streams. Returns whether this is the child."""
+    try:
+        with warnings.catch_warnings():
+            # Python 3.12 warns of threads: numpy's, which end before a fork and come back after it.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
+    except OSError as error:
+        _tell(channel, "failed", request.number, str(error))
+    else:
+        if pid == 0:
+            _take_over(streams)
+            return True
+        kernels.add(pid)
+        _tell(channel, "forked", request.number, pid)
+    for _ in range(2):
+        os.close(streams.pop(0))
+    return False
+
+
+def _reap(channel: socket.socket, kernels: set[int]) -> None:
+    while kernels:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        if pid not in kernels:
+            continue
+        kill_group(pid)
+        kernels.remove(pid)
+        _tell(channel, "ended", pid, os.waitstatus_to_exitcode(status))
+
+
+def _tell(channel: socket.socket, kind: str, number: int, value: int | str) -> None:
+    # The other side may just have gone, which is noticed where the channel is read.
+    with contextlib.suppress(BrokenPipeError):
+        channel.sendall(json.dumps([kind, number, value]).encode() + b"\n")
+
+
+def _take_over(streams: list[int]) -> None:
+    """Gives a new child its own session and standard streams, and nothing else of the server's."""
+    server = os.getppid()
+    os.setsid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # As jupyter_client does it: standard input is a pipe that nobody writes to.
+    ends = os.pipe()
+    os.dup2(ends[0], 0)
+    os.dup2(streams[0], 1)
+    os.dup2(streams[1], 2)
+    for descriptor in (*ends, *streams):
+        os.close(descriptor)
+    if os.getppid() != server:
+        os._exit(1)
+
+
+def _become_kernel(request: Request, set_by_libraries: dict[str, str]) -> None:
+    """Runs the kernel with what a fresh process would have, until it ends."""
+    os.chdir(request.directory)
+    os.environ.clear()
+    os.environ.update(set_by_libraries | request.environment, JPY_PARENT_PID=str(os.getppid()))
+    time.tzset()
+    if "matplotlib" in sys.modules:
+        backend = os.environ.get("MPLBACKEND") or _INLINE_BACKEND
+        sys.modules["matplotlib"].rcParams["backend"] = backend
+    # Two kernels must not draw the same numbers; the standard library's generator sees to itself.
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()
+    if not sys.flags.safe_path:
+        sys.path.insert(0, request.directory)
+    _, _, module, *arguments = request.command
+    sys.argv = ["-m", *arguments]
+    sys.orig_argv = request.command
+    gc.enable()
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    # ipykernel 7 locks up when it closes its sockets while its control thread still reports the end.
+    sys.modules["ipykernel.kernelapp"].IPKernelApp.instance().control_thread.join(_SECONDS_TO_REPORT)
+    # Taking down the libraries would first copy most of the memory that is shared with the server, and take
+    # longer than the rest of a short notebook. What the notebook left is finalized before this is deleted.
+    _END_OF_LIBRARIES.exit = _Exit()
+
+
+if __name__ == "__main__":
+    main()

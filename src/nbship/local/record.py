@@ -1,0 +1,183 @@
+"""What is written of a run: `runs/NAME/<id>/run.json`, and how it is found again.
+
+The record is rewritten whole and atomically whenever something changes, so a reader never sees half of one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from nbship.config import Gate
+from nbship.errors import NbshipError, UsageError, suggestion
+from nbship.files import write_text
+from nbship.gate import Verdict
+
+RUNS = "runs"
+RECORD = "run.json"
+
+
+class State(StrEnum):
+    """Where a run or a step stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    CACHED = "cached"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    INTERRUPTED = "interrupted"
+
+
+class Artifact(BaseModel):
+    """A file, or folder, that a step read or wrote.
+
+    Attributes:
+        type: KFP's name of its type.
+        path: Relative to the run's folder for outputs; relative to the project for data files.
+        hash: SHA-256 of the content.
+        origin: For inputs: `step.output`, or the name of the data file.
+    """
+
+    type: str
+    path: str
+    hash: str
+    origin: str = ""
+
+
+class StepRecord(BaseModel):
+    """What happened to a step; paths of notebook and html are relative to the run's folder."""
+
+    name: str
+    source: str
+    title: str = ""
+    state: State = State.WAITING
+    upstream: list[str] = []
+    key: str = ""
+    code: str = ""
+    seconds: float = 0.0
+    cells: int = 0
+    parameters: dict[str, Any] = {}
+    inputs: dict[str, Artifact] = {}
+    outputs: dict[str, Artifact] = {}
+    results: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
+    notebook: str = ""
+    html: str = ""
+    error: str = ""
+
+
+class Environment(BaseModel):
+    """Where a run took place."""
+
+    python: str
+    platform: str
+    nbship: str
+    lock: str = ""
+    revision: str = ""
+    dirty: bool = False
+
+
+class RunRecord(BaseModel):
+    """A run; `gate` is what the pipeline file said of the gate when it started."""
+
+    id: str
+    pipeline: str
+    description: str = ""
+    state: State = State.RUNNING
+    started: datetime
+    seconds: float = 0.0
+    process: int = 0
+    settings: list[str] = []
+    environment: Environment
+    steps: dict[str, StepRecord] = {}
+    gate: Gate | None = None
+    verdict: Verdict | None = None
+    champion: str = ""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Every number that a step measured, by `step.metric`."""
+        return {
+            f"{step.name}.{name}": value
+            for step in self.steps.values()
+            for name, value in {**step.results, **step.metrics}.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+
+
+def new_run_id() -> str:
+    """Returns an identifier that sorts by time and does not clash with a run started in the same second."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def run_folder(root: Path, pipeline: str, run_id: str) -> Path:
+    """Returns the folder of a run."""
+    return root / RUNS / pipeline / run_id
+
+
+def save(record: RunRecord, folder: Path) -> None:
+    """Writes the record atomically."""
+    write_text(folder / RECORD, record.model_dump_json(indent=2))
+
+
+def read(folder: Path) -> RunRecord:
+    """Reads the record of a run; one whose process died while it ran is reported as interrupted.
+
+    Raises:
+        NbshipError: The record is missing or damaged.
+    """
+    path = folder / RECORD
+    try:
+        record = RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        raise NbshipError(f"{path}: no readable record of a run", "delete the folder, or run again") from None
+    if record.state is State.RUNNING and not _alive(record.process):
+        return record.model_copy(update={"state": State.INTERRUPTED})
+    return record
+
+
+def all_runs(root: Path, pipeline: str = "") -> Iterator[RunRecord]:
+    """Yields the readable records of a pipeline's runs, or of all, newest first."""
+    folders = sorted(
+        (root / RUNS).glob(f"{pipeline or '*'}/*/{RECORD}"), key=lambda p: p.parent.name, reverse=True
+    )
+    for path in folders:
+        try:
+            yield read(path.parent)
+        except NbshipError:
+            continue
+
+
+def find_run(root: Path, pipeline: str, run_id: str = "") -> tuple[RunRecord, Path]:
+    """Finds a run by its identifier, or a beginning of it that fits one run only; the newest if none is given.
+
+    Raises:
+        UsageError: No run fits, or several do.
+    """
+    records = {record.id: record for record in all_runs(root, pipeline)}
+    found = [key for key in records if key.startswith(run_id)]
+    if not found:
+        hint = suggestion(run_id, records) if records else f"start one: nbship run {pipeline or 'NAME'}"
+        raise UsageError(f"there is no run {run_id or 'yet'} of {pipeline or 'any pipeline'}", hint)
+    if run_id and len(found) > 1:
+        raise UsageError(f"'{run_id}' fits {len(found)} runs", f"write more of it: {', '.join(found[:5])}")
+    record = records[found[0]]
+    return record, run_folder(root, record.pipeline, record.id)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process > 0

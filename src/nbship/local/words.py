@@ -1,0 +1,192 @@
+"""A run told in words: its outcome and why, what to type next, numbers and durations as people read them.
+
+One wording for the run page and the terminal. Decides nothing: the verdict is the gate's.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from nbship.gate import Check, Comparison, Verdict
+from nbship.local.record import RunRecord, State
+
+_FINISHED = (State.DONE, State.CACHED)
+
+
+class Tone(StrEnum):
+    """How an outcome is to be taken, which decides its colour and sign."""
+
+    GOOD = "good"
+    BAD = "bad"
+    WARNING = "warning"
+    NEUTRAL = "neutral"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        tone: How it is to be taken.
+        title: In a few words.
+        reasons: What decided it, a sentence each.
+    """
+
+    tone: Tone
+    title: str
+    reasons: tuple[str, ...] = ()
+
+
+def outcome(record: RunRecord) -> Outcome:
+    """Returns how a run ended and why."""
+    done = sum(step.state in _FINISHED for step in record.steps.values())
+    progress = f"{done} of {counted(len(record.steps), 'step')} finished."
+    if record.state is State.FAILED:
+        failed = [step for step in record.steps.values() if step.state is State.FAILED]
+        reasons = [f"{step.error.splitlines()[0].rstrip('.')}." for step in failed if step.error]
+        where = f" in {', '.join(step.name for step in failed)}" if failed else ""
+        return Outcome(Tone.BAD, f"Failed{where}", (*reasons, progress))
+    if record.state is State.INTERRUPTED:
+        return Outcome(Tone.WARNING, "Interrupted", (progress, "What was finished is kept in the cache."))
+    if record.state in (State.RUNNING, State.WAITING):
+        return Outcome(Tone.NEUTRAL, "Running", (progress,))
+    if record.verdict:
+        return _judged(record.verdict, record)
+    if record.gate:
+        return Outcome(Tone.NEUTRAL, "Done", ("The gate was not asked.",))
+    return Outcome(Tone.NEUTRAL, "Done", ("This pipeline has no gate.",))
+
+
+def next_commands(record: RunRecord) -> list[tuple[str, str]]:
+    """Returns what one may want to type next: a command and what it is for, the likeliest first."""
+    name = record.pipeline
+    if record.state in (State.FAILED, State.INTERRUPTED):
+        what = "Correct the notebook, then go on" if record.state is State.FAILED else "Go on"
+        return [(repeat_command(record), f"{what}: finished steps come from the cache")]
+    commands = [(repeat_command(record), "Run it again with the same settings")]
+    if record.verdict and record.verdict.passed:
+        commands.insert(0, (f"nbship publish {name}", "Publish this model as the new champion"))
+    return [*commands, (f"nbship runs compare previous {record.id}", "See what changed since the run before")]
+
+
+def repeat_command(record: RunRecord) -> str:
+    """Returns the command that repeats a run, ready for a shell."""
+    settings = [part for setting in record.settings for part in ("--set", setting)]
+    return shlex.join(["nbship", "run", record.pipeline, *settings])
+
+
+def bounds_text(check: Check) -> str:
+    """Returns the bounds of a threshold: `at most 3.2`."""
+    bounds = []
+    if check.min is not None:
+        bounds.append(f"at least {check.min:g}")
+    if check.max is not None:
+        bounds.append(f"at most {check.max:g}")
+    return " and ".join(bounds)
+
+
+def number_text(value: Any) -> str:
+    """Returns a metric as people read it: four significant digits, thousands apart."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return "not a number" if math.isnan(value) else "infinite"
+        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    return value_text(value)
+
+
+def percent_text(share: float) -> str:
+    """Returns a difference as a signed percentage, with a decimal where it is small."""
+    percent = 100 * share
+    text = f"{percent:+.1f}".removesuffix(".0") if abs(percent) < 9.95 else f"{percent:+.0f}"
+    return f"{text.replace('-', '−') if float(text) else '0'}\N{NO-BREAK SPACE}%"
+
+
+def change_text(new: float, old: float) -> str:
+    """Returns how a value changed: as a share of the old one, or as it is where that was zero."""
+    if new == old:
+        return "same"
+    if old and math.isfinite(old) and math.isfinite(new):
+        return percent_text((new - old) / abs(old))
+    return number_text(new - old)
+
+
+def seconds_text(seconds: float) -> str:
+    """Returns a duration as people say it: 0.42 s, 12.3 s, 2 min 5 s, 1 h 10 min."""
+    if seconds < 9.995:
+        return f"{seconds:.2f} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def age_text(seconds: float) -> str:
+    """Returns how long ago something was: just now, 5 min ago, 3 h ago, 12 d ago."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit} ago"
+    return "just now"
+
+
+def value_text(value: Any) -> str:
+    """Returns a parameter exactly as it is: text bare, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def counted(count: int, noun: str) -> str:
+    """Returns a number with its noun, in the plural where it is due."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _judged(verdict: Verdict, record: RunRecord) -> Outcome:
+    compared = [_compared(verdict.comparison, record)] if verdict.comparison else []
+    if not verdict.passed:
+        missed = [
+            f"{check.metric} is {number_text(check.value)}; the gate asks for {bounds_text(check)}."
+            for check in verdict.checks
+            if not check.passed
+        ]
+        stays = ["The champion stays."] if compared else []
+        return Outcome(Tone.BAD, "Rejected by the gate", (*missed, *compared, *stays))
+    kept = ", ".join(f"{c.metric} is {number_text(c.value)} ({bounds_text(c)})" for c in verdict.checks)
+    held = [f"{kept}."] if kept else []
+    if verdict.comparison:
+        title = f"Passed: {verdict.comparison.outcome} than the champion"
+        return Outcome(Tone.GOOD, title, (*compared, *held))
+    first = "There is no champion yet: thresholds alone decide."
+    return Outcome(Tone.GOOD, "Passed: the first model", (first, *held))
+
+
+def _compared(compared: Comparison, record: RunRecord) -> str:
+    confidence = f"{100 * compared.confidence:g}\N{NO-BREAK SPACE}%"
+    interval = (
+        f"{confidence} interval {percent_text(compared.low)} to {percent_text(compared.high)}, "
+        f"on {counted(compared.rows, 'held-out row')}"
+    )
+    difference = compared.difference
+    direction = "lower than" if difference < 0 else "higher than"
+    size = f"{_size(difference)} {direction}" if difference else "equal to"
+    sentence = f"The mean loss is {size} the champion's ({interval})"
+    if compared.outcome == "better":
+        return f"{sentence}."
+    if record.gate and record.gate.require == "better":
+        return f"{sentence}; the gate asks for a model that is shown to be better."
+    allowed = f" of {_size(record.gate.tolerance)}" if record.gate else ""
+    if compared.outcome == "no worse":
+        return f"{sentence}; a rise within the tolerance{allowed} counts as no worse."
+    return f"{sentence}; the interval does not stay within the tolerance{allowed}."
+
+
+def _size(share: float) -> str:
+    return percent_text(abs(share)).lstrip("+")

@@ -1,0 +1,1 @@
+"""Models as they are served: the model package that is published, read and loaded."""

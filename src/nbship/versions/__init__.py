@@ -1,0 +1,1 @@
+"""Data and model versions: DVC keeps the bytes, Git the history, GTO's tags the names."""

@@ -1,0 +1,322 @@
+"""Data files under DVC: their state, and bringing them here from a remote or from where they were published.
+
+A state is read from the `.dvc` file and the file itself, without DVC, so that the usual case costs nothing.
+Bringing, keeping and pushing go through DVC as a library, with the user's own remotes and cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from nbship import files
+from nbship.config import Source
+from nbship.errors import NbshipError
+from nbship.files import disk_error
+from nbship.versions import git, sources
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+
+Report = Callable[[str], None]
+
+
+class State(StrEnum):
+    """How a file stands to its `.dvc` file."""
+
+    SAME = "same"
+    MISSING = "missing"
+    EDITED = "edited"
+    UNTRACKED = "untracked"
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """What a `.dvc` file says of its file; the size is in bytes, None if it does not say."""
+
+    md5: str
+    size: int | None
+
+
+def tracking_file(path: Path) -> Path:
+    """Returns the `.dvc` file that tracks a file."""
+    return path.with_name(f"{path.name}.dvc")
+
+
+def tracking_text(path: Path, tracked: Tracked) -> str:
+    """Returns what `dvc add` writes into the `.dvc` file of a file."""
+    output = {"md5": tracked.md5, "size": tracked.size, "hash": "md5", "path": path.name}
+    return yaml.safe_dump({"outs": [output]}, sort_keys=False)
+
+
+def read(path: Path) -> Tracked | None:
+    """Reads the `.dvc` file of a file; None if there is none.
+
+    Raises:
+        NbshipError: It cannot be understood, or tracks what nbship does not: a folder, or a hash of DVC 2.
+    """
+    tracking = tracking_file(path)
+    try:
+        outs = yaml.safe_load(tracking.read_text(encoding="utf-8"))["outs"]
+        (output,) = [out for out in outs if out["path"] == path.name]
+        md5, size = str(output["md5"]), output.get("size")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise disk_error(error, tracking) from None
+    except (UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError):
+        raise NbshipError(
+            f"{tracking}: not a .dvc file with the hash of {path.name}", f"write it anew: dvc add {path.name}"
+        ) from None
+    if md5.endswith(".dir"):
+        raise NbshipError(f"{tracking}: tracks a folder", "a data file is one file: track an archive of it")
+    if output.get("hash") != "md5":
+        raise NbshipError(f"{tracking}: has a hash of DVC 2", "bring it up: dvc cache migrate --dvc-files")
+    return Tracked(md5, size)
+
+
+def state(path: Path) -> State:
+    """Compares a file with its `.dvc` file; reads the file once, if its size is right.
+
+    Raises:
+        NbshipError: The `.dvc` file cannot be understood, or the file not be read.
+    """
+    tracked = read(path)
+    if tracked is None:
+        return State.UNTRACKED
+    if not path.exists():
+        return State.MISSING
+    return State.SAME if _matches(path, tracked) else State.EDITED
+
+
+def pull(
+    root: Path,
+    path: Path,
+    source: Source | None = None,
+    force: bool = False,
+    report: Report = lambda _: None,
+    restore: str = "nbship data pull --force",
+) -> Path | None:
+    """Brings the version of a file that its `.dvc` file names, if it is not here already.
+
+    It comes from DVC's cache, else the user's DVC remote, else the source; what arrives is checked before the
+    file is replaced. A version that DVC's cache has is replaced without a word, as DVC does.
+
+    Args:
+        root: The project's folder.
+        path: The file.
+        source: Where to find it when no remote has it.
+        force: Bring it although the file was edited; the edited one is kept beside it.
+        report: Told in a line where the file comes from.
+        restore: The command by which an error says to bring back the tracked version.
+
+    Returns:
+        Where the edited file was put; None if there was none.
+
+    Raises:
+        NbshipError: The file was edited, nothing has the version, what came is not it, or the disk is full.
+            Nothing has changed then.
+    """
+    tracked = read(path)
+    if tracked is None:
+        raise NbshipError(f"{path}: no .dvc file tracks it", f"track it: dvc add {path.name}")
+    name = path.relative_to(root).as_posix()
+    with _open(root) as repo:
+        before = state(path)
+        if before is State.SAME:
+            return None
+        edited = before is State.EDITED and not _cached(repo, _md5(path))
+        if edited and not force:
+            raise NbshipError(
+                f"{name} was edited since `dvc add`",
+                f"keep the edited one: dvc add {name}; bring back the tracked one: {restore}",
+            )
+        if not _cached(repo, tracked.md5):
+            _fill_cache(repo, root, path, tracked, source, report)
+        kept = _keep_beside(path) if edited else None
+        _place(repo, tracked, path)
+        return kept
+
+
+def store(root: Path, path: Path) -> Tracked:
+    """Puts a copy of a file into DVC's cache; for its `.dvc` file see `tracking_text`.
+
+    Raises:
+        NbshipError: There is no DVC repository, or the disk is full.
+    """
+    tracked = Tracked(_md5(path), path.stat().st_size)
+    with _open(root) as repo:
+        if not _cached(repo, tracked.md5):
+            _put(repo, path, tracked.md5, move=False)
+    return tracked
+
+
+def push(root: Path, path: Path) -> None:
+    """Pushes a tracked file to the user's default DVC remote.
+
+    Raises:
+        NbshipError: There is no such remote, or it did not take the file.
+    """
+    name = path.relative_to(root).as_posix()
+    with _open(root) as repo:
+        try:
+            repo.push([str(tracking_file(path))])
+        except Exception as error:  # a remote raises whatever its client library does
+            raise NbshipError(
+                f"DVC could not push {name}: {_first_line(error)}", f"see why: dvc push {name}.dvc"
+            ) from None
+
+
+def default_remote(root: Path) -> str:
+    """Returns the name of the user's default DVC remote; empty if none is set."""
+    with _open(root) as repo:
+        return str(repo.config["core"].get("remote") or "")
+
+
+@contextlib.contextmanager
+def _open(root: Path) -> Iterator[Repo]:
+    """Opens the DVC repository: quietly, and once another process that uses it is done."""
+    from dvc.config import ConfigError
+    from dvc.exceptions import NotDvcRepoError
+    from dvc.logger import set_loggers_level
+    from dvc.repo import Repo
+
+    settings = {} if git.in_repository(root) else {"core": {"no_scm": True}}
+    with set_loggers_level(logging.CRITICAL):
+        try:
+            with contextlib.closing(Repo(str(root), config=settings, _wait_for_lock=True)) as repo:
+                yield repo
+        except NotDvcRepoError:
+            raise NbshipError(f"{root}: no DVC repository here or above", "make one: dvc init") from None
+        except ConfigError as error:
+            raise NbshipError(
+                f"DVC: {_first_line(error)}", "correct .dvc/config or .dvc/config.local"
+            ) from None
+        except (OSError, sqlite3.Error) as error:
+            hint = "see that the disk is not full, and that .dvc and DVC's site cache can be written to"
+            raise NbshipError(f"DVC failed in {root}: {_first_line(error)}", hint) from None
+
+
+def _fill_cache(
+    repo: Repo, root: Path, path: Path, tracked: Tracked, source: Source | None, report: Report
+) -> None:
+    name = path.relative_to(root).as_posix()
+    reason = _from_remote(repo, path, tracked, report)
+    if not reason:
+        return
+    if source is None:
+        raise NbshipError(
+            f"{name}: {reason}",
+            f"set a remote: dvc remote add --local --default NAME URL; see why it fails: dvc pull {name}",
+        )
+    report(f"{name}: {reason}; fetching it from {sources.describe(source)}")
+    _from_source(repo, root, path, tracked, source)
+
+
+def _from_remote(repo: Repo, path: Path, tracked: Tracked, report: Report) -> str:
+    """Fetches a file into DVC's cache; returns why the remote did not give it, or nothing."""
+    remote = repo.config["core"].get("remote")
+    if remote:
+        report(f"{path.name}: fetching it from the DVC remote '{remote}'")
+    try:
+        repo.fetch([str(tracking_file(path))])
+    except Exception as error:  # a remote raises whatever its client library does
+        reason = f"the DVC remote '{remote}' failed: {_first_line(error)}"
+    else:
+        reason = f"the DVC remote '{remote}' does not have it"
+    cached = _cache_path(repo, tracked.md5)
+    if not cached.exists():
+        return reason if remote else "no DVC remote is set"
+    if _md5(cached) != tracked.md5:
+        files.remove(cached)
+        raise NbshipError(
+            f"what the DVC remote '{remote}' has for {path.name} is not what {path.name}.dvc names",
+            "push it again from where it is whole: dvc push",
+        )
+    return ""
+
+
+def _from_source(repo: Repo, root: Path, path: Path, tracked: Tracked, source: Source) -> None:
+    with tempfile.TemporaryDirectory(dir=repo.tmp_dir) as folder:
+        fetched = Path(folder) / path.name
+        sources.fetch(source, fetched, root)
+        digest = _md5(fetched)
+        if digest != tracked.md5:
+            where = sources.describe(source)
+            raise NbshipError(
+                f"{where} is not what {path.name}.dvc names: md5 {digest}, not {tracked.md5}",
+                f"correct `source`; or, if the new content is right, save it as {path.name} and `dvc add` it",
+            )
+        _put(repo, fetched, tracked.md5, move=True)
+
+
+def _put(repo: Repo, path: Path, md5: str, move: bool) -> None:
+    from dvc.fs import localfs
+
+    try:
+        repo.cache.local.add(str(path), localfs, md5, hardlink=move)
+    except OSError as error:
+        raise disk_error(error, _cache_path(repo, md5)) from None
+
+
+def _place(repo: Repo, tracked: Tracked, path: Path) -> None:
+    """Puts the cached file into the workspace in one step, linked or copied as DVC is set up to."""
+    from dvc.fs import localfs
+    from dvc_objects.fs.generic import transfer
+
+    cache = repo.cache.local
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            placed = Path(folder) / path.name
+            transfer(
+                localfs, cache.oid_to_path(tracked.md5), localfs, str(placed), links=list(cache.cache_types)
+            )
+            placed.replace(path)
+    except OSError as error:
+        raise disk_error(error, path) from None
+
+
+def _keep_beside(path: Path) -> Path:
+    """Copies an edited file to a name that its content decides, so that twice makes no second copy."""
+    kept = path.with_name(f"{path.name}.edited-{_md5(path)[:8]}")
+    files.copy(path, kept)
+    return kept
+
+
+def _cached(repo: Repo, md5: str) -> bool:
+    """Returns whether DVC's cache has a file; a damaged one is removed, as DVC does."""
+    cached = _cache_path(repo, md5)
+    if cached.exists() and _md5(cached) != md5:
+        files.remove(cached)
+    return cached.exists()
+
+
+def _cache_path(repo: Repo, md5: str) -> Path:
+    return Path(repo.cache.local.oid_to_path(md5))
+
+
+def _matches(path: Path, tracked: Tracked) -> bool:
+    try:
+        return tracked.size in (None, path.stat().st_size) and _md5(path) == tracked.md5
+    except OSError as error:
+        raise disk_error(error, path) from None
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

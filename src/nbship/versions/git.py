@@ -1,0 +1,150 @@
+"""The few things that nbship asks of Git: which revision this is, a commit of given files, a file as it was.
+
+Calls the `git` program, without a shell, so that the user's settings and hooks hold. Never pushes, never
+rewrites history, never touches what the user has staged.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbship.errors import NbshipError
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A commit; `dirty` if files that Git tracks differ from it. The commit is empty before the first one."""
+
+    commit: str
+    dirty: bool
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who makes a commit or a tag."""
+
+    name: str
+    email: str
+
+
+def in_repository(root: Path) -> bool:
+    """Returns whether a folder belongs to a Git repository."""
+    folder = root.absolute()
+    return any((parent / ".git").exists() for parent in (folder, *folder.parents))
+
+
+def require_repository(root: Path) -> None:
+    """Checks that a folder belongs to a Git repository.
+
+    Raises:
+        NbshipError: It does not.
+    """
+    if not in_repository(root):
+        raise NbshipError(f"{root}: no Git repository here or above", "make one: git init")
+
+
+def revision(root: Path) -> Revision | None:
+    """Returns the revision that is checked out, or None where there is no repository.
+
+    Raises:
+        NbshipError: Git failed.
+    """
+    if not in_repository(root):
+        return None
+    # Without the optional lock, a `git add` of the user's at the same moment does not fail.
+    status = _git(
+        root, "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no"
+    ).splitlines()
+    commit = next(line.split()[2] for line in status if line.startswith("# branch.oid"))
+    dirty = any(not line.startswith("#") for line in status)
+    return Revision("" if commit == "(initial)" else commit, dirty)
+
+
+def identity(root: Path) -> Identity:
+    """Returns who would make a commit here.
+
+    Raises:
+        NbshipError: Git does not know.
+    """
+    try:
+        written = _git(root, "var", "GIT_COMMITTER_IDENT")
+    except NbshipError as error:
+        raise NbshipError(
+            "Git does not know who you are",
+            'tell it: git config user.name "Your Name"; git config user.email you@example.org',
+            error.details,
+        ) from None
+    name, _, rest = written.partition(" <")
+    return Identity(name, rest.partition(">")[0])
+
+
+def committed(root: Path, paths: Sequence[Path]) -> bool:
+    """Returns whether the commit that is checked out holds these files just as they are on disk."""
+    names = [str(path.absolute()) for path in paths]
+    return _succeeds(root, "ls-files", "--error-unmatch", "--", *names) and _succeeds(
+        root, "diff", "--quiet", "HEAD", "--", *names
+    )
+
+
+def commit(root: Path, paths: Sequence[Path], message: str) -> str:
+    """Commits these files as they are on disk, and nothing else; what else is staged stays staged.
+
+    Returns:
+        The new commit.
+
+    Raises:
+        NbshipError: Git refused, as when a hook fails or a merge is not finished.
+    """
+    names = [str(path.absolute()) for path in paths]
+    _git(root, "add", "--", *names)
+    _git(root, "commit", "--quiet", "--only", "--message", message, "--", *names)
+    return _git(root, "rev-parse", "HEAD").strip()
+
+
+def last_change(root: Path, paths: Sequence[Path]) -> str:
+    """Returns the last commit that changed one of these files; empty if none did."""
+    return _git(root, "log", "-1", "--format=%H", "--", *(str(path.absolute()) for path in paths)).strip()
+
+
+def read_at(root: Path, revision: str, path: Path) -> str | None:
+    """Returns a text file as it was at a revision, or None if it was not there."""
+    name = f"{revision}:./{path.relative_to(root).as_posix()}"
+    return _git(root, "show", name) if _succeeds(root, "cat-file", "-e", name) else None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    result = _call(root, arguments)
+    if result.returncode != 0:
+        said = (result.stderr or result.stdout).strip()
+        command = next(argument for argument in arguments if not argument.startswith("-"))
+        raise NbshipError(
+            f"git {command} failed with exit code {result.returncode}", "see what Git says above", said
+        )
+    return result.stdout
+
+
+def _succeeds(root: Path, *arguments: str) -> bool:
+    """Asks a question that Git answers with exit code 0 for yes, and 1 or 128 for no."""
+    return _call(root, arguments).returncode == 0
+
+
+def _call(root: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            ["git", *arguments],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            stdin=subprocess.DEVNULL,
+            # A path is a path, whatever characters it has; and nothing waits for a password.
+            env={**os.environ, "GIT_LITERAL_PATHSPECS": "1", "GIT_TERMINAL_PROMPT": "0"},
+        )
+    except FileNotFoundError:
+        raise NbshipError("the program git is not there", "install Git") from None

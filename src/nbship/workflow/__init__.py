@@ -1,0 +1,1 @@
+"""The sentences of the product: each says what is done; the rooms below know how."""

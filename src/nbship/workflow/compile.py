@@ -1,0 +1,90 @@
+"""Compiles pipelines for Kubeflow, and the schema with which editors complete pipeline files; or checks both.
+
+What is generated is committed, so that a reviewer sees what will run; the check keeps it current.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbship import config, files
+from nbship.graph import read_graph
+from nbship.versions import dvc
+
+COMPILED = Path(config.PIPELINES, "compiled")
+SCHEMA = Path(config.PIPELINES, "schema.json")
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A generated file.
+
+    Attributes:
+        path: The file.
+        text: What it holds when it is current.
+        stale: Why what is there is not current; empty if it is.
+        command: What a person types to renew it.
+    """
+
+    path: Path
+    text: str
+    stale: tuple[str, ...]
+    command: str
+
+    def write(self) -> None:
+        """Makes the file current; one that is current keeps its time of change."""
+        if self.stale:
+            files.write_text(self.path, self.text)
+
+
+def compile_pipeline(
+    root: Path,
+    name: str,
+    output: Path | None = None,
+    overrides: Sequence[str] = (),
+    override_files: Sequence[Path] = (),
+) -> Generated:
+    """Compiles a pipeline and compares it with the file that is there; writes nothing.
+
+    Args:
+        root: The project's folder.
+        name: The pipeline.
+        output: The file, if it is not `pipelines/compiled/NAME.yaml`.
+        overrides: Settings laid over the pipeline file, as `nbship run --set` takes them.
+        override_files: YAML files laid over it before.
+
+    Raises:
+        UsageError: The pipeline file, a notebook or the wiring is wrong, or Kubeflow cannot take it.
+    """
+    from nbship.kubeflow.compare import differences
+    from nbship.kubeflow.compile import compile_graph
+
+    graph = read_graph(root, config.load_pipeline(root, name, overrides, override_files))
+    tracked = {key: dvc.read(root / data.path) for key, data in graph.pipeline.data.items()}
+    text = compile_graph(graph, {key: found.md5 for key, found in tracked.items() if found})
+    path = output or root / COMPILED / f"{name}.yaml"
+    old = _read(path)
+    stale = ["it is missing"] if old is None else differences(old, text)
+    return Generated(path, text, tuple(stale), f"nbship compile {name}")
+
+
+def generate_schema(root: Path) -> Generated:
+    """Generates the JSON schema of pipeline files and compares it with the file that is there."""
+    text = json.dumps(config.json_schema(), indent=2, ensure_ascii=False) + "\n"
+    path = root / SCHEMA
+    old = _read(path)
+    stale = "it is missing" if old is None else "nbship understands other keys" if old != text else ""
+    return Generated(path, text, (stale,) if stale else (), "nbship schema")
+
+
+def _read(path: Path) -> str | None:
+    """The text of a file, with bytes that are no text replaced: then it is merely different."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise files.disk_error(error, path) from None

@@ -1,0 +1,200 @@
+"""What a step does on Kubeflow: run the notebook that its component carries, or fetch a data file.
+
+Called by the functions of `nbship.kubeflow.component`, in a container or under `kfp.local`. Artifacts are
+KFP's; what happens in between is what happens on this machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from nbship import files
+from nbship.config import Source
+from nbship.errors import NbshipError
+from nbship.local.execute import StepError, check_outputs, execute
+from nbship.notebook import Notebook, read_notebook
+from nbship.values import check_value
+
+_KERNEL = "python3"
+
+
+class Artifact(Protocol):
+    """What is used of KFP's artifacts."""
+
+    path: str
+    metadata: dict[str, Any]
+
+
+def run_step(
+    arguments: Mapping[str, Any],
+    executed_notebook: Artifact,
+    *,
+    path: str,
+    notebook: str,
+    timeout: float | None = None,
+) -> None:
+    """Runs a notebook as a step, and ends the process when it fails.
+
+    Args:
+        arguments: By variable of the parameters cell: an artifact, a parameter's value, or the file that
+            takes a scalar result.
+        executed_notebook: Receives the executed notebook as HTML, also when a cell failed.
+        path: The notebook's file in the project; its name appears in errors.
+        notebook: The notebook's JSON.
+        timeout: Seconds that one cell may take.
+    """
+    with _failures_end_the_process(), tempfile.TemporaryDirectory(prefix="nbship-") as folder:
+        source = Path(folder, Path(path).name)
+        source.write_text(notebook, encoding="utf-8")
+        _run(read_notebook(source, path), arguments, Path(executed_notebook.path), timeout)
+
+
+def fetch_data(data: Artifact, location: str, *, path: str, md5: str, source: Mapping[str, str]) -> None:
+    """Fetches a data file and checks it, and ends the process when it is not the file that DVC tracks.
+
+    Args:
+        data: Receives the file.
+        location: A path or URL that is used instead of the source; empty for the source.
+        path: The file in the project.
+        md5: The hash that its `.dvc` file states.
+        source: The `source` of the pipeline file; empty if it has none.
+    """
+    from nbship.versions.sources import fetch
+
+    with _failures_end_the_process():
+        if not location and not source:
+            raise NbshipError(f"{path}: the pipeline file names no source", "submit with its location")
+        origin = _place(location) if location else Source.model_validate(source)
+        target = Path(data.path)
+        fetch(origin, target, Path.cwd())
+        with target.open("rb") as file:
+            found = hashlib.file_digest(file, "md5").hexdigest()
+        if found != md5:
+            target.unlink()
+            raise NbshipError(
+                f"{path}: what arrived has md5 {found}, and {path}.dvc says {md5}",
+                "the source has changed: track its new content with DVC, or name the location of the old",
+            )
+
+
+def _run(notebook: Notebook, arguments: Mapping[str, Any], html: Path, timeout: float | None) -> None:
+    from nbship.local.html import export_html
+
+    folder = notebook.path.parent
+    signature = notebook.signature
+    paths = {name: _own_path(folder, name, variable.default) for name, variable in signature.outputs.items()}
+    values = {
+        **{
+            name: check_value(v.type, _as_written(arguments[name]))
+            for name, v in signature.parameters.items()
+        },
+        **{name: _linked(folder, name, v.default, arguments[name]) for name, v in signature.inputs.items()},
+        **{name: str(output) for name, output in paths.items()},
+    }
+    executed = folder / "executed" / notebook.path.name
+    try:
+        results = execute(
+            notebook, values, executed, kernel=_KERNEL, folder=folder, timeout=timeout, on_cell=_tell_progress
+        )
+        check_outputs(notebook, paths)
+    finally:
+        if executed.exists():
+            export_html(executed, html)
+    for name, output in paths.items():
+        _log_metrics(notebook, name, output, arguments[name])
+        shutil.move(output, arguments[name].path)
+    for name, result in results.items():
+        text = result if isinstance(result, str) else json.dumps(result)
+        files.write_text(Path(arguments[name]), text)
+
+
+def _own_path(folder: Path, name: str, default: str) -> Path:
+    """A file with the ending that the notebook expects; KFP's paths have none, and savers tend to add one."""
+    path = folder / "artifacts" / name / (Path(default).name or name)
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def _linked(folder: Path, name: str, default: str, artifact: Artifact) -> str:
+    link = _own_path(folder, name, default)
+    link.symlink_to(Path(artifact.path).absolute())
+    return str(link)
+
+
+def _as_written(value: Any) -> Any:
+    """JSON's numbers have one type for KFP, so a whole number may arrive as a float."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_as_written(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _as_written(item) for key, item in value.items()}
+    return value
+
+
+def _log_metrics(notebook: Notebook, name: str, path: Path, artifact: Any) -> None:
+    """Shows what is in a metrics file on KFP's page as well.
+
+    A `Metrics` file is a flat JSON object. A `ClassificationMetrics` file is one with `confusion_matrix`
+    (`categories`, `matrix`), `roc_curve` (`fpr`, `tpr`, `threshold`), or both.
+
+    Raises:
+        StepError: A classification metrics file is not of this form.
+    """
+    kind = notebook.signature.outputs[name].type
+    if kind == "Metrics":
+        for metric, value in json.loads(path.read_text(encoding="utf-8")).items():
+            # KFP's own file is strict JSON, which has no NaN and no infinity.
+            finite = not isinstance(value, float) or math.isfinite(value)
+            artifact.log_metric(metric, value if finite else str(value))
+    elif kind == "ClassificationMetrics":
+        loggers = {
+            "confusion_matrix": artifact.log_confusion_matrix,
+            "roc_curve": lambda **curve: artifact.log_roc_curve(**_finite_thresholds(curve)),
+        }
+        try:
+            for key, value in json.loads(path.read_text(encoding="utf-8")).items():
+                loggers[key](**value)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise StepError(
+                f"{notebook.path.name}: its output '{name}' is no classification metrics file: {error}",
+                'write {"confusion_matrix": {"categories": …, "matrix": …}} or {"roc_curve": {"fpr": …, …}}',
+            ) from None
+
+
+def _finite_thresholds(curve: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """scikit-learn's first threshold is infinite, "above every score"; KFP wants a number."""
+    above = 1.0 + max((t for t in curve["threshold"] if math.isfinite(t)), default=0.0)
+    return {**curve, "threshold": [t if math.isfinite(t) else above for t in curve["threshold"]]}
+
+
+def _place(location: str) -> Source:
+    is_url = location.startswith(("http://", "https://"))
+    return Source.model_validate({"url" if is_url else "file": location})
+
+
+def _tell_progress(cell: int, cells: int) -> None:
+    sys.stdout.write(f"cell {cell} of {cells}\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def _failures_end_the_process() -> Iterator[None]:
+    """A failure that a person can act on is told in the log without the traceback of KFP's executor."""
+    try:
+        yield
+    except NbshipError as error:
+        lines = filter(
+            None, [f"error: {error.message}", error.details, error.hint and f"hint:  {error.hint}"]
+        )
+        sys.stderr.write("\n".join(lines) + "\n")
+        raise SystemExit(error.exit_code) from None

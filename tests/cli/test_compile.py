@@ -1,0 +1,145 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import nbship
+from nbship.cli import compile as compile_command
+from nbship.cli import show as show_command
+from nbship.config import pipeline_names
+from nbship.errors import NbshipError, UsageError
+from nbship.workflow.compile import compile_pipeline, generate_schema
+from tests.projects import PIPELINE, write_project
+
+COMPILED = "pipelines/compiled/line.yaml"
+PROJECT = Path(nbship.__file__).parents[2]
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.chdir(write_project(tmp_path))
+    return tmp_path
+
+
+def nbship_(*arguments):
+    app = typer.Typer()
+    compile_command.register(app)
+    show_command.register(app)
+    result = CliRunner().invoke(app, arguments, standalone_mode=False)
+    if result.exception:
+        raise result.exception
+    return result.output
+
+
+def test_it_writes_once_and_says_why(root):
+    assert nbship_("compile", "line") == f"wrote    {COMPILED} (it is missing)\n"
+    before = (root / COMPILED).stat()
+    assert nbship_("compile", "line") == f"current  {COMPILED}\n"
+    assert (root / COMPILED).stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_check_of_a_current_file(root):
+    nbship_("compile", "line")
+    assert nbship_("compile", "line", "--check") == f"current  {COMPILED}\n"
+
+
+def test_check_of_a_missing_file_writes_nothing(root):
+    with pytest.raises(NbshipError, match=f"not current: {COMPILED}") as failed:
+        nbship_("compile", "line", "--check")
+    assert failed.value.exit_code == 1
+    assert failed.value.details == f"{COMPILED}: it is missing"
+    assert not (root / COMPILED).exists()
+
+
+def test_check_of_a_stale_file_says_why_and_writes_nothing(root):
+    nbship_("compile", "line")
+    before = (root / COMPILED).read_bytes()
+    with pytest.raises(NbshipError) as failed:
+        nbship_("compile", "line", "--check", "--set", "prepare.most=7", "--set", "steps.prepare.cpu=1")
+    assert failed.value.details.splitlines() == [
+        f"{COMPILED}: parameter prepare_most: 4.0 → 7.0",
+        f"{COMPILED}: prepare: cpu or memory",
+    ]
+    assert failed.value.hint == "renew and commit: nbship compile line"
+    assert (root / COMPILED).read_bytes() == before
+
+
+def test_output_and_override_file(root):
+    (root / "more.yaml").write_text("steps: {prepare: {memory: 1Gi}}\n")
+    nbship_("compile", "line", "--output", "else/where.yaml", "--config-override", "more.yaml")
+    assert "resourceMemoryLimit: 1Gi" in (root / "else/where.yaml").read_text()
+    assert not (root / COMPILED).exists()
+
+
+def test_all_pipelines(root):
+    (root / "pipelines/other.yaml").write_text(PIPELINE.replace("name: line", "name: other"))
+    assert nbship_("compile", "--all").count("wrote") == 2
+    (root / "pipelines/compiled/other.yaml").write_text("nothing")
+    with pytest.raises(NbshipError, match=r"not current: pipelines/compiled/other\.yaml") as failed:
+        nbship_("compile", "--all", "--check")
+    assert failed.value.details == "pipelines/compiled/other.yaml: it is no compiled pipeline"
+
+
+def test_json(root):
+    written = json.loads(nbship_("compile", "line", "--json"))
+    assert written == {"path": str(root / COMPILED), "written": True, "stale": ["it is missing"]}
+
+
+@pytest.mark.parametrize("arguments", [[], ["line", "--all"], ["--all", "--output", "x.yaml"]])
+def test_neither_or_both_a_name_and_all(root, arguments):
+    with pytest.raises(UsageError, match="which pipeline"):
+        nbship_("compile", *arguments)
+
+
+def test_a_project_without_pipelines(root):
+    (root / "pipelines/line.yaml").unlink()
+    with pytest.raises(UsageError, match="no pipeline yet"):
+        nbship_("compile", "--all")
+
+
+def test_an_unknown_pipeline(root):
+    with pytest.raises(UsageError) as failed:
+        nbship_("compile", "lime")
+    assert failed.value.hint == "did you mean 'line'?"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written(root):
+    (root / "pipelines").chmod(0o500)
+    try:
+        with pytest.raises(NbshipError, match="Permission denied"):
+            nbship_("compile", "line")
+    finally:
+        (root / "pipelines").chmod(0o700)
+
+
+def test_a_folder_where_the_file_should_be(root):
+    (root / COMPILED).mkdir(parents=True)
+    with pytest.raises(NbshipError, match="Is a directory"):
+        nbship_("compile", "line")
+
+
+def test_schema(root):
+    with pytest.raises(NbshipError, match=r"not current: pipelines/schema\.json"):
+        nbship_("schema", "--check")
+    assert nbship_("schema") == "wrote    pipelines/schema.json (it is missing)\n"
+    assert nbship_("schema", "--check") == "current  pipelines/schema.json\n"
+    assert "steps" in json.loads((root / "pipelines/schema.json").read_text())["properties"]
+
+
+def test_the_committed_schema_is_current():
+    assert generate_schema(PROJECT).stale == ()
+
+
+@pytest.mark.parametrize("name", pipeline_names(PROJECT))
+def test_the_committed_pipelines_are_current(name):
+    assert compile_pipeline(PROJECT, name).stale == ()
+
+
+def test_data_that_dvc_does_not_track(root):
+    (root / "data.csv.dvc").unlink()
+    with pytest.raises(UsageError, match=r"no data\.csv\.dvc"):
+        nbship_("compile", "line")

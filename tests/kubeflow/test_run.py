@@ -1,0 +1,115 @@
+"""Compiled pipelines run by KFP itself, on this machine."""
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from kfp import components, local
+
+import nbship
+from nbship.config import load_pipeline
+from nbship.graph import read_graph
+from nbship.local.record import Environment, RunRecord, new_run_id
+from nbship.local.runner import STANDARD_KERNEL, Options, run_graph
+from nbship.workflow.compile import compile_pipeline
+from tests.projects import TRAIN, TRAIN_CODE, graph_of, write_notebook, write_project
+
+PROJECT = Path(nbship.__file__).parents[2]
+
+pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture
+def submit(tmp_path, monkeypatch):
+    """Runs a project's pipeline with KFP; returns the folder that has one folder per task."""
+
+    def run(root, name, **arguments):
+        monkeypatch.chdir(root)
+        text = compile_pipeline(root, name).text
+        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "kfp"))
+        components.load_component_from_text(text)(**arguments)
+        (folder,) = (tmp_path / "kfp").iterdir()
+        return folder
+
+    return run
+
+
+def logged(folder, step, artifact="metrics"):
+    """The metrics that KFP's page would show."""
+    output = json.loads((folder / step / "executor_output.json").read_text())
+    return output["artifacts"][artifact]["artifacts"][0]["metadata"]
+
+
+def run_here(root, name):
+    """Runs the same notebooks with the local engine; returns their metrics by step."""
+    graph = read_graph(root, load_pipeline(root, name))
+    environment = Environment(python="", platform="", nbship="")
+    record = RunRecord(id=new_run_id(), pipeline=name, started=datetime.now(UTC), environment=environment)
+    run_graph(root, graph, root / "run", record, Options(kernel=STANDARD_KERNEL))
+    return {step: done.metrics for step, done in record.steps.items()}
+
+
+def test_it_measures_what_the_local_engine_measures(tmp_path, submit):
+    root = write_project(tmp_path / "project")
+    folder = submit(root, "line")
+
+    assert logged(folder, "train-line") == run_here(root, "line")["train-line"]
+    assert logged(folder, "train-line") == {"slope": pytest.approx(64 / 30 / 4), "rows": 4, "kind": "line"}
+    assert json.loads((folder / "train-line/metrics").read_text()) == logged(folder, "train-line")
+    assert "<title>Fit the line</title>" in (folder / "train-line/executed_notebook").read_text()
+
+
+def test_parameters_and_location_are_taken_at_submission(tmp_path, submit):
+    root = write_project(tmp_path / "project")
+    (root / "elsewhere.csv").unlink()
+    folder = submit(root, "line", prepare_most=2, prepare_names=[], table_location="data.csv")
+    assert logged(folder, "train-line")["rows"] == 2
+
+
+def test_a_failing_cell_fails_the_pipeline_and_its_notebook_is_kept(tmp_path, submit, capfd):
+    root = write_project(tmp_path / "project")
+    write_notebook(root / "notebooks/train.ipynb", TRAIN, "print('came so far')", "1 / 0", TRAIN_CODE)
+    with pytest.raises(RuntimeError, match="train-line"):
+        submit(root, "line")
+    assert "error: train.ipynb: ZeroDivisionError" in capfd.readouterr().out
+    (page,) = (tmp_path / "kfp").glob("*/train-line/executed_notebook")
+    assert "came so far" in page.read_text()
+
+
+def test_texts_that_mean_something_to_shells_and_templates_arrive(tmp_path, submit):
+    text = "\"\"\" ''' \\ $HOME `id` {{$}} {{workflow.name}} %s größer 🚗 \t"
+    root = write_project(
+        tmp_path / "project", "name: line\nsteps: {only: {notebook: notebooks/prepare.ipynb}}\n"
+    )
+    parameters = f'note: str = {text!r}\nsaid: "Output[str]" = ""\nsize: "Output[bool]" = False'
+    write_notebook(
+        root / "notebooks/prepare.ipynb", parameters, f"said = {text!r}\nsize = said == note", text=text
+    )
+    graph = graph_of(root)
+    assert graph.steps["only"].parameters == {"note": text}
+
+    folder = submit(root, "line", only_note="set")
+
+    assert (folder / "only/said").read_text() == text
+    assert (folder / "only/size").read_text() == "false"
+
+
+@pytest.mark.skipif(not (PROJECT / "pipelines/auto-mpg.yaml").exists(), reason="the use case is not here")
+def test_auto_mpg_measures_what_the_local_engine_measures(tmp_path, submit):
+    root = tmp_path / "project"
+    for path in ("pipelines/auto-mpg.yaml", "data.csv.dvc", "data.csv"):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(PROJECT / path, root / path)
+    for path in (PROJECT / "notebooks/auto-mpg").glob("*.ipynb"):
+        (root / "notebooks/auto-mpg").mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, root / "notebooks/auto-mpg" / path.name)
+
+    folder = submit(root, "auto-mpg", table_location="data.csv")
+
+    here = run_here(root, "auto-mpg")
+    assert here["evaluate"]["rmse"] > 0
+    assert {step: logged(folder, step) for step in ("train", "evaluate")} == {
+        step: here[step] for step in ("train", "evaluate")
+    }
