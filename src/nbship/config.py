@@ -272,7 +272,7 @@ def _setting(setting: str, tree: Mapping[str, Any]) -> dict[str, Any]:
     """Turns `a.b=value` into a tree; `step.parameter` is short for `steps.step.parameters.parameter`."""
     path, equals, text = setting.partition("=")
     keys = path.strip().split(".")
-    if not equals or not all(keys) or len(keys) < 2 and keys[0] in tree.get("steps", {}):
+    if not equals or not all(keys) or (len(keys) < 2 and keys[0] in tree.get("steps", {})):
         raise UsageError(
             f"--set {setting}: not of the form step.parameter=value", "for example --set train.folds=3"
         )

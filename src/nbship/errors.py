@@ -50,6 +50,12 @@ class RejectedError(NbshipError):
     exit_code = ExitCode.REJECTED
 
 
+class InterruptedRun(NbshipError):
+    """A person stopped it; what was finished is kept."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
 def suggestion(word: str, candidates: Iterable[str]) -> str:
     """Returns a hint that names the candidates nearest to a mistyped word, or lists them all."""
     known = sorted(candidates)

@@ -30,13 +30,20 @@ def complete_pipeline(incomplete: str) -> list[str]:
 
 
 PipelineArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="The pipeline: pipelines/NAME.yaml.", autocompletion=complete_pipeline)
+    str,
+    typer.Argument(
+        metavar="NAME", help="The pipeline: pipelines/NAME.yaml.", autocompletion=complete_pipeline
+    ),
 ]
 SetOption = Annotated[
-    list[str], typer.Option("--set", metavar="STEP.PARAM=VALUE", help="Set a parameter, or any key of the pipeline file.")
+    list[str],
+    typer.Option(
+        "--set", metavar="STEP.PARAM=VALUE", help="Set a parameter, or any key of the pipeline file."
+    ),
 ]
 ConfigOverrideOption = Annotated[
-    list[Path], typer.Option("--config-override", metavar="FILE", help="YAML file to merge into the pipeline file.")
+    list[Path],
+    typer.Option("--config-override", metavar="FILE", help="YAML file to merge into the pipeline file."),
 ]
 
 

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from nbship import __version__
+from nbship.cli import compile, data, publish, run, runs, show
 from nbship.cli.common import error_console, leave, report_error
 from nbship.errors import ExitCode, NbshipError
 
@@ -19,6 +20,10 @@ app = typer.Typer(
 )
 
 
+for group in (run, runs, show, compile, publish, data):
+    group.register(app)
+
+
 def _print_version(value: bool) -> None:
     if value:
         typer.echo(f"nbship {__version__}")
@@ -27,7 +32,9 @@ def _print_version(value: bool) -> None:
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
 ) -> None:
     pass

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _TRACEBACK_LINES = 30
-_RESULTS_CELL = '''\
+_RESULTS_CELL = """\
 # Added by nbship: hands the step's results on.
 import json, pathlib
-pathlib.Path({path!r}).write_text(json.dumps({{{items}}}, default=lambda value: value.item()))'''
+pathlib.Path({path!r}).write_text(json.dumps({{{items}}}, default=lambda value: value.item()))"""
 
 
 class StepError(NbshipError):
@@ -137,7 +137,9 @@ def _prepared(notebook: Notebook, handover: Path) -> NotebookNode:
             cell.outputs, cell.execution_count = [], None
     if notebook.signature.results:
         items = ", ".join(f"{name!r}: {name}" for name in notebook.signature.results)
-        cell = nbformat.v4.new_code_cell(_RESULTS_CELL.format(path=str(handover), items=items), id="nbship-results")
+        cell = nbformat.v4.new_code_cell(
+            _RESULTS_CELL.format(path=str(handover), items=items), id="nbship-results"
+        )
         cell.metadata["tags"] = ["nbship-results"]
         node.cells.append(cell)
     return node
@@ -162,7 +164,9 @@ def _read_metrics(notebook: Notebook, name: str, path: Path) -> dict[str, Any]:
         metrics = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         metrics = None
-    plain = isinstance(metrics, dict) and all(isinstance(v, int | float | str | bool) for v in metrics.values())
+    plain = isinstance(metrics, dict) and all(
+        isinstance(v, int | float | str | bool) for v in metrics.values()
+    )
     if not plain:
         raise StepError(
             f"{notebook.path.name}: its output '{name}' is no flat JSON object of numbers and texts",
@@ -179,5 +183,7 @@ def _cell_error(notebook: Notebook, error: Any, executed: Path) -> StepError:
     return StepError(
         f"{notebook.path.name}: {error.ename}: {_ANSI.sub('', error.evalue).strip() or 'no message'}",
         f"the notebook up to the failing cell: {executed}",
-        details="\n".join(["failing cell:", *(f"    {line}" for line in error.source.splitlines()), *traceback]),
+        details="\n".join(
+            ["failing cell:", *(f"    {line}" for line in error.source.splitlines()), *traceback]
+        ),
     )

@@ -15,7 +15,9 @@ def imported_modules(code: Iterable[str]) -> list[str]:
     """
     names: dict[str, None] = {}
     for source in code:
-        plain = "\n".join("" if line.lstrip()[:1] in ("%", "!", "?") else line for line in source.splitlines())
+        plain = "\n".join(
+            "" if line.lstrip()[:1] in ("%", "!", "?") else line for line in source.splitlines()
+        )
         try:
             body = ast.parse(plain).body
         except (SyntaxError, ValueError):

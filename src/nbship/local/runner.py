@@ -183,7 +183,11 @@ def _execute(run: _Run, step: Step, exporter: ThreadPoolExecutor) -> None:
     try:
         results = execute(
             step.notebook,
-            {**record.parameters, **_input_paths(run, record), **{n: str(p.absolute()) for n, p in paths.items()}},
+            {
+                **record.parameters,
+                **_input_paths(run, record),
+                **{n: str(p.absolute()) for n, p in paths.items()},
+            },
             run.folder / record.notebook,
             kernel=run.options.kernel,
             folder=step.notebook.path.parent,
@@ -282,7 +286,9 @@ def _new_record(step: Step) -> StepRecord:
 def _fill(record: StepRecord, step: Step, entry: cache.Entry) -> None:
     types = step.notebook.signature.outputs
     record.outputs = {
-        name: Artifact(type=types[name].type, path=stored.path, hash=stored.hash, origin=f"{step.name}.{name}")
+        name: Artifact(
+            type=types[name].type, path=stored.path, hash=stored.hash, origin=f"{step.name}.{name}"
+        )
         for name, stored in entry.outputs.items()
     }
     record.notebook, record.html = entry.notebook.path, entry.html.path

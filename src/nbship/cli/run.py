@@ -1,0 +1,118 @@
+"""`nbship run`: a pipeline on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from nbship.cli.common import (
+    ConfigOverrideOption,
+    JsonOption,
+    PipelineArgument,
+    SetOption,
+    console,
+    error_console,
+    print_json,
+    project_root,
+)
+from nbship.errors import ExitCode, InterruptedRun
+
+if TYPE_CHECKING:
+    from nbship.local.record import RunRecord
+
+_KERNELS = {"warm": "nbship", "standard": "python3"}
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(run)
+
+
+def run(
+    name: PipelineArgument,
+    settings: SetOption = [],  # noqa: B006 - typer's form; it is not changed
+    override_files: ConfigOverrideOption = [],  # noqa: B006
+    force: Annotated[bool, typer.Option("--force", help="Run every step, whatever the cache has.")] = False,
+    from_step: Annotated[
+        str, typer.Option("--from", metavar="STEP", help="Run this step and all that depends on it.")
+    ] = "",
+    only: Annotated[
+        str, typer.Option("--only", metavar="STEP", help="Run this step; what it needs comes from the cache.")
+    ] = "",
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, show_default="one per core", help="Steps at a time.")
+    ] = os.cpu_count() or 1,
+    kernel: Annotated[str, typer.Option(help="warm (forked, ready at once) or standard.")] = "warm",
+    as_json: JsonOption = False,
+) -> int:
+    """Run a pipeline here: fetch its data, run its notebooks, judge its model, write the run page.
+
+    Steps whose code, parameters and inputs did not change come from the cache. Ends with 3 if the gate rejects.
+
+    Example: nbship run auto-mpg --set train.C=3
+    """
+    from nbship.cli.progress import progress
+    from nbship.workflow.run import Request, run
+
+    if kernel not in _KERNELS:
+        raise typer.BadParameter("it is warm or standard", param_hint="--kernel")
+    root = project_root()
+    request = Request(
+        pipeline=name,
+        settings=settings,
+        override_files=override_files,
+        force=force,
+        from_step=from_step,
+        only=only,
+        jobs=jobs,
+        kernel=_KERNELS[kernel],
+    )
+    try:
+        with progress(as_json) as on_event:
+            record, folder = run(
+                root, request, on_event, report=lambda line: error_console.print(escape(line))
+            )
+    except KeyboardInterrupt:
+        raise InterruptedRun(
+            "interrupted; its kernels are ended", "resume with the same command: finished steps are reused"
+        ) from None
+    if as_json:
+        print_json({"event": "run", **record.model_dump(mode="json")})
+    else:
+        _print_summary(record, folder.relative_to(root))
+    return ExitCode.DONE if record.verdict is None or record.verdict.passed else ExitCode.REJECTED
+
+
+def _print_summary(record: RunRecord, folder: Path) -> None:
+    console.print()
+    verdict = record.verdict
+    if verdict:
+        word = "[bold green]passed[/]" if verdict.passed else "[bold red]rejected[/]"
+        console.print(f"gate      {word}: {escape('; '.join(verdict.reasons))}")
+    metrics = _main_metrics(record)
+    if metrics:
+        console.print(f"metrics   {escape(metrics)}")
+    console.print(f"run       {record.id}, {record.seconds:.1f} s")
+    console.print(f"page      {folder / 'index.html'}")
+    if verdict and verdict.passed:
+        console.print(f"\nnext      nbship publish {record.pipeline} --commit")
+    elif verdict:
+        console.print(f"\nnext      the champion stays; see why: nbship runs open {record.id}")
+
+
+def _main_metrics(record: RunRecord) -> str:
+    """The metrics of the gate's step with their intervals, where the notebook gives `x_low` and `x_high`."""
+    step = record.steps.get(record.gate.step) if record.gate else None
+    values = step.metrics if step else {}
+    parts = []
+    for name, value in values.items():
+        if name.endswith(("_low", "_high")) or isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        low, high = values.get(f"{name}_low"), values.get(f"{name}_high")
+        interval = f" ({low:.4g} to {high:.4g})" if low is not None and high is not None else ""
+        parts.append(f"{name} {value:.4g}{interval}")
+    return ", ".join(parts)

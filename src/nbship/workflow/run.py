@@ -1,0 +1,160 @@
+"""Run a pipeline on this machine: data, steps, gate, page."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from nbship import __version__
+from nbship.config import Gate, load_pipeline
+from nbship.errors import NbshipError, UsageError, suggestion
+from nbship.files import content_hash, write_text
+from nbship.gate import Verdict, judge, read_losses
+from nbship.graph import Graph, champion_step, read_graph, with_champion
+from nbship.local import runner
+from nbship.local.cache import environment_hash
+from nbship.local.record import Environment, RunRecord, State, new_run_id, run_folder, save
+from nbship.local.report import write_run_page
+from nbship.versions import git, registry
+from nbship.workflow import data
+
+METRICS = "metrics.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asks of a run.
+
+    Attributes:
+        pipeline: The pipeline's name.
+        settings: `step.parameter=value`, or any key of the pipeline file.
+        override_files: YAML files merged into the pipeline file.
+        force: Run every step.
+        from_step: Run this step and all that depends on it.
+        only: Run this step, and of the others no more than it needs.
+        jobs: Steps at a time.
+        kernel: Name of the kernel specification.
+    """
+
+    pipeline: str
+    settings: Sequence[str] = ()
+    override_files: Sequence[Path] = ()
+    force: bool = False
+    from_step: str = ""
+    only: str = ""
+    jobs: int = 1
+    kernel: str = runner.WARM_KERNEL
+
+
+def run(
+    root: Path,
+    request: Request,
+    on_event: Callable[[runner.Event], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
+) -> tuple[RunRecord, Path]:
+    """Runs a pipeline and judges its model.
+
+    Args:
+        root: The project's folder.
+        request: What to run, and how.
+        on_event: Told what happens to each step, from several threads.
+        report: Told in a line what is fetched.
+
+    Returns:
+        The record of the run, whose verdict may be a rejection, and the run's folder.
+
+    Raises:
+        UsageError: The pipeline cannot be understood; nothing was run.
+        NbshipError: A step failed; the record and the page say which.
+        KeyboardInterrupt: The run was interrupted; the record and the page say so.
+    """
+    pipeline = load_pipeline(root, request.pipeline, request.settings, request.override_files)
+    graph = read_graph(root, pipeline)
+    _check_step(graph, request.from_step)
+    _check_step(graph, request.only)
+    data.ensure(root, pipeline, report)
+    champion = registry.champion(root, pipeline.name, report) if pipeline.gate else None
+    if champion:
+        graph = with_champion(graph, champion.relative_to(root))
+    if request.only:
+        needed = graph.ancestors(request.only)
+        graph = replace(graph, steps={name: step for name, step in graph.steps.items() if name in needed})
+    record = RunRecord(
+        id=new_run_id(),
+        pipeline=pipeline.name,
+        description=pipeline.description,
+        started=datetime.now(UTC),
+        process=os.getpid(),
+        settings=[*request.settings, *(f"config-override: {file}" for file in request.override_files)],
+        environment=_environment(root),
+        gate=pipeline.gate,
+        champion=content_hash(champion) if champion else "",
+    )
+    folder = run_folder(root, pipeline.name, record.id)
+    options = runner.Options(
+        jobs=request.jobs, kernel=request.kernel, forced=_forced(graph, request), on_event=on_event
+    )
+    _run(root, graph, folder, record, options)
+    return record, folder
+
+
+def _run(root: Path, graph: Graph, folder: Path, record: RunRecord, options: runner.Options) -> None:
+    """Runs and judges; however it ends, the record says how and the page is written."""
+    started = time.perf_counter()
+    try:
+        runner.run_graph(root, graph, folder, record, options)
+        if record.gate and record.gate.step in graph.steps:
+            record.verdict = _judge(record.gate, record, folder)
+        record.state = State.DONE
+    except KeyboardInterrupt:
+        record.state = State.INTERRUPTED
+        raise
+    except NbshipError:
+        record.state = State.FAILED
+        raise
+    finally:
+        if record.state is State.RUNNING:
+            record.state = State.FAILED
+        record.seconds = round(time.perf_counter() - started, 3)
+        write_text(folder / METRICS, json.dumps(record.metrics, indent=2))
+        write_run_page(record, folder)
+        # Last, so that a run that says it is done has its page.
+        save(record, folder)
+
+
+def _judge(gate: Gate, record: RunRecord, folder: Path) -> Verdict:
+    def losses(step: str) -> dict[str, float] | None:
+        judged = record.steps.get(step)
+        return read_losses(folder / judged.outputs[gate.losses].path) if judged else None
+
+    return judge(gate, record.metrics, losses(gate.step), losses(champion_step(gate.step)))
+
+
+def _forced(graph: Graph, request: Request) -> frozenset[str]:
+    if request.force:
+        return frozenset(graph.steps)
+    forced = graph.downstream(request.from_step) if request.from_step else set()
+    return frozenset(forced | ({request.only} if request.only else set()))
+
+
+def _check_step(graph: Graph, name: str) -> None:
+    if name and name not in graph.steps:
+        raise UsageError(f"pipeline '{graph.name}' has no step '{name}'", suggestion(name, graph.steps))
+
+
+def _environment(root: Path) -> Environment:
+    revision = git.revision(root)
+    return Environment(
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        nbship=__version__,
+        lock=environment_hash(root),
+        revision=revision.commit if revision else "",
+        dirty=revision.dirty if revision else False,
+    )

@@ -1,0 +1,45 @@
+import re
+import xml.etree.ElementTree as ET  # noqa: S405 (reads what this code has just written)
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nbship.local.interval import interval_svg
+from tests.records import comparison
+
+SHARES = st.floats(-5, 5, allow_nan=False)
+
+
+def positions(svg):
+    root = ET.fromstring(svg)  # noqa: S314
+    found = {e.get("class"): (float(e.get("x1")), float(e.get("x2"))) for e in root.iter("line")}
+    return found, float(next(root.iter("circle")).get("cx"))
+
+
+@given(SHARES, SHARES, st.floats(0.001, 1))
+def test_everything_is_in_order_and_in_the_picture(one, other, tolerance):
+    low, high = sorted((one, other))
+    lines, dot = positions(interval_svg(comparison("worse", low, high), tolerance))
+    start, end = lines["bar"]
+    assert 16 <= start <= dot <= end <= 384
+    assert lines["zero"][0] < lines["limit"][0]
+    assert (start < lines["zero"][0]) == (low < 0) or abs(low) < 0.01
+    assert (end <= lines["limit"][0]) == (high <= tolerance) or abs(high - tolerance) < 0.01
+
+
+def test_numbers_are_written_out():
+    svg = interval_svg(comparison("no worse", -0.02, 0.04), 0.05)
+    texts = re.findall(r">([^<>]+)</text>", svg)
+    assert texts == ["champion", "tolerated +5\u00a0%", "+1\u00a0%"]
+    assert 'class="interval no-worse"' in svg
+
+
+@pytest.mark.parametrize("tolerance", [None, 0.0])
+def test_without_tolerance_there_is_no_limit(tolerance):
+    assert "limit" not in positions(interval_svg(comparison(), tolerance))[0]
+
+
+def test_no_difference_at_all():
+    lines, dot = positions(interval_svg(comparison("no worse", 0.0, 0.0)))
+    assert lines["bar"] == (dot, dot) == lines["zero"]

@@ -1,0 +1,164 @@
+import math
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nbship.config import Gate
+from nbship.gate import Check
+from nbship.local import words
+from nbship.local.record import State
+from tests.records import comparison, every_state, make_record, verdict
+
+SPACE = "\u00a0"
+
+
+@pytest.mark.parametrize(
+    ("name", "tone", "title"),
+    [
+        ("better", "good", "Passed: better than the champion"),
+        ("no worse", "good", "Passed: no worse than the champion"),
+        ("worse", "bad", "Rejected by the gate"),
+        ("below a threshold", "bad", "Rejected by the gate"),
+        ("first", "good", "Passed: the first model"),
+        ("first, rejected", "bad", "Rejected by the gate"),
+        ("failed", "bad", "Failed in train"),
+        ("interrupted", "warning", "Interrupted"),
+        ("running", "neutral", "Running"),
+        ("cached", "good", "Passed: better than the champion"),
+        ("without gate", "neutral", "Done"),
+        ("without verdict", "neutral", "Done"),
+        ("without steps", "neutral", "Running"),
+    ],
+)
+def test_outcome(name, tone, title):
+    outcome = words.outcome(every_state()[name])
+    assert (outcome.tone, outcome.title) == (tone, title)
+
+
+def reasons(name):
+    return [reason.replace(SPACE, " ") for reason in words.outcome(every_state()[name]).reasons]
+
+
+def test_reasons_are_plain_sentences():
+    better = "The mean loss is 20 % lower than the champion's (95 % interval −33 % to −6 %, on 79 held-out rows)"
+    assert reasons("better") == [f"{better}.", "rmse is 2.313 (at most 3.2), r2 is 0.9043 (at least 0.8)."]
+    assert reasons("no worse")[0] == (
+        "The mean loss is 1 % higher than the champion's (95 % interval −2 % to +4 %, on 79 held-out rows); "
+        "a rise within the tolerance of 5 % counts as no worse."
+    )
+    assert reasons("worse")[0].endswith("; the interval does not stay within the tolerance of 5 %.")
+    assert reasons("worse")[-1] == "The champion stays."
+    assert reasons("below a threshold") == [
+        "rmse is 3.45; the gate asks for at most 3.2.",
+        f"{better}.",
+        "The champion stays.",
+    ]
+    assert reasons("first")[0] == "There is no champion yet: thresholds alone decide."
+    assert reasons("first, rejected") == ["rmse is 3.45; the gate asks for at most 3.2."]
+    assert reasons("failed") == [
+        "step 'train': train.ipynb: ValueError: too many folds.",
+        "2 of 4 steps finished.",
+    ]
+    assert reasons("interrupted") == ["2 of 4 steps finished.", "What was finished is kept in the cache."]
+
+
+def test_a_gate_that_asks_for_better():
+    record = make_record(gate=Gate(require="better"), verdict=verdict(False, comparison("no worse", -0.02, 0.04)))
+    assert words.outcome(record).reasons[0].endswith("; the gate asks for a model that is shown to be better.")
+
+
+def test_equal_models():
+    record = make_record(verdict=verdict(compared=comparison("no worse", 0.0, 0.0)))
+    assert words.outcome(record).reasons[0].startswith("The mean loss is equal to the champion's")
+
+
+def test_commands_to_type_next():
+    states = every_state()
+    assert words.next_commands(states["better"]) == [
+        ("nbship publish auto-mpg", "Publish this model as the new champion"),
+        ("nbship run auto-mpg --set train.folds=10", "Run it again with the same settings"),
+        ("nbship runs compare previous 20260301-120000-ab12", "See what changed since the run before"),
+    ]
+    assert not any("publish" in command for command, _ in words.next_commands(states["worse"]))
+    for state in ("failed", "interrupted"):
+        assert [command for command, _ in words.next_commands(states[state])] == [
+            "nbship run auto-mpg --set train.folds=10"
+        ]
+
+
+@given(st.lists(st.text(min_size=1), max_size=4))
+def test_the_command_survives_a_shell(settings):
+    command = words.repeat_command(make_record(settings=settings))
+    assert [part for part in shlex.split(command)[3:] if part != "--set"] == [s for s in settings if s != "--set"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (2.31274, "2.313"),
+        (0.9, "0.9"),
+        (123456.7, "123,457"),
+        (12345, "12,345"),
+        (1e-9, "1e-09"),
+        (True, "yes"),
+        (False, "no"),
+        (math.nan, "not a number"),
+        (-math.inf, "infinite"),
+        ("rbf", "rbf"),
+        (None, "null"),
+        ([1, {"a": "ü"}], '[1, {"a": "ü"}]'),
+    ],
+)
+def test_numbers(value, text):
+    assert words.number_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.05, "+5 %"), (-0.0123, "−1.2 %"), (0.2, "+20 %"), (-0.996, "−100 %"), (0.0, "0 %"), (-0.0001, "0 %")],
+)
+def test_percentages(share, text):
+    assert words.percent_text(share).replace(SPACE, " ") == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.00 s"),
+        (9.994, "9.99 s"),
+        (9.996, "10.0 s"),
+        (59.96, "1 min 0 s"),
+        (125, "2 min 5 s"),
+        (4200, "1 h 10 min"),
+    ],
+)
+def test_durations(seconds, text):
+    assert words.seconds_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-5, "just now"), (59, "just now"), (60, "1 min ago"), (7200, "2 h ago"), (200_000, "2 d ago")],
+)
+def test_ages(seconds, text):
+    assert words.age_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "text"),
+    [(1.1, 1.0, "+10 %"), (1, 1, "same"), (0.5, 0, "0.5"), (-1.0, -2.0, "+50 %"), (1.0, math.inf, "infinite")],
+)
+def test_changes(new, old, text):
+    assert words.change_text(new, old).replace(SPACE, " ") == text
+
+
+def test_bounds():
+    assert words.bounds_text(Check(metric="r2", value=1, min=0.5, max=1, passed=True)) == "at least 0.5 and at most 1"
+
+
+def test_a_step_that_failed_without_a_word():
+    record = make_record(state=State.FAILED, verdict=None)
+    record.steps["train"].state = State.FAILED
+    assert words.outcome(record).reasons == ("3 of 4 steps finished.",)
