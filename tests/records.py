@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import xml.etree.ElementTree as ET
 import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -37,14 +38,20 @@ def comparison(outcome: str = "better", low: float = -0.33, high: float = -0.06)
     )
 
 
-def verdict(passed: bool = True, compared: Comparison | None = None, checks: tuple[Check, ...] = CHECKS) -> Verdict:
+def verdict(
+    passed: bool = True, compared: Comparison | None = None, checks: tuple[Check, ...] = CHECKS
+) -> Verdict:
     """A verdict of the gate."""
     return Verdict(passed=passed, reasons=("decided",), checks=checks, comparison=compared)
 
 
 def make_record(champion: bool = True, **changes: Any) -> RunRecord:
     """A finished run of four steps, or of three where there is no champion."""
-    steps = [_prepare(), _train(), _evaluate("evaluate", "artifacts/train/model.joblib", "train.model", 2.3127)]
+    steps = [
+        _prepare(),
+        _train(),
+        _evaluate("evaluate", "artifacts/train/model.joblib", "train.model", 2.3127),
+    ]
     if champion:
         steps.append(_evaluate("evaluate-champion", f"models/{NAME}/model.joblib", "champion", 2.5871))
     settings: dict[str, Any] = {
@@ -72,7 +79,9 @@ def every_state() -> dict[str, RunRecord]:
     missed = Check(metric="rmse", value=3.45, min=None, max=3.2, passed=False)
     failed = make_record(state=State.FAILED, verdict=None)
     _stop(failed, State.FAILED, State.SKIPPED)
-    failed.steps["train"].error = "step 'train': train.ipynb: ValueError: too many folds\nfailing cell:\n    fit()"
+    failed.steps[
+        "train"
+    ].error = "step 'train': train.ipynb: ValueError: too many folds\nfailing cell:\n    fit()"
     interrupted = make_record(state=State.INTERRUPTED, verdict=None)
     _stop(interrupted, State.INTERRUPTED, State.WAITING)
     running = make_record(state=State.RUNNING, verdict=None)
@@ -97,7 +106,9 @@ def every_state() -> dict[str, RunRecord]:
     }
 
 
-def write_run(root: Path, record: RunRecord, notebooks: Mapping[str, list[dict[str, Any]]] | None = None) -> Path:
+def write_run(
+    root: Path, record: RunRecord, notebooks: Mapping[str, list[dict[str, Any]]] | None = None
+) -> Path:
     """Writes the folder of a run: its record, and a notebook for each step that has one."""
     folder = run_folder(root, record.pipeline, record.id)
     folder.mkdir(parents=True)
@@ -105,7 +116,9 @@ def write_run(root: Path, record: RunRecord, notebooks: Mapping[str, list[dict[s
     for step in record.steps.values():
         if step.notebook:
             ended = [failed_cell()] if step.state is State.FAILED else [picture_cell()]
-            cells = (notebooks or {}).get(step.name, [parameters_cell(), markdown_cell("## How far off"), *ended])
+            cells = (notebooks or {}).get(
+                step.name, [parameters_cell(), markdown_cell("## How far off"), *ended]
+            )
             write_executed(folder / step.notebook, cells)
     return folder
 
@@ -126,7 +139,13 @@ def markdown_cell(source: str) -> dict[str, Any]:
 def code_cell(source: str, *outputs: dict[str, Any], tags: tuple[str, ...] = ()) -> dict[str, Any]:
     """A cell that ran."""
     metadata = {"tags": list(tags)}
-    return {"cell_type": "code", "metadata": metadata, "source": source, "execution_count": 1, "outputs": [*outputs]}
+    return {
+        "cell_type": "code",
+        "metadata": metadata,
+        "source": source,
+        "execution_count": 1,
+        "outputs": [*outputs],
+    }
 
 
 def parameters_cell(source: str = PARAMETERS) -> dict[str, Any]:
@@ -160,7 +179,9 @@ def png(width: int = 30, height: int = 20) -> str:
     """A grey picture, as a notebook keeps it."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     rows = zlib.compress((b"\0" + b"\x99" * width) * height)
@@ -168,8 +189,15 @@ def png(width: int = 30, height: int = 20) -> str:
     return base64.b64encode(content).decode() + "\n"
 
 
+def parse_svg(text: str) -> ET.Element:
+    """Reads a picture, which is then known to be well-formed."""
+    return ET.fromstring(text)  # noqa: S314 (what the code under test has just written)
+
+
 def _artifact(kind: str, path: str, origin: str) -> Artifact:
-    return Artifact(type=kind, path=path, hash=(path + origin).encode().hex().ljust(64, "0")[-64:], origin=origin)
+    return Artifact(
+        type=kind, path=path, hash=(path + origin).encode().hex().ljust(64, "0")[-64:], origin=origin
+    )
 
 
 def _prepare() -> StepRecord:
@@ -202,14 +230,26 @@ def _evaluate(name: str, model: str, origin: str, rmse: float) -> StepRecord:
         upstream=["prepare", "train"] if origin == "train.model" else ["prepare"],
         inputs={"test_set": test_set, "model": _artifact("Model", model, origin)},
         outputs=_outputs(name, {"losses": ("Dataset", "losses.csv")}),
-        metrics={"rows": 79, "rmse": rmse, "rmse_low": rmse - 0.4, "rmse_high": rmse + 0.4, "r2": 3 - rmse * 0.9},
+        metrics={
+            "rows": 79,
+            "rmse": rmse,
+            "rmse_low": rmse - 0.4,
+            "rmse_high": rmse + 0.4,
+            "r2": 3 - rmse * 0.9,
+        },
     )
 
 
 def _step(name: str, **values: Any) -> StepRecord:
     source = f"notebooks/{NAME}/{name.removesuffix('-champion')}.ipynb"
     files = {"notebook": f"notebooks/{name}.ipynb", "html": f"notebooks/{name}.html"}
-    common = {"title": f"Step {name}", "state": State.DONE, "seconds": 1.27, "cells": 4, "code": f"code of {source}"}
+    common = {
+        "title": f"Step {name}",
+        "state": State.DONE,
+        "seconds": 1.27,
+        "cells": 4,
+        "code": f"code of {source}",
+    }
     return StepRecord(name=name, source=source, **{**common, **files, **values})
 
 

@@ -14,9 +14,9 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from nbship.errors import UsageError, suggestion
+from nbship.project import PIPELINES, pipeline_names
 from nbship.values import Text, ValueTypeError, parse_text
 
-PIPELINES = "pipelines"
 NAME_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 _QUANTITY = r"^\d+(\.\d+)?(m|[kKMGTP]i?)?$"
 
@@ -147,11 +147,6 @@ class Pipeline(_Model):
             if step in Pipeline.model_fields:
                 raise ValueError(f"a step cannot be called '{step}': --set {step}.… would mean two things")
         return self
-
-
-def pipeline_names(root: Path) -> list[str]:
-    """Returns the names of the project's pipelines."""
-    return sorted(path.stem for path in (root / PIPELINES).glob("*.yaml"))
 
 
 def load_pipeline(

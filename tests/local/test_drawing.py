@@ -1,4 +1,3 @@
-import xml.etree.ElementTree as ET  # noqa: S405 (reads what this code has just written)
 from html import unescape
 
 import pytest
@@ -8,7 +7,7 @@ from hypothesis import strategies as st
 from nbship.local.drawing import Edge, Node, draw, graph_svg, run_svg
 from nbship.local.record import State
 from tests.projects import graph_of, write_project
-from tests.records import every_state, make_record
+from tests.records import every_state, make_record, parse_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 # What XML can hold; other characters have no place in a name.
@@ -16,7 +15,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters
 
 
 def labels(svg):
-    return [group.get("aria-label") for group in ET.fromstring(svg).iter(f"{SVG}g") if group.get("role") == "img"]  # noqa: S314
+    return [group.get("aria-label") for group in parse_svg(svg).iter(f"{SVG}g") if group.get("role") == "img"]
 
 
 @pytest.mark.parametrize("direction", ["right", "down"])
@@ -37,9 +36,11 @@ def test_a_run_tells_every_step_with_its_state(direction):
 
 def test_names_of_artifacts_stand_on_the_arrows():
     svg = run_svg(make_record())
-    titles = [title.text for title in ET.fromstring(svg).iter(f"{SVG}title")]  # noqa: S314
-    assert {"prepare to train: train_set", "train to evaluate: model", "evaluate to gate: losses"} <= {*titles}
-    names = [text.text for text in ET.fromstring(svg).iter(f"{SVG}text") if text.get("class") == "name"]  # noqa: S314
+    titles = [title.text for title in parse_svg(svg).iter(f"{SVG}title")]
+    assert {"prepare to train: train_set", "train to evaluate: model", "evaluate to gate: losses"} <= {
+        *titles
+    }
+    names = [text.text for text in parse_svg(svg).iter(f"{SVG}text") if text.get("class") == "name"]
     assert sorted(names) == ["losses", "losses", "model", "test_set", "test_set", "train_set"]
 
 
@@ -80,7 +81,7 @@ def test_a_pipeline_that_has_not_run(tmp_path):
 @given(TEXT, TEXT, TEXT)
 def test_any_text_is_escaped(label, note, name):
     svg = draw([Node("a", label, note=note), Node("b", "b")], [Edge("a", "b", (name,))], label)
-    root = ET.fromstring(svg)  # noqa: S314
+    root = parse_svg(svg)
     assert root.get("aria-label") == label
     assert not list(root.iter(f"{SVG}script"))
     assert len(list(root)) == 6  # desc, style, page, an arrow, two nodes
@@ -88,11 +89,13 @@ def test_any_text_is_escaped(label, note, name):
 
 @pytest.mark.parametrize("direction", ["right", "down"])
 def test_boxes_are_inside_the_picture(direction):
-    root = ET.fromstring(run_svg(make_record(), direction))  # noqa: S314
+    root = parse_svg(run_svg(make_record(), direction))
     x, y, width, height = map(float, root.get("viewBox").split())
     for group in root.iter(f"{SVG}g"):
         if group.get("transform"):
-            left, top = map(float, group.get("transform").removeprefix("translate(").removesuffix(")").split())
+            left, top = map(
+                float, group.get("transform").removeprefix("translate(").removesuffix(")").split()
+            )
             assert x <= left <= x + width - 104
             assert y <= top <= y + height - 46
 

@@ -42,7 +42,9 @@ def reasons(name):
 
 
 def test_reasons_are_plain_sentences():
-    better = "The mean loss is 20 % lower than the champion's (95 % interval −33 % to −6 %, on 79 held-out rows)"
+    better = (
+        "The mean loss is 20 % lower than the champion's (95 % interval −33 % to −6 %, on 79 held-out rows)"
+    )
     assert reasons("better") == [f"{better}.", "rmse is 2.313 (at most 3.2), r2 is 0.9043 (at least 0.8)."]
     assert reasons("no worse")[0] == (
         "The mean loss is 1 % higher than the champion's (95 % interval −2 % to +4 %, on 79 held-out rows); "
@@ -65,8 +67,12 @@ def test_reasons_are_plain_sentences():
 
 
 def test_a_gate_that_asks_for_better():
-    record = make_record(gate=Gate(require="better"), verdict=verdict(False, comparison("no worse", -0.02, 0.04)))
-    assert words.outcome(record).reasons[0].endswith("; the gate asks for a model that is shown to be better.")
+    record = make_record(
+        gate=Gate(require="better"), verdict=verdict(False, comparison("no worse", -0.02, 0.04))
+    )
+    assert (
+        words.outcome(record).reasons[0].endswith("; the gate asks for a model that is shown to be better.")
+    )
 
 
 def test_equal_models():
@@ -91,7 +97,9 @@ def test_commands_to_type_next():
 @given(st.lists(st.text(min_size=1), max_size=4))
 def test_the_command_survives_a_shell(settings):
     command = words.repeat_command(make_record(settings=settings))
-    assert [part for part in shlex.split(command)[3:] if part != "--set"] == [s for s in settings if s != "--set"]
+    assert [part for part in shlex.split(command)[3:] if part != "--set"] == [
+        s for s in settings if s != "--set"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -148,14 +156,23 @@ def test_ages(seconds, text):
 
 @pytest.mark.parametrize(
     ("new", "old", "text"),
-    [(1.1, 1.0, "+10 %"), (1, 1, "same"), (0.5, 0, "0.5"), (-1.0, -2.0, "+50 %"), (1.0, math.inf, "infinite")],
+    [
+        (1.1, 1.0, "+10 %"),
+        (1, 1, "same"),
+        (0.5, 0, "0.5"),
+        (-1.0, -2.0, "+50 %"),
+        (1.0, math.inf, "infinite"),
+    ],
 )
 def test_changes(new, old, text):
     assert words.change_text(new, old).replace(SPACE, " ") == text
 
 
 def test_bounds():
-    assert words.bounds_text(Check(metric="r2", value=1, min=0.5, max=1, passed=True)) == "at least 0.5 and at most 1"
+    assert (
+        words.bounds_text(Check(metric="r2", value=1, min=0.5, max=1, passed=True))
+        == "at least 0.5 and at most 1"
+    )
 
 
 def test_a_step_that_failed_without_a_word():

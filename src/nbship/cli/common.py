@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from nbship.config import PIPELINES, pipeline_names
-from nbship.errors import NbshipError, UsageError
+from nbship.errors import NbshipError
+from nbship.project import pipeline_names, project_root
 
 console = Console(highlight=False, soft_wrap=True)
 error_console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -45,19 +45,6 @@ ConfigOverrideOption = Annotated[
     list[Path],
     typer.Option("--config-override", metavar="FILE", help="YAML file to merge into the pipeline file."),
 ]
-
-
-def project_root() -> Path:
-    """Returns the folder of the project: the nearest one upwards that has a `pipelines` folder.
-
-    Raises:
-        UsageError: There is none.
-    """
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / PIPELINES).is_dir():
-            return folder
-    raise UsageError(f"{here}: no project here or above", f"change to a folder that has {PIPELINES}/")
 
 
 def print_json(value: Any) -> None:

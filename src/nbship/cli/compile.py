@@ -18,7 +18,7 @@ from nbship.cli.common import (
     print_json,
     project_root,
 )
-from nbship.config import pipeline_names
+from nbship.project import pipeline_names
 from nbship.errors import NbshipError, UsageError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from nbship.cli.common import JsonOption, complete_pipeline, console, print_json, project_root
-from nbship.config import pipeline_names
+from nbship.project import pipeline_names
 from nbship.errors import UsageError, suggestion
 
 if TYPE_CHECKING:

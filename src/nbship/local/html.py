@@ -42,7 +42,7 @@ def export_html(executed: Path, html: Path) -> None:
 
     try:
         notebook = nbformat.read(executed, as_version=4)
-    except (OSError, ValueError, AttributeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise NbshipError(
             f"{executed}: not a readable notebook ({error})", "run the step again: --from STEP"
         ) from None

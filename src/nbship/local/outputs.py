@@ -22,6 +22,7 @@ _IMAGES = ("image/svg+xml", "image/png", "image/jpeg")
 _ADDED_TAGS = {"injected-parameters", "nbship-results"}
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -125,6 +126,8 @@ def _picture(number: int, caption: str, output: Mapping[str, Any]) -> Picture | 
         encoded = base64.b64encode(content.encode()).decode()
     else:
         encoded = "".join(content.split())
+        if not _BASE64.fullmatch(encoded):
+            return None
     size = output.get("metadata", {}).get(kind, {})
     width, height = size.get("width"), size.get("height")
     if not (isinstance(width, int) and isinstance(height, int)):
@@ -134,5 +137,7 @@ def _picture(number: int, caption: str, output: Mapping[str, Any]) -> Picture | 
 
 def _png_size(encoded: str) -> tuple[int, int]:
     """Width and height from the first chunk of a PNG, so that a page keeps its room before it is drawn."""
+    if len(encoded) < 32:
+        return 0, 0
     head = base64.b64decode(encoded[:32])
     return struct.unpack(">II", head[16:24]) if head[12:16] == b"IHDR" else (0, 0)

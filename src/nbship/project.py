@@ -1,0 +1,30 @@
+"""Where the project is and which pipelines it has; nothing of what is in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nbship.errors import UsageError
+
+PIPELINES = "pipelines"
+
+
+def project_root(start: Path | None = None) -> Path:
+    """Returns the folder of the project: the nearest one upwards that has a `pipelines` folder.
+
+    Args:
+        start: Where to look first; the working directory if not given.
+
+    Raises:
+        UsageError: There is none.
+    """
+    here = (start or Path.cwd()).absolute()
+    for folder in (here, *here.parents):
+        if (folder / PIPELINES).is_dir():
+            return folder
+    raise UsageError(f"{here}: no project here or above", f"change to a folder that has {PIPELINES}/")
+
+
+def pipeline_names(root: Path) -> list[str]:
+    """Returns the names of the project's pipelines."""
+    return sorted(path.stem for path in (root / PIPELINES).glob("*.yaml"))

@@ -1,0 +1,75 @@
+"""The rooms of the house import only from the floors below, and nothing heavy before it is needed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "nbship"
+FLOORS = {
+    "errors": 1,
+    "values": 1,
+    "files": 1,
+    "project": 1,
+    "notebook": 1,
+    "config": 1,
+    "graph": 2,
+    "gate": 2,
+    "local": 3,
+    "kubeflow": 3,
+    "versions": 3,
+    "serving": 3,
+    "workflow": 4,
+    "cli": 5,
+}
+# The registry keeps packages, and knows by which names their files go.
+NEIGHBOURS = {("versions", "serving")}
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def imported_rooms(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "nbship":
+            parts = (node.module or "").split(".")
+            names = [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+            yield from (name for name in names if not name.startswith("__"))
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("nbship."))
+
+
+def room(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def test_every_room_has_a_floor() -> None:
+    rooms = {room(path) for path in MODULES} - {"__init__"}
+    assert rooms == set(FLOORS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_imports_point_down(path: Path) -> None:
+    here = room(path)
+    if here == "__init__":
+        return
+    for other in imported_rooms(path):
+        same_floor = FLOORS[other] == FLOORS[here] and (FLOORS[here] < 3 or (here, other) in NEIGHBOURS)
+        assert other == here or FLOORS[other] < FLOORS[here] or same_floor, f"{here} imports {other}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_every_module_says_what_it_is_for_and_is_not_too_long(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert ast.get_docstring(ast.parse(text)), "no docstring"
+    assert text.count("\n") <= 410
+
+
+def test_the_command_line_starts_without_heavy_libraries() -> None:
+    heavy = "kfp dvc sklearn pandas numpy papermill nbconvert nbformat jupyter_client matplotlib pydantic".split()
+    code = f"import sys, nbship.cli.main; print([m for m in {heavy} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"
