@@ -164,7 +164,6 @@ def test_plots_are_inside_with_caption_and_size(page):
         "alt": "Plot 1 of step prepare: How far off",
         "width": "30",
         "height": "20",
-        "decoding": "async",
     }
     assert "The champion's plots" in page.texts("summary")
 

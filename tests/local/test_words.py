@@ -94,6 +94,12 @@ def test_commands_to_type_next():
         ]
 
 
+def test_override_files_are_repeated_as_such():
+    record = make_record(settings=["train.C=2", "config-override: my file.yaml"])
+    command = "nbship run auto-mpg --set train.C=2 --config-override 'my file.yaml'"
+    assert words.repeat_command(record) == command
+
+
 @given(st.lists(st.text(min_size=1), max_size=4))
 def test_the_command_survives_a_shell(settings):
     command = words.repeat_command(make_record(settings=settings))
@@ -173,6 +179,13 @@ def test_bounds():
         words.bounds_text(Check(metric="r2", value=1, min=0.5, max=1, passed=True))
         == "at least 0.5 and at most 1"
     )
+
+
+def test_a_run_that_failed_outside_its_steps():
+    record = make_record(state=State.FAILED, verdict=None, error="gate.thresholds: no step measured 'rmse'")
+    outcome = words.outcome(record)
+    assert outcome.title == "Failed"
+    assert outcome.reasons == ("gate.thresholds: no step measured 'rmse'.", "4 of 4 steps finished.")
 
 
 def test_a_step_that_failed_without_a_word():

@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from nbship.cli.common import JsonOption, complete_pipeline, console, print_json, project_root
-from nbship.project import pipeline_names
+from nbship.cli.common import JsonOption, complete_pipeline, console, print_json
 from nbship.errors import UsageError, suggestion
+from nbship.project import pipeline_names, project_root
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -101,6 +101,7 @@ class RunRecord(BaseModel):
     gate: Gate | None = None
     verdict: Verdict | None = None
     champion: str = ""
+    error: str = ""
 
     @property
     def metrics(self) -> dict[str, float]:

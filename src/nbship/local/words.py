@@ -15,6 +15,8 @@ from typing import Any
 from nbship.gate import Check, Comparison, Verdict
 from nbship.local.record import RunRecord, State
 
+# How a record tells an override file from a setting.
+_OVERRIDE_FILE = "config-override: "
 _FINISHED = (State.DONE, State.CACHED)
 
 
@@ -48,7 +50,8 @@ def outcome(record: RunRecord) -> Outcome:
     progress = f"{done} of {counted(len(record.steps), 'step')} finished."
     if record.state is State.FAILED:
         failed = [step for step in record.steps.values() if step.state is State.FAILED]
-        reasons = [f"{step.error.splitlines()[0].rstrip('.')}." for step in failed if step.error]
+        told = [step.error for step in failed if step.error] or [record.error]
+        reasons = [f"{text.splitlines()[0].rstrip('.')}." for text in told if text.strip()]
         where = f" in {', '.join(step.name for step in failed)}" if failed else ""
         return Outcome(Tone.BAD, f"Failed{where}", (*reasons, progress))
     if record.state is State.INTERRUPTED:
@@ -76,8 +79,11 @@ def next_commands(record: RunRecord) -> list[tuple[str, str]]:
 
 def repeat_command(record: RunRecord) -> str:
     """Returns the command that repeats a run, ready for a shell."""
-    settings = [part for setting in record.settings for part in ("--set", setting)]
-    return shlex.join(["nbship", "run", record.pipeline, *settings])
+    options = []
+    for setting in record.settings:
+        file = setting.removeprefix(_OVERRIDE_FILE)
+        options += ["--set", setting] if file == setting else ["--config-override", file]
+    return shlex.join(["nbship", "run", record.pipeline, *options])
 
 
 def bounds_text(check: Check) -> str:
