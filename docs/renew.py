@@ -1,7 +1,7 @@
-"""Renews what the product itself makes in these pages: pictures, terminal output, and the pipeline file's tables.
+"""Renews what the product itself makes in these pages: pictures, terminal output, tables of keys.
 
-Follows the README's tour in a fresh copy of the project, so a page cannot show what a reader would not see. The
-words between are written by people.
+Follows the README's tour in a fresh copy of the project, so that a page shows what a reader would see. Not
+for the words between, which are written by people.
 
 usage: python -m docs.renew
 """
@@ -17,33 +17,40 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from tests.test_floors import FLOORS, MODULES, imported_rooms, room
 
 from nbship import config
-from tests.test_floors import FLOORS, MODULES, imported_rooms, room
+from nbship.errors import ExitCode
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"
 REFERENCE = ROOT / "docs" / "pipeline-file.md"
 # In the order in which their commands are run.
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-MODELS = (
-    config.Pipeline,
-    config.Data,
-    config.Source,
-    config.Step,
-    config.Gate,
-    config.Threshold,
-    config.Publish,
-)
+# A tour shows what works, a mistake, and a rejection.
+EXPECTED = (ExitCode.DONE, ExitCode.USAGE, ExitCode.REJECTED)
+# Heading of each model of the pipeline file in its reference.
+SECTIONS = {
+    "Pipeline": "the-file",
+    "Data": "data",
+    "Source": "source",
+    "Step": "steps",
+    "Gate": "gate",
+    "Threshold": "thresholds",
+    "Publish": "publish",
+}
 _CONSOLE = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
-_TABLE = re.compile(r"(?<=<!-- keys of {} -->\n\n).*?(?=\n\n)".replace("{}", r"(?P<model>\w+)"), re.DOTALL)
+_TABLE = re.compile(r"(<!-- keys of (?P<model>\w+) -->\n\n).*?(?=\n\n)", re.DOTALL)
+_TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
+_BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 _IDENTITY = ("-c", "user.name=Ada Lovelace", "-c", "user.email=ada@example.org")
-_PAGE_SIZE = (1120, 1240)
+_PAGE_SIZE = (1120, 1100)
 _COLORS = 160
 
 
@@ -52,15 +59,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder, "cars")
         copy_project(project)
-        for page in PAGES:
-            page.write_text(
-                _CONSOLE.sub(lambda block: run_again(block[0], project), page.read_text("utf-8")), "utf-8"
-            )
+        texts = {page: renewed(page.read_text("utf-8"), project) for page in PAGES}
         run_id = compared_run(project)
         draw_graph(project)
+        draw_run(project, run_id)
         draw_rooms()
         take_plots(project / "runs" / "auto-mpg" / run_id / "notebooks" / "evaluate.ipynb")
         photograph(project / "runs" / "auto-mpg" / run_id / "index.html")
+    for page, text in texts.items():
+        page.write_text(text, "utf-8")
     renew_tables()
 
 
@@ -81,12 +88,17 @@ def copy_project(folder: Path) -> None:
         subprocess.run(["git", *_IDENTITY, *command], cwd=folder, check=True)
 
 
+def renewed(text: str, project: Path) -> str:
+    """Returns the text of a page with the console blocks as they look now."""
+    return _CONSOLE.sub(lambda block: run_again(block[0], project), text)
+
+
 def run_again(block: str, project: Path) -> str:
-    """Runs the commands of a console block, and returns it with what they print now."""
+    """Runs the commands of a console block, and returns it with what they print."""
     shown = []
     for command in re.findall(r"^\$ (.+)$", block, re.MULTILINE):
         done = subprocess.run(
-            ["bash", "-c", command],
+            ["bash", "-o", "pipefail", "-c", command],
             cwd=project,
             env=environment(project),
             stdout=subprocess.PIPE,
@@ -94,6 +106,8 @@ def run_again(block: str, project: Path) -> str:
             text=True,
             check=False,
         )
+        if done.returncode not in EXPECTED:
+            raise SystemExit(f"$ {command}\n{done.stdout}\nfailed with {done.returncode}; nothing is renewed")
         lines = [line.rstrip() for line in done.stdout.replace(str(project), "cars").splitlines()]
         shown.append("\n".join([f"$ {command}", *lines]).rstrip())
     return "\n\n".join(shown) + "\n"
@@ -126,6 +140,15 @@ def draw_graph(project: Path) -> None:
     (PICTURES / "graph.svg").write_text(graph_svg(graph) + "\n", "utf-8")
 
 
+def draw_run(project: Path, run_id: str) -> None:
+    """Draws a run: the candidate and the champion before the gate."""
+    from nbship.local.drawing import run_svg
+    from nbship.local.record import find_run
+
+    record, _ = find_run(project, "auto-mpg", run_id)
+    (PICTURES / "run.svg").write_text(run_svg(record) + "\n", "utf-8")
+
+
 def draw_rooms() -> None:
     """Draws which room of the package imports which, without the arrows that follow from others."""
     from nbship.local.drawing import Edge, Node, draw
@@ -153,8 +176,9 @@ def draw_rooms() -> None:
 def take_plots(notebook: Path) -> None:
     """Takes the first plot out of an executed notebook."""
     cells = json.loads(notebook.read_text("utf-8"))["cells"]
-    plots = (output["data"]["image/png"] for cell in cells for output in cell.get("outputs", ()) if _is_plot(output))
-    save_small(base64.b64decode(next(plots)), PICTURES / "plots.png")
+    outputs = (output.get("data", {}) for cell in cells for output in cell.get("outputs", ()))
+    plot = next(data["image/png"] for data in outputs if "image/png" in data)
+    save_small(base64.b64decode(plot), PICTURES / "plots.png")
 
 
 def photograph(page: Path) -> None:
@@ -185,25 +209,40 @@ def save_small(png: bytes, path: Path) -> None:
 
 def renew_tables() -> None:
     """Writes the tables of keys into the reference of the pipeline file."""
-    models = {model.__name__: model for model in MODELS}
     text = REFERENCE.read_text("utf-8")
-    REFERENCE.write_text(_TABLE.sub(lambda match: table(models[match["model"]]), text), "utf-8")
+    REFERENCE.write_text(
+        _TABLE.sub(lambda found: found[1] + table(getattr(config, found["model"])), text), "utf-8"
+    )
 
 
 def table(model: type[BaseModel]) -> str:
     """Returns the keys of one of the pipeline file's models as a Markdown table."""
+    schemas = model.model_json_schema()["properties"]
     rows = [
-        f"| `{name}` | {type_text(field)} | {default_text(field)} | {field.description} |"
+        f"| `{name}` | {type_text(schemas[name])} | {default_text(field)} | {field.description} |"
         for name, field in model.model_fields.items()
     ]
     return "\n".join(["| key | type | default | meaning |", "|---|---|---|---|", *rows])
 
 
-def type_text(field: FieldInfo) -> str:
-    """Returns what a key holds, in words."""
-    schema = config.Pipeline.model_json_schema()["$defs"]
-    by_title = {name: entry.get("title", name) for name, entry in schema.items()}
-    return " or ".join(_kinds(field.annotation, by_title))
+def type_text(schema: Mapping[str, Any]) -> str:
+    """Returns in words what the JSON schema of a key accepts."""
+    if "anyOf" in schema:
+        return " or ".join(type_text(kind) for kind in schema["anyOf"] if kind.get("type") != "null")
+    if "$ref" in schema:
+        return "[mapping](#{})".format(SECTIONS[schema["$ref"].rpartition("/")[2]])
+    if "enum" in schema:
+        return " or ".join(f"`{word}`" for word in schema["enum"])
+    if schema["type"] == "array":
+        return f"list: {type_text(schema['items'])}"
+    if schema["type"] == "object":
+        patterns = schema.get("patternProperties", {})
+        values = next(iter(patterns.values()), None) or schema.get("additionalProperties")
+        return f"name: {type_text(values)}" if isinstance(values, dict) else "name: value"
+    if schema.get("pattern") == config.NAME_PATTERN:
+        return "name"
+    bounds = "".join(f" {sign} {schema[key]:g}" for key, sign in _BOUNDS.items() if key in schema)
+    return f"{_TYPES[schema['type']]}{bounds}"
 
 
 def default_text(field: FieldInfo) -> str:
@@ -212,15 +251,6 @@ def default_text(field: FieldInfo) -> str:
         return "required"
     default = field.get_default(call_default_factory=True)
     return "none" if default in (None, "", [], {}) else f"`{json.dumps(default)}`"
-
-
-def _is_plot(output: Mapping[str, object]) -> bool:
-    data = output.get("data")
-    return isinstance(data, dict) and "image/png" in data
-
-
-def _kinds(annotation: object, titles: Mapping[str, str]) -> Iterator[str]:
-    raise NotImplementedError
 
 
 if __name__ == "__main__":

@@ -27,9 +27,9 @@ def problems(path: Path, notebook: dict) -> list[str]:
     for number, cell in enumerate(notebook["cells"], start=1):
         if set(cell["metadata"]) - CELL_METADATA:
             found.append(f"cell {number} has metadata of an editor")
-        if cell["cell_type"] == "code" and path.name != KEEPS_OUTPUTS:
-            if cell["outputs"] or cell["execution_count"] is not None:
-                found.append(f"cell {number} has outputs")
+        ran = cell["cell_type"] == "code" and (cell["outputs"] or cell["execution_count"] is not None)
+        if ran and path.name != KEEPS_OUTPUTS:
+            found.append(f"cell {number} has outputs")
     return found
 
 

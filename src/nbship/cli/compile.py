@@ -16,10 +16,9 @@ from nbship.cli.common import (
     complete_pipeline,
     console,
     print_json,
-    project_root,
 )
-from nbship.project import pipeline_names
 from nbship.errors import NbshipError, UsageError
+from nbship.project import pipeline_names, project_root
 
 if TYPE_CHECKING:
     from nbship.workflow.compile import Generated

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from nbship.cli.common import JsonOption, complete_pipeline, console, error_console, print_json, project_root
+from nbship.cli.common import JsonOption, complete_pipeline, console, error_console, print_json
+from nbship.project import pipeline_names, project_root
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,6 +92,6 @@ def _words(status: Status) -> str:
 
 
 def _pipelines(root: Path, names: list[str] | None) -> list[Pipeline]:
-    from nbship.config import load_pipeline, pipeline_names
+    from nbship.config import load_pipeline
 
     return [load_pipeline(root, name) for name in names or pipeline_names(root)]

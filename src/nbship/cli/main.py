@@ -7,7 +7,8 @@ import sys
 import typer
 
 from nbship import __version__
-from nbship.cli import compile, data, publish, run, runs, show
+from nbship.cli import compile as compile_command
+from nbship.cli import data, publish, run, runs, show
 from nbship.cli.common import error_console, leave, report_error
 from nbship.errors import ExitCode, NbshipError
 
@@ -20,7 +21,7 @@ app = typer.Typer(
 )
 
 
-for group in (run, runs, show, compile, publish, data):
+for group in (run, runs, show, compile_command, publish, data):
     group.register(app)
 
 

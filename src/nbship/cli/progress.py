@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -46,9 +48,18 @@ def progress(as_json: bool) -> Iterator[OnEvent]:
     yield _locked(show, lock)
 
 
+@contextmanager
+def unread_is_fine() -> Iterator[None]:
+    """Goes on in silence when nobody reads the output any more: a reader gone is no reason to lose a run."""
+    try:
+        yield
+    except (BrokenPipeError, SystemExit):  # the latter is how rich puts it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _locked(show: OnEvent, lock: threading.Lock) -> OnEvent:
     def call(event: Event) -> None:
-        with lock:
+        with lock, unread_is_fine():
             show(event)
 
     return call

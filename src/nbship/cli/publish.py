@@ -16,8 +16,8 @@ from nbship.cli.common import (
     console,
     error_console,
     print_json,
-    project_root,
 )
+from nbship.project import project_root
 
 if TYPE_CHECKING:
     from nbship.workflow.models import Model

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,9 +19,9 @@ from nbship.cli.common import (
     console,
     error_console,
     print_json,
-    project_root,
 )
-from nbship.errors import ExitCode, InterruptedRun
+from nbship.errors import ExitCode, InterruptedRun, UsageError, suggestion
+from nbship.project import project_root
 
 if TYPE_CHECKING:
     from nbship.local.record import RunRecord
@@ -51,16 +53,18 @@ def run(
 ) -> int:
     """Run a pipeline here: fetch its data, run its notebooks, judge its model, write the run page.
 
-    Steps whose code, parameters and inputs did not change come from the cache. Ends with 3 if the gate rejects.
+    Steps whose code, parameters and inputs did not change come from the cache. Ends with 3 when rejected.
 
     Example: nbship run auto-mpg --set train.C=3
     """
-    from nbship.cli.progress import progress
+    from nbship.cli.progress import progress, unread_is_fine
     from nbship.workflow.run import Request, run
 
     if kernel not in _KERNELS:
-        raise typer.BadParameter("it is warm or standard", param_hint="--kernel")
+        raise UsageError(f"--kernel {kernel}: there is no such kernel", suggestion(kernel, _KERNELS))
     root = project_root()
+    # A run that is told to end by the system ends as one that a person interrupts.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     request = Request(
         pipeline=name,
         settings=settings,
@@ -71,20 +75,29 @@ def run(
         jobs=jobs,
         kernel=_KERNELS[kernel],
     )
-    try:
-        with progress(as_json) as on_event:
-            record, folder = run(
-                root, request, on_event, report=lambda line: error_console.print(escape(line))
-            )
-    except KeyboardInterrupt:
-        raise InterruptedRun(
-            "interrupted; its kernels are ended", "resume with the same command: finished steps are reused"
-        ) from None
-    if as_json:
-        print_json({"event": "run", **record.model_dump(mode="json")})
-    else:
-        _print_summary(record, folder.relative_to(root))
+    with ExitStack() as shown:
+        on_event = shown.enter_context(progress(as_json))
+
+        def on_end(record: RunRecord, folder: Path) -> None:
+            shown.close()
+            with unread_is_fine():
+                if as_json:
+                    print_json({"event": "run", **record.model_dump(mode="json")})
+                else:
+                    _print_summary(record, folder.relative_to(root))
+
+        try:
+            record, _ = run(root, request, on_event, _report, on_end)
+        except KeyboardInterrupt:
+            raise InterruptedRun(
+                "interrupted; its kernels are ended",
+                "resume with the same command: finished steps are reused",
+            ) from None
     return ExitCode.DONE if record.verdict is None or record.verdict.passed else ExitCode.REJECTED
+
+
+def _report(line: str) -> None:
+    error_console.print(escape(line))
 
 
 def _print_summary(record: RunRecord, folder: Path) -> None:
@@ -96,7 +109,8 @@ def _print_summary(record: RunRecord, folder: Path) -> None:
     metrics = _main_metrics(record)
     if metrics:
         console.print(f"metrics   {escape(metrics)}")
-    console.print(f"run       {record.id}, {record.seconds:.1f} s")
+    outcome = "" if record.state == "done" else f"{record.state} after "
+    console.print(f"run       {record.id}, {outcome}{record.seconds:.1f} s")
     console.print(f"page      {folder / 'index.html'}")
     if verdict and verdict.passed:
         console.print(f"\nnext      nbship publish {record.pipeline} --commit")

@@ -19,8 +19,8 @@ from nbship.cli.common import (
     SetOption,
     console,
     print_json,
-    project_root,
 )
+from nbship.project import project_root
 
 if TYPE_CHECKING:
     from nbship.workflow.show import PipelineView, StepView, VariableView

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from nbship import config, files
 from nbship.graph import read_graph
+from nbship.project import PIPELINES
 from nbship.versions import dvc
 
-COMPILED = Path(config.PIPELINES, "compiled")
-SCHEMA = Path(config.PIPELINES, "schema.json")
+COMPILED = Path(PIPELINES, "compiled")
+SCHEMA = Path(PIPELINES, "schema.json")
 
 
 @dataclass(frozen=True)
