@@ -6,10 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.repositories import git, set_remote
 
 ROOT = Path(__file__).parent.parent
+
+# A busy machine may hold up any example; pytest's timeout ends what hangs.
+settings.register_profile("nbship", deadline=None)
+settings.load_profile("nbship")
 
 
 @pytest.fixture(autouse=True)

@@ -29,12 +29,14 @@ note: str = ""
 """
 
 
-def comparison(outcome: str = "better", low: float = -0.33, high: float = -0.06) -> Comparison:
+def comparison(
+    outcome: str = "better", low: float = -0.33, high: float = -0.06, tolerance: float = 0.05
+) -> Comparison:
     """A comparison with the champion over 79 rows."""
     middle = (low + high) / 2
     return Comparison.model_validate(
         {"outcome": outcome, "candidate": 6.7 * (1 + middle), "champion": 6.7, "difference": middle}
-        | {"low": low, "high": high, "confidence": 0.95, "rows": 79}
+        | {"low": low, "high": high, "confidence": 0.95, "tolerance": tolerance, "rows": 79}
     )
 
 

@@ -69,9 +69,18 @@ def test_every_module_says_what_it_is_for_and_is_not_too_long(path: Path) -> Non
 
 
 def test_the_command_line_starts_without_heavy_libraries() -> None:
-    heavy = (
-        ["dvc", "kfp", "matplotlib", "nbformat", "numpy", "pandas", "papermill", "pydantic", "sklearn", "yaml"]
-    )
+    heavy = [
+        "dvc",
+        "kfp",
+        "matplotlib",
+        "nbformat",
+        "numpy",
+        "pandas",
+        "papermill",
+        "pydantic",
+        "sklearn",
+        "yaml",
+    ]
     code = f"import sys, nbship.cli.main; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"

@@ -5,8 +5,8 @@ Says what a person may write. What the words mean together with the notebooks is
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,10 +15,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from nbship.errors import UsageError, suggestion
 from nbship.project import PIPELINES, pipeline_names
-from nbship.values import Text, ValueTypeError, parse_text
+from nbship.values import Text, ValueTypeError, describe, parse_text, parse_yaml
 
 NAME_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
-_QUANTITY = r"^\d+(\.\d+)?(m|[kKMGTP]i?)?$"
+_QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[kKMGTPE]i?)?$"
+_SOURCES = ({"package", "version", "file"}, {"url"}, {"file"}, {"sql", "connection"})
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=50)]
 # A quantity may be written as a bare number (`cpu: 2`); Kubernetes wants text.
@@ -28,7 +29,7 @@ Quantity = Annotated[
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Source(_Model):
@@ -43,21 +44,8 @@ class Source(_Model):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Source:
-        kinds = {
-            "package, version, file": self.package
-            and self.version
-            and self.file
-            and not (self.url or self.sql or self.connection),
-            "url": self.url
-            and not (self.package or self.version or self.file or self.sql or self.connection),
-            "file": self.file
-            and not (self.package or self.version or self.url or self.sql or self.connection),
-            "sql, connection": self.sql
-            and self.connection
-            and not (self.package or self.version or self.url or self.file),
-        }
-        if not any(kinds.values()):
-            raise ValueError(f"give one of: {' | '.join(kinds)}")
+        if {key for key, value in self if value} not in _SOURCES:
+            raise ValueError("give package, version and file; or url; or file; or sql and connection")
         return self
 
 
@@ -128,6 +116,9 @@ class Publish(_Model):
         "prepare.train_set", description="step.output with the rows that the model learnt from"
     )
     target: str = Field(description="column of the reference that the model predicts")
+    store: str | None = Field(
+        None, description="address of the model store: s3://bucket/prefix, gs://…, or a folder"
+    )
 
 
 class Pipeline(_Model):
@@ -168,38 +159,18 @@ def load_pipeline(
         raise UsageError(
             f"there is no pipeline '{name}' in {PIPELINES}/", suggestion(name, pipeline_names(root))
         )
-    tree = read_yaml(path)
-    for file in override_files:
-        tree = merge(tree, read_yaml(file))
+    origin = path.relative_to(root).as_posix()
+    layers = [_read_layer(path, origin), *(_read_layer(file, str(file)) for file in override_files)]
+    tree: dict[str, Any] = {}
+    for layer in layers:
+        tree = merge(tree, layer.tree)
     for setting in overrides:
-        tree = merge(tree, _setting(setting, tree))
-    origin = str(path.relative_to(root))
-    pipeline = validate(tree, origin, path.read_text(encoding="utf-8"))
+        layers.append(_Layer(f"--set {setting}", _setting(setting, tree)))
+        tree = merge(tree, layers[-1].tree)
+    pipeline = _validated(tree, layers)
     if pipeline.name != name:
         raise UsageError(f"{origin}: name is '{pipeline.name}'", f"write name: {name}, or rename the file")
     return pipeline
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Reads a YAML file whose top level is a mapping.
-
-    Raises:
-        UsageError: It cannot be read, is no YAML, has a key twice, or is no mapping.
-    """
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}", "check the path") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: not UTF-8 text", "save it as UTF-8") from None
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UsageError(f"{path}{line}: {error.problem}", "correct the YAML") from None
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path}: {error}", "correct the YAML") from None
-    if not isinstance(tree, dict):
-        raise UsageError(f"{path}: not a mapping of keys to values", "start with 'name: …'")
-    return tree
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -215,32 +186,14 @@ def validate(tree: Mapping[str, Any], origin: str, text: str = "") -> Pipeline:
     """Validates the content of a pipeline file.
 
     Args:
-        tree: What the file says, overrides included.
+        tree: What the file says.
         origin: How errors call the file.
         text: The file's text, to name the line of an error.
 
     Raises:
         UsageError: Names the first thing that is wrong, its line, and what is accepted.
     """
-    try:
-        return Pipeline.model_validate(tree)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        location = [str(part) for part in first["loc"] if part != "[key]"]
-        line = _line(text, location)
-        where = f"{origin}{f', line {line}' if line else ''}"
-        key = ".".join(location)
-        if first["type"] == "extra_forbidden":
-            raise UsageError(
-                f"{where}: unknown key '{key}'", suggestion(location[-1], _keys_at(location[:-1]))
-            ) from None
-        if first["type"] == "missing":
-            raise UsageError(f"{where}: '{key}' is missing", f"add {location[-1]}: …") from None
-        given = "" if first["type"] == "value_error" else f" (given: {first['input']!r})"
-        message = str(first["msg"]).removeprefix("Value error, ")
-        raise UsageError(
-            f"{where}: {key + ': ' if key else ''}{message}{given}", "see docs/pipeline-file.md"
-        ) from None
+    return _validated(tree, [_Layer(origin, tree, text)])
 
 
 def json_schema() -> dict[str, Any]:
@@ -249,42 +202,96 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML lets the last of two equal keys win without a word; here that is an error."""
+@dataclass(frozen=True)
+class _Layer:
+    """What one file or setting says; later layers lie over earlier ones."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"key '{key.value}' is written twice", problem_mark=key.start_mark
-                )
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
+    origin: str
+    tree: Mapping[str, Any]
+    text: str = ""
+
+
+def _read_layer(path: Path, origin: str) -> _Layer:
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = parse_yaml(text)
+    except OSError as error:
+        raise UsageError(f"{origin}: {error.strerror}", "check the path") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{origin}: not UTF-8 text", "save it as UTF-8") from None
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UsageError(f"{origin}{line}: {error.problem}", "correct the YAML") from None
+    except yaml.YAMLError as error:
+        raise UsageError(f"{origin}: {error}", "correct the YAML") from None
+    if not isinstance(tree, dict):
+        raise UsageError(f"{origin}: not a mapping of keys to values", "start with 'name: …'")
+    return _Layer(origin, tree, text)
+
+
+def _validated(tree: Mapping[str, Any], layers: Sequence[_Layer]) -> Pipeline:
+    try:
+        return Pipeline.model_validate(tree)
+    except ValidationError as error:
+        raise _explained(error, layers) from None
+
+
+def _explained(error: ValidationError, layers: Sequence[_Layer]) -> UsageError:
+    """Tells of the first thing that is wrong: where it is written, and what is accepted there."""
+    first = error.errors(include_url=False)[0]
+    location = [str(part) for part in first["loc"] if part != "[key]"]
+    layer = next((layer for layer in reversed(layers) if location and _has(layer.tree, location)), layers[0])
+    line = _line(layer.text, location)
+    where = f"{layer.origin}{f', line {line}' if line else ''}"
+    key = ".".join(location)
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(location[:-1])
+        return UsageError(f"{where}: unknown key '{key}'", suggestion(location[-1], known))
+    if first["type"] == "missing":
+        return UsageError(f"{where}: '{key}' is missing", f"add {location[-1]}: …")
+    given = "" if first["type"] == "value_error" else f" (given: {describe(first['input'])})"
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return UsageError(f"{where}: {key + ': ' if key else ''}{message}{given}", "see docs/pipeline-file.md")
 
 
 def _setting(setting: str, tree: Mapping[str, Any]) -> dict[str, Any]:
     """Turns `a.b=value` into a tree; `step.parameter` is short for `steps.step.parameters.parameter`."""
+    steps = tree.get("steps")
+    steps = steps if isinstance(steps, Mapping) else {}
     path, equals, text = setting.partition("=")
-    keys = path.strip().split(".")
-    if not equals or not all(keys) or (len(keys) < 2 and keys[0] in tree.get("steps", {})):
+    keys = [key.strip() for key in path.split(".")]
+    if not equals or not all(keys) or (len(keys) == 1 and keys[0] in steps):
         raise UsageError(
             f"--set {setting}: not of the form step.parameter=value", "for example --set train.folds=3"
         )
-    steps = tree.get("steps") or {}
     if keys[0] in steps:
         keys = ["steps", keys[0], "parameters", *keys[1:]]
     elif keys[0] not in Pipeline.model_fields:
         known = [*steps, *Pipeline.model_fields]
         raise UsageError(f"--set {setting}: there is no step or key '{keys[0]}'", suggestion(keys[0], known))
-    is_parameter = len(keys) == 4 and keys[0] == "steps" and keys[2] == "parameters"
+    in_parameters = keys[0] == "steps" and keys[2:3] == ["parameters"]
+    if in_parameters and len(keys) > 4 and not _has(tree, keys[:-1]):
+        raise UsageError(
+            f"--set {setting}: the pipeline file has no {'.'.join(keys[:-1])} to change",
+            f"give the whole value: --set '{keys[1]}.{keys[3]}={{…}}'",
+        )
     try:
-        value: Any = Text(text) if is_parameter else parse_text(text)
+        value: Any = Text(text) if in_parameters and len(keys) == 4 else parse_text(text)
     except ValueTypeError as error:
         raise UsageError(f"--set {setting}: the value {error}", "quote it as YAML does") from None
     for key in reversed(keys):
         value = {key: value}
     return dict(value)
+
+
+def _has(tree: Any, location: Iterable[str]) -> bool:
+    for part in location:
+        if isinstance(tree, list):
+            return True
+        if not isinstance(tree, Mapping) or part not in tree:
+            return False
+        tree = tree[part]
+    return True
 
 
 def _keys_at(location: Iterable[str]) -> list[str]:
@@ -318,8 +325,3 @@ def _line(text: str, location: Iterable[str]) -> int | None:
             break
         line, node = pair[0].start_mark.line + 1, pair[1]
     return line
-
-
-def is_name(text: str) -> bool:
-    """Tells whether a text can name a pipeline or a step."""
-    return re.fullmatch(NAME_PATTERN, text) is not None

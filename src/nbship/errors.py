@@ -50,7 +50,7 @@ class RejectedError(NbshipError):
     exit_code = ExitCode.REJECTED
 
 
-class InterruptedRun(NbshipError):
+class InterruptedRun(NbshipError):  # noqa: N818 (a person's wish is no error)
     """A person stopped it; what was finished is kept."""
 
     exit_code = ExitCode.INTERRUPTED

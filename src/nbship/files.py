@@ -5,6 +5,7 @@ Also the content hash by which the cache and the records know a file or a folder
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -35,35 +36,35 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        remove(temporary)
         raise disk_error(error, path) from None
+    finally:
+        remove(temporary)
 
 
 def link(source: Path, target: Path) -> None:
     """Puts a file or folder at a second place without a second copy of its bytes, where the disk can do that.
 
-    The two places share their content, so the files are made read-only. A target that is there stays.
+    The two places share their content, so the file is made read-only. A target that is there stays.
 
     Raises:
         NbshipError: The disk is full or the target cannot be written.
     """
     if target.exists():
         return
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            temporary = _temporary(target)
-            shutil.copytree(source, temporary)
-            temporary.replace(target)
+    if source.is_file() and not source.is_symlink():
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.chmod(0o444)
+            os.link(source, target)
             return
-        source.chmod(0o444)
-        os.link(source, target)
-    except FileExistsError:
-        return
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise disk_error(error, target) from None
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+                raise disk_error(error, target) from None
+    try:
         copy(source, target)
+    except NbshipError:
+        if not target.exists():  # nobody else put it there meanwhile
+            raise
 
 
 def copy(source: Path, target: Path) -> None:
@@ -81,16 +82,18 @@ def copy(source: Path, target: Path) -> None:
             shutil.copyfile(source, temporary)
         temporary.replace(target)
     except OSError as error:
-        remove(temporary)
         raise disk_error(error, target) from None
+    finally:
+        remove(temporary)
 
 
 def remove(path: Path) -> None:
-    """Removes a file or a folder, if it is there."""
+    """Removes a file or a folder, if it is there and may be removed."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def content_hash(path: Path) -> str:
@@ -104,15 +107,20 @@ def content_hash(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256()
     for child in sorted(p for p in path.rglob("*") if p.is_file()):
-        digest.update(f"{child.relative_to(path).as_posix()}\0{content_hash(child)}\n".encode())
+        digest.update(os.fsencode(f"{child.relative_to(path).as_posix()}\0{content_hash(child)}\n"))
     return digest.hexdigest()
 
 
 def disk_error(error: OSError, path: Path) -> NbshipError:
     """Turns an operating system's error about a path into one that says what to do."""
-    hints = {errno.ENOSPC: "free some disk space", errno.EDQUOT: "free some disk space"}
-    hint = hints.get(error.errno or 0, "check the path and its permissions")
-    return NbshipError(f"{path}: {error.strerror or error}", hint)
+    text = error.strerror or str(error)
+    if isinstance(error, shutil.Error):  # of a folder: what happened to each file, as text
+        text = "; ".join(reason for _, _, reason in error.args[0][:3])
+    full = (errno.ENOSPC, errno.EDQUOT)
+    is_full = error.errno in full or any(f"[Errno {number}]" in text for number in full)
+    return NbshipError(
+        f"{path}: {text}", "free some disk space" if is_full else "check the path and its permissions"
+    )
 
 
 def _temporary(path: Path) -> Path:

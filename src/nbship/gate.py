@@ -1,14 +1,15 @@
 """The quality gate: metrics and per-row losses in, a verdict out.
 
-Pure functions on numbers. Where the numbers come from, and what follows from the verdict, is decided elsewhere.
+Pure functions on numbers. Where the numbers come from and what follows from the verdict is decided elsewhere.
 """
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
 Losses = Mapping[str, float]
 Metrics = Mapping[str, float]
 _RESAMPLES = 10_000
-_DRAWS_AT_ONCE = 10_000_000
-_DRAWS_AT_MOST = 400_000_000
+_DRAWS_AT_ONCE = 2_000_000
+_BOOTSTRAPPED_ROWS = 10_000
 _SEED = 20_240_501
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    # A metric may be NaN, and JSON has no such number.
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
 
 class Check(_Frozen):
@@ -42,11 +44,17 @@ class Check(_Frozen):
     passed: bool
 
     def __str__(self) -> str:
-        bounds = [
-            f"≥ {self.min:g}" if self.min is not None else "",
-            f"≤ {self.max:g}" if self.max is not None else "",
-        ]
-        return f"{self.metric} {self.value:.4g} ({' and '.join(b for b in bounds if b)})"
+        if not math.isfinite(self.value):
+            return f"{self.metric} is {self.value}, not a finite number"
+        number = f"{self.value:.4g}"
+        if self.passed:
+            bounds = [f"≥ {self.min:g}"] if self.min is not None else []
+            bounds += [f"≤ {self.max:g}"] if self.max is not None else []
+            return f"{self.metric} {number} {' and '.join(bounds)}"
+        if _is_within(float(number), self.min, self.max):  # it only seems so, because it is rounded
+            number = repr(self.value)
+        too_low = self.min is not None and self.value < self.min
+        return f"{self.metric} {number} is not {f'≥ {self.min:g}' if too_low else f'≤ {self.max:g}'}"
 
 
 class Comparison(_Frozen):
@@ -60,6 +68,7 @@ class Comparison(_Frozen):
         low: Lower end of the interval of `difference`.
         high: Upper end of the interval of `difference`.
         confidence: Confidence of the interval.
+        tolerance: The difference that still counts as no worse.
         rows: How many rows were compared.
     """
 
@@ -70,12 +79,16 @@ class Comparison(_Frozen):
     low: float
     high: float
     confidence: float
+    tolerance: float
     rows: int
 
     def __str__(self) -> str:
+        limit = f", where at most {percent_text(self.tolerance)} counts as no worse"
         return (
-            f"{self.outcome} than the champion: mean loss {self.difference:+.1%}, "
-            f"{self.confidence:.0%} interval {self.low:+.1%} to {self.high:+.1%}, {self.rows} rows"
+            f"{self.outcome} than the champion: mean loss {percent_text(self.difference)}, "
+            f"{100 * self.confidence:g}\N{NO-BREAK SPACE}% interval "
+            f"{percent_text(self.low)} to {percent_text(self.high)}"
+            f"{'' if self.outcome == 'better' else limit} ({self.rows} row{'' if self.rows == 1 else 's'})"
         )
 
 
@@ -115,11 +128,12 @@ def judge(
     checks = tuple(_check(gate, key, bounds, metrics) for key, bounds in gate.thresholds.items())
     failures = [str(check) for check in checks if not check.passed]
     comparison = None
-    if champion is not None and candidate is not None:
-        comparison = compare(candidate, champion, gate.tolerance, gate.confidence)
-        accepted = ("better",) if gate.require == "better" else ("better", "no worse")
-        if comparison.outcome not in accepted:
+    if champion is not None:
+        comparison = compare(candidate or {}, champion, gate.tolerance, gate.confidence)
+        if comparison.outcome == "worse":
             failures.append(str(comparison))
+        elif gate.require == "better" and comparison.outcome != "better":
+            failures.append(f"{comparison}; the gate asks for better")
     passes = [str(comparison)] if comparison else ["first model: thresholds alone", *map(str, checks)]
     return Verdict(
         passed=not failures, reasons=tuple(failures or passes), checks=checks, comparison=comparison
@@ -132,9 +146,10 @@ def compare(
     """Compares two models by a paired bootstrap of their per-row losses.
 
     The rows are resampled, each with both its losses, and the mean difference is put in a percentile interval
-    (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). The candidate is *better* if the
-    whole interval is below zero, *no worse* if it ends at or below the tolerance (a non-inferiority test: it is
-    the candidate that must show it), and *worse* otherwise.
+    (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). The candidate is *better* if
+    the whole interval is below zero, *no worse* if it ends at or below the tolerance (a non-inferiority test:
+    it is the candidate that must show it), and *worse* otherwise. Where the champion's mean loss is not above
+    zero there is no share of it, and differences are absolute.
 
     Args:
         candidate: Loss by row; lower is better.
@@ -150,7 +165,7 @@ def compare(
     if set(candidate) != set(champion):
         only = sorted(set(candidate) ^ set(champion))
         raise NbshipError(
-            f"candidate and champion were judged on different rows: {len(only)} rows are in one only, such as '{only[0]}'",
+            f"candidate and champion were judged on different rows: '{only[0]}' and {len(only) - 1} more",
             "the gate's step must write the same row identifiers for the same held-out rows",
         )
     if not champion:
@@ -163,19 +178,20 @@ def compare(
             "a loss is not a finite number", "look for NaN in the predictions of the gate's step"
         )
     low, high = _interval(new - old, confidence)
-    scale = old.mean() if old.mean() > 0 else 1.0
-    share = tuple(float(value / scale) for value in (new.mean() - old.mean(), low, high))
+    scale = float(old.mean()) if old.mean() > 0 else 1.0
+    difference, low, high = (value / scale for value in (float(new.mean() - old.mean()), low, high))
     outcome: Literal["better", "no worse", "worse"] = "worse"
-    if share[2] <= tolerance:
-        outcome = "better" if share[2] < 0 else "no worse"
+    if high <= tolerance:
+        outcome = "better" if high < 0 else "no worse"
     return Comparison(
         outcome=outcome,
         candidate=float(new.mean()),
         champion=float(old.mean()),
-        difference=share[0],
-        low=share[1],
-        high=share[2],
+        difference=difference,
+        low=low,
+        high=high,
         confidence=confidence,
+        tolerance=tolerance,
         rows=len(rows),
     )
 
@@ -184,30 +200,42 @@ def read_losses(path: Path) -> dict[str, float]:
     """Reads a CSV file with the columns `row` and `loss`.
 
     Raises:
-        NbshipError: A column is missing, a row appears twice, or a loss is no number.
+        NbshipError: It cannot be read, a column is missing, a row appears twice, or a loss is no number.
     """
-    losses: dict[str, float] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if not {"row", "loss"} <= set(reader.fieldnames or ()):
-            raise NbshipError(
-                f"{path.name}: has the columns {', '.join(reader.fieldnames or ['none'])}",
-                "it needs row and loss",
-            )
-        for line in reader:
-            if line["row"] in losses:
-                raise NbshipError(
-                    f"{path.name}, line {reader.line_num}: row '{line['row']}' is there twice",
-                    "number the rows",
-                )
-            try:
-                losses[line["row"]] = float(line["loss"])
-            except (TypeError, ValueError):
-                raise NbshipError(
-                    f"{path.name}, line {reader.line_num}: loss '{line['loss']}' is no number",
-                    "write one number a row",
-                ) from None
-    return losses
+    try:
+        # pandas and Excel may begin the file with a byte order mark.
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return dict(_losses(file, path.name))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise NbshipError(f"{path.name}: cannot be read: {error}", "write it as CSV in UTF-8") from None
+
+
+def percent_text(share: float) -> str:
+    """Returns a difference as a signed percentage, with a decimal where it is small."""
+    percent = 100 * share
+    text = f"{percent:+.1f}".removesuffix(".0") if abs(percent) < 9.95 else f"{percent:+.0f}"
+    return f"{text.replace('-', '−') if float(text) else '0'}\N{NO-BREAK SPACE}%"
+
+
+def _losses(lines: Iterable[str], name: str) -> Iterator[tuple[str, float]]:
+    reader = csv.DictReader(lines)
+    if not {"row", "loss"} <= set(reader.fieldnames or ()):
+        raise NbshipError(
+            f"{name}: has the columns {', '.join(reader.fieldnames or ['none'])}", "it needs row and loss"
+        )
+    seen: set[str] = set()
+    for line in reader:
+        where, row, text = f"{name}, line {reader.line_num}", line["row"], line["loss"]
+        if row in seen:
+            raise NbshipError(f"{where}: row '{row}' is there twice", "number the rows")
+        seen.add(row)
+        try:
+            loss = float(text)
+        except (TypeError, ValueError):
+            loss = math.nan
+        if row is None or not math.isfinite(loss):
+            raise NbshipError(f"{where}: loss '{text}' is no finite number", "write one number a row")
+        yield row, loss
 
 
 def _check(gate: Gate, key: str, bounds: Threshold, metrics: Metrics) -> Check:
@@ -215,27 +243,29 @@ def _check(gate: Gate, key: str, bounds: Threshold, metrics: Metrics) -> Check:
     if name not in metrics:
         raise UsageError(f"gate.thresholds: no step measured '{key}'", suggestion(name, metrics))
     value = metrics[name]
-    # NaN compares false with every bound, and must not pass by that.
-    passed = (
-        math.isfinite(value)
-        and (bounds.min is None or value >= bounds.min)
-        and (bounds.max is None or value <= bounds.max)
-    )
+    passed = _is_within(value, bounds.min, bounds.max)
     return Check(metric=key, value=value, min=bounds.min, max=bounds.max, passed=passed)
 
 
+def _is_within(value: float, lower: float | None, upper: float | None) -> bool:
+    """NaN compares false with every bound, and must not pass by that."""
+    return math.isfinite(value) and (lower is None or value >= lower) and (upper is None or value <= upper)
+
+
 def _interval(differences: NDArray[np.float64], confidence: float) -> tuple[float, float]:
-    """Percentile bootstrap interval of a mean, in bounded memory; fewer resamples where rows are plenty."""
+    """Percentile bootstrap interval of a mean; for very many rows the normal one, to which that tends."""
     import numpy as np
 
     count = len(differences)
-    generator = np.random.default_rng(_SEED)
-    resamples = int(min(_RESAMPLES, max(200, _DRAWS_AT_MOST // count)))
-    at_once = max(1, _DRAWS_AT_ONCE // count)
-    means = [
-        differences[generator.integers(0, count, (min(at_once, resamples - start), count))].mean(axis=1)
-        for start in range(0, resamples, at_once)
-    ]
     tail = (1 - confidence) / 2
+    if count > _BOOTSTRAPPED_ROWS:
+        half = -NormalDist().inv_cdf(tail) * differences.std() / math.sqrt(count)
+        return float(differences.mean() - half), float(differences.mean() + half)
+    generator = np.random.default_rng(_SEED)
+    at_once = _DRAWS_AT_ONCE // count
+    means = [
+        differences[generator.integers(0, count, (min(at_once, _RESAMPLES - start), count))].mean(axis=1)
+        for start in range(0, _RESAMPLES, at_once)
+    ]
     low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
     return float(low), float(high)

@@ -79,7 +79,7 @@ class Graph:
     def ancestors(self, name: str) -> set[str]:
         """Returns a step and all that it depends on."""
         found = {name}
-        for step in reversed(self.steps.values()):
+        for step in reversed(list(self.steps.values())):
             if step.name in found:
                 found.update(step.upstream)
         return found
@@ -109,19 +109,21 @@ def build_graph(pipeline: Pipeline, notebooks: Mapping[str, Notebook]) -> Graph:
     """
     steps = {name: _step(name, pipeline, notebooks) for name in pipeline.steps}
     _check_gate(pipeline, steps)
+    _check_publish(pipeline, notebooks)
     data = {name: data.path for name, data in pipeline.data.items()}
     return Graph(pipeline, {name: steps[name] for name in _order(steps, pipeline.name)}, data)
 
 
 def with_champion(graph: Graph, model: Path) -> Graph:
-    """Adds a step that judges the champion as the gate's step judges the candidate.
+    """Adds a step that judges the champion as the gate's step judges the candidate, where there is a gate.
 
     Args:
-        graph: A graph whose pipeline has a gate.
+        graph: A graph.
         model: The champion's model file.
     """
     gate = graph.pipeline.gate
-    assert gate is not None
+    if gate is None:
+        return graph
     judged = graph.steps[gate.step]
     name = champion_step(gate.step)
     inputs = {**judged.inputs, model_input(judged): Reference(None, CHAMPION)}
@@ -201,20 +203,20 @@ def _origin(
     name: str, variable: Variable, pipeline: Pipeline, notebooks: Mapping[str, Notebook]
 ) -> Reference:
     written = pipeline.steps[name].inputs.get(variable.name)
-    reference = (
-        _named(name, written, pipeline, notebooks) if written else _found(name, variable, pipeline, notebooks)
-    )
+    if written is None:
+        reference = _found(name, variable, pipeline, notebooks)
+    else:
+        reference = _named(name, written, pipeline, notebooks)
     if reference.step is None:
         given = "Dataset" if variable.role is Role.INPUT else "data file"
         accepted = variable.role is Role.INPUT
     else:
-        signature = notebooks[reference.step].signature
-        output = {**signature.outputs, **signature.results}[reference.name]
+        output = _outputs(notebooks[reference.step])[reference.name]
         given = output.type
         accepted = _accepts(variable, output)
     if not accepted:
         raise UsageError(
-            f"step '{name}': {variable.name}: {variable.declaration} cannot take {reference}, which is {given}",
+            f"step '{name}': {variable.name}: {variable.declaration} cannot take {reference}, a {given}",
             f"wire it in steps.{name}.inputs to something of its type",
         )
     return reference
@@ -232,26 +234,27 @@ def _accepts(variable: Variable, output: Variable) -> bool:
 
 def _named(name: str, written: str, pipeline: Pipeline, notebooks: Mapping[str, Notebook]) -> Reference:
     """Resolves an origin that the pipeline file writes: `data name` or `step.output`."""
+    where = f"steps.{name}.inputs"
     step, dot, output = written.rpartition(".")
     if not dot:
         if written not in pipeline.data:
-            outputs = (
-                f"{s}.{o}" for s, n in notebooks.items() for o in (*n.signature.outputs, *n.signature.results)
-            )
+            outputs = (f"{s}.{o}" for s, n in notebooks.items() for o in _outputs(n))
             raise UsageError(
-                f"steps.{name}.inputs: there is no data file '{written}'",
-                suggestion(written, [*pipeline.data, *outputs]),
+                f"{where}: there is no data file '{written}'", suggestion(written, [*pipeline.data, *outputs])
             )
         return Reference(None, written)
     if step not in notebooks:
-        raise UsageError(f"steps.{name}.inputs: there is no step '{step}'", suggestion(step, notebooks))
-    signature = notebooks[step].signature
-    if output not in signature.outputs and output not in signature.results:
+        raise UsageError(f"{where}: there is no step '{step}'", suggestion(step, notebooks))
+    outputs_of_step = _outputs(notebooks[step])
+    if output not in outputs_of_step:
         raise UsageError(
-            f"steps.{name}.inputs: step '{step}' has no output '{output}'",
-            suggestion(output, [*signature.outputs, *signature.results]),
+            f"{where}: step '{step}' has no output '{output}'", suggestion(output, outputs_of_step)
         )
     return Reference(step, output)
+
+
+def _outputs(notebook: Notebook) -> Mapping[str, Variable]:
+    return {**notebook.signature.outputs, **notebook.signature.results}
 
 
 def _found(name: str, variable: Variable, pipeline: Pipeline, notebooks: Mapping[str, Notebook]) -> Reference:
@@ -291,17 +294,36 @@ def _check_gate(pipeline: Pipeline, steps: Mapping[str, Step]) -> None:
         raise UsageError(
             f"gate.losses: step '{gate.step}' has no output '{gate.losses}'", suggestion(gate.losses, outputs)
         )
+    if CHAMPION in pipeline.data:
+        raise UsageError(f"data.{CHAMPION}: that name is the gate's own", "give the file another name")
     if champion_step(gate.step) in steps:
         raise UsageError(
             f"steps.{champion_step(gate.step)}: that name is the gate's own", "give the step another name"
         )
 
 
+def _check_publish(pipeline: Pipeline, notebooks: Mapping[str, Notebook]) -> None:
+    if pipeline.publish is None:
+        return
+    for key, type_name in (("model", "Model"), ("reference", "Dataset")):
+        written = getattr(pipeline.publish, key)
+        known = [
+            f"{step}.{output.name}"
+            for step, notebook in notebooks.items()
+            for output in notebook.signature.outputs.values()
+            if output.type == type_name
+        ]
+        if written not in known:
+            raise UsageError(
+                f"publish.{key}: no step has an Output[{type_name}] '{written}'", suggestion(written, known)
+            )
+
+
 def _order(steps: Mapping[str, Step], pipeline: str) -> list[str]:
     try:
         return list(graphlib.TopologicalSorter({n: s.upstream for n, s in steps.items()}).static_order())
     except graphlib.CycleError as error:
-        cycle = " → ".join(reversed(error.args[1]))
+        cycle = " → ".join(error.args[1])
         raise UsageError(
             f"pipeline '{pipeline}' goes in a circle: {cycle}", "cut one of these wires"
         ) from None

@@ -7,9 +7,12 @@ libraries, so that commands that only look at notebooks start at once. Not for e
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import json
+import re
 import tokenize
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -30,6 +33,7 @@ ARTIFACTS = (
     "Model",
 )
 PARAMETERS_TAG = "parameters"
+_UNREADABLE = (SyntaxError, ValueError, MemoryError, RecursionError)
 
 
 class Role(StrEnum):
@@ -165,10 +169,11 @@ def read_signature(source: str, where: str = "parameters cell") -> Signature:
     Raises:
         UsageError: A statement, type or default is not understood; names the line.
     """
+    source = io.StringIO(source, newline=None).read()  # line ends as Python sees them
     try:
-        body = ast.parse(source).body
-    except (SyntaxError, ValueError) as error:
-        raise _syntax_error(error, where) from None
+        body = _parse(source).body
+    except _UNREADABLE as error:
+        raise _syntax_error(error, where, "write plain lines of 'name: type = value' there") from None
     comments = _comments(source)
     variables: dict[str, Variable] = {}
     for node in body:
@@ -199,7 +204,7 @@ def _cells(path: Path, name: str) -> Iterator[_Cell]:
         raise UsageError(f"{name}: there is no such notebook", _nearest_notebook(path)) from None
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror}", "check the path and its permissions") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UsageError(f"{name}: not a notebook (nbformat 4 JSON)", "open and save it in Jupyter") from None
 
 
@@ -208,27 +213,39 @@ def _nearest_notebook(path: Path) -> str:
 
 
 def _check_syntax(cell: _Cell, name: str) -> None:
-    """Compiles a cell; only one that is not plain Python costs the import of IPython's transformer."""
+    """Parses a cell; only one that is not plain Python costs the import of IPython's translator."""
     try:
-        compile(cell.source, name, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        return
-    except (SyntaxError, ValueError):
-        from IPython.core.inputtransformer2 import TransformerManager
+        with contextlib.suppress(*_UNREADABLE):
+            _parse(cell.source)
+            return
+        _parse(_without_magics(cell.source))
+    except _UNREADABLE as error:
+        hint = "correct the cell; it must run in Jupyter as it stands"
+        raise _syntax_error(error, f"{name}, cell {cell.number}", hint) from None
+
+
+def _without_magics(source: str) -> str:
+    from IPython.core.inputtransformer2 import TransformerManager
 
     try:
-        python = TransformerManager().transform_cell(cell.source)
-        compile(python, name, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    except (SyntaxError, ValueError) as error:
-        raise _syntax_error(error, f"{name}, cell {cell.number}") from None
+        with warnings.catch_warnings(action="ignore"):
+            python: str = TransformerManager().transform_cell(source)
+    except IndexError:  # what it raises for a magic in an unfinished line
+        return source
+    return python
 
 
-def _syntax_error(error: SyntaxError | ValueError, where: str) -> UsageError:
+def _parse(source: str) -> ast.Module:
+    """Parses Python as a cell may hold it. What Python only warns of is for the author to see in Jupyter."""
+    with warnings.catch_warnings(action="ignore"):
+        tree: ast.Module = compile(source, "cell", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    return tree
+
+
+def _syntax_error(error: BaseException, where: str, hint: str) -> UsageError:
     line = getattr(error, "lineno", None)
-    message = error.msg if isinstance(error, SyntaxError) else str(error)
-    return UsageError(
-        f"{where}{f', line {line}' if line else ''}: {message}",
-        "correct the cell; it must run in Jupyter as it stands",
-    )
+    message = error.msg if isinstance(error, SyntaxError) else str(error) or "too deeply nested"
+    return UsageError(f"{where}{f', line {line}' if line else ''}: {message}", hint)
 
 
 def _heading(cells: list[_Cell], path: Path) -> tuple[str, str]:
@@ -259,9 +276,10 @@ def _variable(node: ast.stmt, comments: Mapping[int, str], at: str) -> Variable:
     try:
         default = check_value(expected, default)
     except ValueTypeError as error:
-        what = "path" if expected == "str" and role in (Role.INPUT, Role.OUTPUT) else "default"
-        raise UsageError(f"{at}: the {what} of '{name}' {error}", f"it must be {expected}") from None
-    help_text = comments.get(node.end_lineno or node.lineno, "")
+        what = "default" if expected == type_name else "path"
+        accepted = expected if expected in TYPES else f"one of {', '.join(TYPES)}"
+        raise UsageError(f"{at}: the {what} of '{name}' {error}", f"it must be {accepted}") from None
+    help_text = comments.get(node.end_lineno or node.lineno) or comments.get(node.lineno, "")
     return Variable(name, role, type_name, default, help_text)
 
 
@@ -277,17 +295,28 @@ def _assignment(node: ast.stmt, at: str) -> tuple[str, ast.expr | None, ast.expr
 
 
 def _declared(annotation: ast.expr, at: str) -> tuple[Role, str]:
-    text = annotation.value if isinstance(annotation, ast.Constant) else ast.unparse(annotation)
-    text = str(text).replace(" ", "")
-    outer, bracket, inner = text.partition("[")
-    inner = inner.removesuffix("]")
-    if outer in ("Input", "Output") and bracket:
-        accepted = ARTIFACTS if outer == "Input" else (*ARTIFACTS, *SCALARS)
-        if inner not in accepted:
-            raise UsageError(f"{at}: unknown type '{text}'", suggestion(inner, accepted))
-        if inner in SCALARS:
-            return Role.RESULT, inner
-        return (Role.INPUT if outer == "Input" else Role.OUTPUT), inner
-    if outer not in TYPES:
-        raise UsageError(f"{at}: unknown type '{text}'", suggestion(outer, (*TYPES, "Input[…]", "Output[…]")))
-    return Role.PARAMETER, outer
+    quoted = annotation.value if isinstance(annotation, ast.Constant) else None
+    text = " ".join((quoted if isinstance(quoted, str) else _source(annotation)).split())
+    artifact = re.fullmatch(r"(Input|Output) ?\[ ?(\w+) ?\]", text)
+    if artifact is None:
+        if text in TYPES:
+            return Role.PARAMETER, text
+        raise UsageError(f"{at}: unknown type '{text}'", suggestion(text, (*TYPES, "Input[…]", "Output[…]")))
+    outer, inner = artifact.groups()
+    accepted = ARTIFACTS if outer == "Input" else (*ARTIFACTS, *SCALARS)
+    if inner not in accepted:
+        raise UsageError(f"{at}: unknown type '{text}'", suggestion(inner, accepted))
+    if quoted is None:
+        raise UsageError(
+            f"{at}: {text} is not in quotes", f"write \"{text}\", or Jupyter looks for a variable '{outer}'"
+        )
+    if inner in SCALARS:
+        return Role.RESULT, inner
+    return (Role.INPUT if outer == "Input" else Role.OUTPUT), inner
+
+
+def _source(annotation: ast.expr) -> str:
+    try:
+        return ast.unparse(annotation)
+    except RecursionError:
+        return "…"

@@ -1,4 +1,4 @@
-"""The values that cross from a person to a notebook: their types, and text typed on a command line.
+"""The values that cross from a person to a notebook: their types, YAML, and text typed on a command line.
 
 Knows nothing of notebooks or pipeline files; both check their values here, so that a number is a number
 everywhere.
@@ -7,6 +7,7 @@ everywhere.
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import yaml
@@ -14,6 +15,8 @@ import yaml
 SCALARS = ("bool", "float", "int", "str")
 TYPES = ("bool", "dict", "float", "int", "list", "str")
 _PYTHON: dict[str, type] = {"bool": bool, "dict": dict, "float": float, "int": int, "list": list, "str": str}
+_LARGEST_INTEGER = 2**63
+_DEEPEST = 100
 
 
 class ValueTypeError(ValueError):
@@ -24,6 +27,44 @@ class Text(str):
     """A value as it was typed on a command line: the declared type decides what it means."""
 
     __slots__ = ()
+
+
+class YamlLoader(yaml.SafeLoader):
+    """YAML 1.1 without its traps: `1e-3` is a number, a date is text, and no key may be written twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Builds a mapping; the first of two equal keys would be lost without a word."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key '{key.value}' is written twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+YamlLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+YamlLoader.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: node.value)
+
+
+def parse_yaml(text: str) -> Any:
+    """Reads YAML.
+
+    Raises:
+        yaml.YAMLError: It is not valid.
+    """
+    try:
+        return yaml.load(text, Loader=YamlLoader)  # noqa: S506 (it is a SafeLoader)
+    except yaml.YAMLError:
+        raise
+    # What PyYAML lets through from int() and the like, for `!!int a` or a number of 5000 digits.
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise yaml.YAMLError(str(error)) from None
 
 
 def check_value(type_name: str, value: Any) -> Any:
@@ -41,48 +82,51 @@ def check_value(type_name: str, value: Any) -> Any:
     """
     if isinstance(value, Text):
         value = str(value) if type_name == "str" else parse_text(value)
-    if type_name == "float" and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    expected = _PYTHON[type_name]
-    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+    expected = _PYTHON.get(type_name)
+    accepted: Any = (float, int) if expected is float else expected or ()
+    if not isinstance(value, accepted) or (isinstance(value, bool) and expected is not bool):
         raise ValueTypeError(f"is {describe(value)}")
     if not _is_plain(value):
         raise ValueTypeError(
-            "holds something other than text, finite numbers, lists and dicts with text keys"
+            "holds something other than text, finite 64-bit numbers, lists, and dicts with text keys"
         )
-    return value
+    return float(value) if expected is float else value
 
 
 def parse_text(text: str) -> Any:
-    """Reads text as YAML does: `3`, `0.1`, `true`, `[1, 2]`, `{a: 1}`; also `1e-3`, which YAML 1.1 leaves text.
+    """Reads text typed on a command line as YAML does: `3`, `1e-3`, `true`, `[1, 2]`, `{a: 1}`, `words`.
 
     Raises:
         ValueTypeError: The text is no valid YAML.
     """
     try:
-        value = yaml.safe_load(text)
+        return parse_yaml(text)
     except yaml.YAMLError:
         raise ValueTypeError(f"is '{text}', which cannot be read") from None
-    if isinstance(value, str):
-        try:
-            number = float(value)
-        except ValueError:
-            return value
-        return number if math.isfinite(number) else value
-    return value
 
 
 def describe(value: Any) -> str:
     """Returns a value with its type, short enough for an error message."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # too many digits, or too deep, to write out
+        text = "…"
     return f"{text if len(text) <= 60 else text[:59] + '…'} ({type(value).__name__})"
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    """Tells whether JSON and UTF-8 can write a value; one that holds itself, they cannot."""
     if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+        return depth < _DEEPEST and all(
+            isinstance(key, str) and _is_plain(key) and _is_plain(item, depth + 1)
+            for key, item in value.items()
+        )
     if isinstance(value, list):
-        return all(map(_is_plain, value))
+        return depth < _DEEPEST and all(_is_plain(item, depth + 1) for item in value)
+    if isinstance(value, str):
+        return not any("\ud800" <= character <= "\udfff" for character in value)
     if isinstance(value, float):
         return math.isfinite(value)
-    return value is None or isinstance(value, (bool, int, str))
+    if isinstance(value, int):
+        return -_LARGEST_INTEGER <= value < _LARGEST_INTEGER
+    return value is None

@@ -1,6 +1,5 @@
 import re
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +18,7 @@ def positions(svg):
 @given(SHARES, SHARES, st.floats(0.001, 1))
 def test_everything_is_in_order_and_in_the_picture(one, other, tolerance):
     low, high = sorted((one, other))
-    lines, dot = positions(interval_svg(comparison("worse", low, high), tolerance))
+    lines, dot = positions(interval_svg(comparison("worse", low, high, tolerance)))
     start, end = lines["bar"]
     assert 16 <= start <= dot <= end <= 384
     zero, limit = lines["zero"][0], lines["limit"][0]
@@ -30,15 +29,14 @@ def test_everything_is_in_order_and_in_the_picture(one, other, tolerance):
 
 
 def test_numbers_are_written_out():
-    svg = interval_svg(comparison("no worse", -0.02, 0.04), 0.05)
+    svg = interval_svg(comparison("no worse", -0.02, 0.04))
     texts = re.findall(r">([^<>]+)</text>", svg)
     assert texts == ["champion", "tolerated +5\u00a0%", "+1\u00a0%"]
     assert 'class="interval no-worse"' in svg
 
 
-@pytest.mark.parametrize("tolerance", [None, 0.0])
-def test_without_tolerance_there_is_no_limit(tolerance):
-    assert "limit" not in positions(interval_svg(comparison(), tolerance))[0]
+def test_without_tolerance_there_is_no_limit():
+    assert "limit" not in positions(interval_svg(comparison(tolerance=0)))[0]
 
 
 def test_no_difference_at_all():

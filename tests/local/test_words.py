@@ -130,14 +130,6 @@ def test_numbers(value, text):
 
 
 @pytest.mark.parametrize(
-    ("share", "text"),
-    [(0.05, "+5 %"), (-0.0123, "−1.2 %"), (0.2, "+20 %"), (-0.996, "−100 %"), (0.0, "0 %"), (-0.0001, "0 %")],
-)
-def test_percentages(share, text):
-    assert words.percent_text(share).replace(SPACE, " ") == text
-
-
-@pytest.mark.parametrize(
     ("seconds", "text"),
     [
         (0, "0.00 s"),

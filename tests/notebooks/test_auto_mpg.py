@@ -27,7 +27,9 @@ def run(name: str, folder: Path, values: Mapping[str, Any]) -> tuple[dict[str, P
     paths = {
         key: folder / name / Path(output.default).name for key, output in notebook.signature.outputs.items()
     }
-    given = {key: str(value) if isinstance(value, Path) else value for key, value in {**values, **paths}.items()}
+    given = {
+        key: str(value) if isinstance(value, Path) else value for key, value in {**values, **paths}.items()
+    }
     execute(notebook, given, folder / f"{name}.ipynb", kernel="nbship", folder=FOLDER)
     return paths, check_outputs(notebook, paths)
 
@@ -43,7 +45,9 @@ def prepared(table: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 
 @pytest.fixture(scope="module")
-def trained(prepared: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def trained(
+    prepared: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("train")
     paths, metrics = run("train", folder, {"train_set": prepared["train_set"]})
     return paths["model"], metrics

@@ -70,7 +70,9 @@ def test_the_flowchart_has_every_node_and_edge(judged):
 
 
 def test_a_flowchart_without_gate(tmp_path):
-    root = write_project(tmp_path, PIPELINE + "publish: {model: train-line.model, target: y}\n")
+    root = write_project(
+        tmp_path, PIPELINE + "publish: {model: train-line.model, reference: prepare.rows, target: y}\n"
+    )
     assert mermaid(graph_of(root)).endswith("    step_train_line --> publish\n")
 
 

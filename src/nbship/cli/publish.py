@@ -38,10 +38,27 @@ def publish(
     commit: Annotated[
         bool, typer.Option("--commit", help="Make the Git commit of the model's files, and of nothing else.")
     ] = False,
-    push: Annotated[bool, typer.Option("--push", help="Push the model to the default DVC remote.")] = False,
+    push: Annotated[
+        bool,
+        typer.Option(
+            "--push",
+            help="Commit; push the model to the DVC remote and the model store, its commit and tag to Git's.",
+        ),
+    ] = False,
+    branch: Annotated[
+        str,
+        typer.Option(
+            "--branch",
+            metavar="BRANCH",
+            help="The branch to push to; else the one checked out, or what CI builds, or the default one.",
+        ),
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Make the model of a run the champion: write its package, track it with DVC, register its version.
+
+    A token for Git's remote comes from NBSHIP_GIT_TOKEN, and a name with it from NBSHIP_GIT_USER. The address
+    of the model store is publish.store of the pipeline file, or NBSHIP_MODEL_STORE.
 
     Example: nbship publish auto-mpg --commit
     """
@@ -50,7 +67,7 @@ def publish(
 
     root = project_root()
     report = partial(error_console.print, markup=False)
-    published = publish_run(root, load_pipeline(root, name), run, commit, push, report)
+    published = publish_run(root, load_pipeline(root, name), run, commit, push, report, branch)
     if as_json:
         print_json({**asdict(published), "next_commands": published.next_commands})
     else:
@@ -86,7 +103,8 @@ def _print_published(published: Published) -> None:
     done = [
         (published.placed, f"models/{published.name} is the model of run {published.run}"),
         (published.registered, f"registered as {published.name}@{published.version}"),
-        (published.pushed, f"pushed to the DVC remote '{published.remote}'"),
+        (published.pushed, f"pushed to {published.branch} and the DVC remote '{published.remote}'"),
+        (bool(published.stored), f"stored as {published.stored}"),
     ]
     for happened, what in done:
         if happened:

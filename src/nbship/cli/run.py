@@ -79,6 +79,9 @@ def run(
         on_event = shown.enter_context(progress(as_json))
 
         def on_end(record: RunRecord, folder: Path) -> None:
+            # There is nothing left to interrupt.
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(signum, signal.SIG_IGN)
             shown.close()
             with unread_is_fine():
                 if as_json:

@@ -14,6 +14,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from nbship.cli.common import JsonOption, complete_pipeline, console, print_json
+from nbship.cli.submit import list_remote_runs
 from nbship.errors import UsageError, suggestion
 from nbship.project import pipeline_names, project_root
 
@@ -39,6 +40,8 @@ NameArgument = Annotated[
 ]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many runs at most.")]
 
+RemoteOption = Annotated[bool, typer.Option("--remote", help="Those on Kubeflow, not those here.")]
+
 
 class _ListsByDefault(TyperGroup):
     """`nbship runs NAME` is short for `nbship runs list NAME`."""
@@ -58,7 +61,12 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="runs")
 
 
-def list_runs(name: NameArgument = "", as_json: JsonOption = False, limit: LimitOption = 20) -> None:
+def list_runs(
+    name: NameArgument = "",
+    as_json: JsonOption = False,
+    limit: LimitOption = 20,
+    remote: RemoteOption = False,
+) -> None:
     """List runs, newest first; `list` may be left out.
 
     Example: nbship runs auto-mpg --limit 5
@@ -66,6 +74,9 @@ def list_runs(name: NameArgument = "", as_json: JsonOption = False, limit: Limit
     from nbship.workflow.runs import summaries
 
     root = project_root()
+    if remote:
+        list_remote_runs(root, name, limit, as_json)
+        return
     runs = summaries(root, name, limit)
     known = pipeline_names(root)
     if name and not runs and name not in known:

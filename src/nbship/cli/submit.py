@@ -1,9 +1,11 @@
-"""`nbship submit`: a compiled pipeline on Kubeflow."""
+"""`nbship submit`: a compiled pipeline on Kubeflow; and the list of the runs there."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,7 +47,7 @@ def submit(
 ) -> int:
     """Run a compiled pipeline on Kubeflow, as a version named by the Git revision.
 
-    NBSHIP_KUBEFLOW_HOST and NBSHIP_KUBEFLOW_AUTH say where and how. With --wait, ends as the run does: 0 or 1.
+    NBSHIP_KUBEFLOW_HOST and NBSHIP_KUBEFLOW_AUTH say where and how. With --wait, ends with 1 if it fails.
 
     Example: nbship submit auto-mpg --set train.C=3 --wait
     """
@@ -60,6 +62,26 @@ def submit(
     else:
         _print_submission(submission)
     return _wait(connection, submission, as_json) if wait else ExitCode.DONE
+
+
+def list_remote_runs(root: Path, name: str, limit: int, as_json: bool) -> None:
+    """Prints the runs on Kubeflow, newest first: of one pipeline, or of all."""
+    from nbship.local.words import age_text
+    from nbship.workflow.submit import connect, remote_runs
+
+    connection = connect(os.environ)
+    runs = remote_runs(connection, root, name, limit)
+    if as_json:
+        print_json([asdict(run) | {"link": connection.server.run_link(run.id)} for run in runs])
+        return
+    now = datetime.now(UTC)
+    width = max((len(run.name) for run in runs), default=0)
+    for run in runs:
+        age = age_text((now - run.created).total_seconds()) if run.created else ""
+        words = (run.name.ljust(width), run.state.lower().ljust(9), age.ljust(12))
+        console.print(escape("  ".join([*words, connection.server.run_link(run.id)])))
+    if not runs:
+        console.print(f"no runs{' of ' + name if name else ''} there; start one: nbship submit {name or 'NAME'}")
 
 
 def _wait(connection: Connection, submission: Submission, as_json: bool) -> ExitCode:
@@ -103,6 +125,9 @@ def _print_end(run: RemoteRun, link: str) -> None:
         console.print("run         [bold green]succeeded[/]")
         return
     console.print(f"run         [bold red]{escape(run.state.lower())}[/]")
+    failed = dict.fromkeys(task.name for task in run.tasks if task.state == "FAILED")
+    if failed:
+        console.print(f"failed      {escape(', '.join(failed))}")
     if run.error:
         error_console.print(escape(run.error))
     error_console.print(f"its page has the log of each step: {escape(link)}")

@@ -309,7 +309,7 @@ def _header(graph: Graph) -> str:
 
 
 def _to_yaml(spec: Any) -> str:
-    from google.protobuf import json_format  # type: ignore[import-untyped]
+    from google.protobuf import json_format
 
     content = json_format.MessageToDict(spec)
     return str(yaml.dump(content, Dumper=_Dumper, allow_unicode=True, width=110))

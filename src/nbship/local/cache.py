@@ -1,9 +1,9 @@
 """Remembers what a step made, by the content of everything it depends on.
 
-The one invariant: an entry is written after all it refers to, and what it refers to is checked by hash before
-it is used; so a half-written, missing or altered entry is a miss, never a wrong answer.
+The one invariant: an entry is written after all it refers to, and both are checked by hash before they are
+used; so a half-written, missing or altered one is a miss, never a wrong answer.
 
-Keys hold no path, time, run or machine. Not for deciding which steps may be skipped.
+Keys hold no folder, time, run or machine. Not for deciding which steps may be skipped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from nbship.files import content_hash, copy, link, remove, write_text
 from nbship.graph import Step
@@ -23,7 +23,7 @@ from nbship.local.imports import local_files
 
 CACHE = ".nbship/cache"
 LOCK = "requirements.lock"
-_FORMAT = 1
+_FORMAT = 2
 
 
 class Stored(BaseModel):
@@ -56,18 +56,29 @@ class Entry(BaseModel):
 
 
 def code_hash(step: Step) -> str:
-    """Returns the hash of a step's code: its cells and the project's files that they import."""
-    files = local_files(step.notebook.code, step.notebook.path.parent)
-    return _digest([step.notebook.code, [[path.name, content_hash(path)] for path in files]])
+    """Returns the hash of a step's code: its cells and the files beside the notebook that they use."""
+    folder = step.notebook.path.parent
+    files = local_files(step.notebook.code, folder)
+    helpers = [[path.relative_to(folder).as_posix(), content_hash(path)] for path in files]
+    return _digest([step.notebook.code, helpers])
 
 
-def step_key(step: Step, inputs: Mapping[str, str], values: Mapping[str, Any], lock: str) -> str:
+def step_key(
+    step: Step,
+    code: str,
+    inputs: Mapping[str, str],
+    values: Mapping[str, Any],
+    names: Mapping[str, str],
+    lock: str,
+) -> str:
     """Returns the key of a step.
 
     Args:
         step: The step.
+        code: Its `code_hash`.
         inputs: Content hash by input artifact.
         values: Value by parameter, wired ones included.
+        names: File name by input and output artifact, since libraries go by it: `.csv`, `.csv.gz`.
         lock: Content hash of the lock file, or what stands for the environment.
     """
     return _digest(
@@ -75,9 +86,10 @@ def step_key(step: Step, inputs: Mapping[str, str], values: Mapping[str, Any], l
             "format": _FORMAT,
             "python": sys.version_info[:2],
             "lock": lock,
-            "code": code_hash(step),
+            "code": code,
             "signature": [(v.name, v.declaration) for v in step.notebook.signature.variables],
             "inputs": dict(inputs),
+            "names": dict(names),
             "parameters": dict(values),
             "settings": step.settings.model_dump(exclude={"inputs", "parameters", "cache"}),
         }
@@ -95,18 +107,21 @@ def environment_hash(root: Path) -> str:
 
 
 def look_up(root: Path, key: str) -> Entry | None:
-    """Returns the entry of a key if all that it refers to is there and unaltered; removes one that is not."""
+    """Returns the entry of a key if it and all that it refers to are unaltered; removes what is not."""
     path = _entry_path(root, key)
     try:
-        entry = Entry.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+        digest, _, text = path.read_text(encoding="utf-8").partition("\n")
+        entry = Entry.model_validate_json(text) if digest == _digest([key, text]) else None
+    except (OSError, ValueError):
+        entry = None
+    if entry is None:
         return None
-    for stored in (entry.notebook, entry.html, *entry.outputs.values()):
-        kept = _object_path(root, stored.hash)
-        if not kept.exists() or content_hash(kept) != stored.hash:
-            remove(kept)
-            remove(path)
-            return None
+    stored = (entry.notebook, entry.html, *entry.outputs.values())
+    # All are looked at, for whatever is stored next does not replace what it finds there.
+    intact = [_is_intact(root, each.hash) for each in stored]
+    if not all(intact):
+        remove(path)
+        return None
     return entry
 
 
@@ -134,7 +149,19 @@ def store(root: Path, key: str, entry: Entry, folder: Path) -> None:
         link(folder / stored.path, _object_path(root, stored.hash))
     for stored in (entry.notebook, entry.html):
         copy(folder / stored.path, _object_path(root, stored.hash))
-    write_text(_entry_path(root, key), entry.model_dump_json())
+    text = entry.model_dump_json()
+    write_text(_entry_path(root, key), f"{_digest([key, text])}\n{text}")
+
+
+def _is_intact(root: Path, digest: str) -> bool:
+    kept = _object_path(root, digest)
+    try:
+        if content_hash(kept) == digest:
+            return True
+    except OSError:
+        pass
+    remove(kept)
+    return False
 
 
 def _entry_path(root: Path, key: str) -> Path:

@@ -9,23 +9,32 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from nbship.errors import NbshipError
+from nbship.files import disk_error
 from nbship.notebook import Notebook
 from nbship.values import ValueTypeError, check_value
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
+    from papermill.exceptions import PapermillExecutionError
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _TRACEBACK_LINES = 30
+_LOG_LINES = 10
+_ADDED_TAGS = {"injected-parameters", "nbship-results"}
+# What is no plain value is handed on in a form that no result may have, so that it can be named in the error.
 _RESULTS_CELL = """\
 # Added by nbship: hands the step's results on.
 import json, pathlib
-pathlib.Path({path!r}).write_text(json.dumps({{{items}}}, default=lambda value: value.item()))"""
+pathlib.Path({path!r}).write_text(json.dumps({{{items}}}, default=lambda value: (
+    value.item() if hasattr(value, "item") else {{type(value).__name__: repr(value)}}
+)))"""
 
 
 class StepError(NbshipError):
@@ -60,44 +69,38 @@ def execute(
 
     Raises:
         StepError: A cell failed or took too long, the kernel died, or a result is not of its declared type.
+        NbshipError: The disk is full or the executed copy cannot be written.
     """
     import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
 
-    # Papermill tells its progress to the log; ours is told by `on_cell`.
-    logging.getLogger("papermill").setLevel(logging.ERROR)
+    # Papermill tells its progress and failures to the log; ours are told by `on_cell` and by errors.
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
     # Kernels are given absolute paths, for the folder they run in is not the caller's.
     executed, folder = executed.absolute(), folder.absolute()
-    executed.parent.mkdir(parents=True, exist_ok=True)
-    handover = executed.with_suffix(".results.json")
-    try:
-        papermill.execute_notebook(
-            _prepared(notebook, handover),
-            executed,
-            parameters=dict(values),
-            engine_name="nbship",
-            kernel_name=kernel,
-            progress_bar=False,
-            execution_timeout=timeout,
-            # The kernel's working directory; papermill's own `cwd` would change this whole process's.
-            resources={"metadata": {"path": str(folder)}},
-            on_cell=on_cell,
-            on_start=on_start,
-        )
+    with TemporaryDirectory(prefix="nbship-") as temporary:
+        handover, log = Path(temporary, "results.json"), Path(temporary, "kernel.log")
+        node = _prepared(notebook, handover)
+        with _told(notebook, node, executed, timeout, log), log.open("wb") as stream:
+            executed.parent.mkdir(parents=True, exist_ok=True)
+            papermill.execute_notebook(
+                node,
+                # Papermill fills in what is in braces.
+                str(executed).replace("{", "{{").replace("}", "}}"),
+                parameters=dict(values),
+                engine_name="nbship",
+                kernel_name=kernel,
+                language="python",
+                progress_bar=False,
+                # In this form a part of a second counts as well.
+                timeout_func=lambda _: timeout,
+                # The kernel's working directory; papermill's own `cwd` would change this whole process's.
+                resources={"metadata": {"path": str(folder)}},
+                # A kernel's own output is not the caller's; what cells print is in the notebook.
+                kernel_options={"stdout": stream, "stderr": stream},
+                on_cell=on_cell,
+                on_start=on_start,
+            )
         return _results(notebook, handover)
-    except PapermillExecutionError as error:
-        raise _cell_error(notebook, error, executed) from None
-    except CellTimeoutError:
-        raise StepError(
-            f"{notebook.path.name}: a cell took longer than {timeout:g} s", f"the notebook so far: {executed}"
-        ) from None
-    except DeadKernelError as error:
-        raise StepError(
-            f"{notebook.path.name}: {_ANSI.sub('', str(error))}", f"the notebook so far: {executed}"
-        ) from None
-    finally:
-        handover.unlink(missing_ok=True)
 
 
 def check_outputs(notebook: Notebook, paths: Mapping[str, Path]) -> dict[str, Any]:
@@ -130,7 +133,10 @@ def _prepared(notebook: Notebook, handover: Path) -> NotebookNode:
     """The notebook without old outputs, with a last cell that hands its results on."""
     import nbformat
 
-    node = nbformat.read(notebook.path, as_version=4)
+    node = nbformat.v4.upgrade(nbformat.read(notebook.path, as_version=4))
+    sources = [cell.source for cell in node.cells if cell.cell_type == "code"]
+    if sorted(sources) != sorted([notebook.parameters_source, *notebook.code]):
+        raise StepError(f"{notebook.path.name}: was changed after it had been read", "run again")
     for cell in node.cells:
         cell.metadata.setdefault("tags", [])
         if cell.cell_type == "code":
@@ -148,6 +154,11 @@ def _prepared(notebook: Notebook, handover: Path) -> NotebookNode:
 def _results(notebook: Notebook, handover: Path) -> dict[str, Any]:
     if not notebook.signature.results:
         return {}
+    if not handover.exists():
+        raise StepError(
+            f"{notebook.path.name}: left before its last cell, so its results are missing",
+            "let it run to its end, without sys.exit()",
+        )
     values = json.loads(handover.read_text(encoding="utf-8"))
     for name, variable in notebook.signature.results.items():
         try:
@@ -175,15 +186,65 @@ def _read_metrics(notebook: Notebook, name: str, path: Path) -> dict[str, Any]:
     return dict(metrics)
 
 
-def _cell_error(notebook: Notebook, error: Any, executed: Path) -> StepError:
-    """Papermill counts the cells it injected; a person counts the cells of the source."""
+@contextmanager
+def _told(
+    notebook: Notebook, node: NotebookNode, executed: Path, timeout: float | None, log: Path
+) -> Iterator[None]:
+    """Says what happened, and in which cell of the source it was that papermill stopped."""
+    from jupyter_client.kernelspec import NoSuchKernel
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    hint = f"the notebook so far: {executed}"
+    try:
+        yield
+    except PapermillExecutionError as error:
+        where = _stopped_at(notebook, node, executed)
+        raise StepError(f"{where}: {_in_one_line(error)}", hint, _cell_and_traceback(error)) from None
+    except CellTimeoutError:
+        where = _stopped_at(notebook, node, executed)
+        raise StepError(f"{where}: took longer than {timeout:g} s", hint) from None
+    except DeadKernelError as error:
+        where = _stopped_at(notebook, node, executed)
+        raise StepError(f"{where}: {_ANSI.sub('', str(error))}", hint, _end_of(log)) from None
+    except (NoSuchKernel, RuntimeError) as error:
+        raise StepError(
+            f"{notebook.path.name}: its kernel did not start: {error}", "try --kernel standard", _end_of(log)
+        ) from error
+    except OSError as error:
+        raise disk_error(error, Path(error.filename or executed)) from error
+
+
+def _stopped_at(notebook: Notebook, node: NotebookNode, executed: Path) -> str:
+    """The cell that was begun last, as a person counts: without the cells that were added."""
+    import nbformat
+
+    name = notebook.path.name
+    try:
+        cells = nbformat.read(executed, as_version=4).cells
+    except (OSError, ValueError):
+        return name
+    begun = [cell for cell in cells if cell.metadata.get("papermill", {}).get("start_time")]
+    if not begun:
+        return name
+    if _ADDED_TAGS.intersection(begun[-1].metadata.get("tags", [])):
+        return f"{name}, cell that nbship added"
+    numbers = {cell.id: number for number, cell in enumerate(node.cells, start=1)}
+    return f"{name}, cell {numbers[begun[-1].id]}"
+
+
+def _in_one_line(error: PapermillExecutionError) -> str:
+    message = _ANSI.sub("", error.evalue).strip().partition("\n")[0]
+    return f"{error.ename}: {message}" if message else str(error.ename)
+
+
+def _cell_and_traceback(error: PapermillExecutionError) -> str:
     traceback = _ANSI.sub("", "\n".join(error.traceback)).splitlines()
     if len(traceback) > _TRACEBACK_LINES:
         traceback = ["…", *traceback[-_TRACEBACK_LINES:]]
-    return StepError(
-        f"{notebook.path.name}: {error.ename}: {_ANSI.sub('', error.evalue).strip() or 'no message'}",
-        f"the notebook up to the failing cell: {executed}",
-        details="\n".join(
-            ["failing cell:", *(f"    {line}" for line in error.source.splitlines()), *traceback]
-        ),
-    )
+    return "\n".join(["failing cell:", *(f"    {line}" for line in error.source.splitlines()), *traceback])
+
+
+def _end_of(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(lines[-_LOG_LINES:])

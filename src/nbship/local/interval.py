@@ -5,22 +5,16 @@ The numbers stand in words beside the picture, so screen readers pass it over. C
 
 from __future__ import annotations
 
-from nbship.gate import Comparison
-from nbship.local.words import percent_text
+from nbship.gate import Comparison, percent_text
 
 _WIDTH, _HEIGHT = 400, 96
 _LEFT, _RIGHT, _AXIS = 16, 384, 52
 
 
-def interval_svg(comparison: Comparison, tolerance: float | None = None) -> str:
-    """Draws an interval on a line, better to the left.
-
-    Args:
-        comparison: Candidate against champion.
-        tolerance: The rise that counts as no worse, as a share; None if not known.
-    """
-    marks = [0.0, comparison.low, comparison.high, comparison.difference]
-    marks += [tolerance] if tolerance is not None else []
+def interval_svg(comparison: Comparison) -> str:
+    """Draws an interval on a line, better to the left."""
+    tolerance = comparison.tolerance
+    marks = [0.0, comparison.low, comparison.high, comparison.difference, tolerance]
     low, high = min(marks), max(marks)
     margin = 0.14 * (high - low) or 0.01
 
@@ -28,7 +22,7 @@ def interval_svg(comparison: Comparison, tolerance: float | None = None) -> str:
         return _LEFT + (share - low + margin) / (high - low + 2 * margin) * (_RIGHT - _LEFT)
 
     start, end, middle, zero = x(comparison.low), x(comparison.high), x(comparison.difference), x(0.0)
-    limit = x(tolerance or 0.0)
+    limit = x(tolerance)
     outcome = comparison.outcome.replace(" ", "-")
     parts = [
         f'<svg class="interval {outcome}" viewBox="0 0 {_WIDTH} {_HEIGHT}" aria-hidden="true">',

@@ -5,7 +5,8 @@ The record is rewritten whole and atomically whenever something changes, so a re
 
 from __future__ import annotations
 
-import os
+import contextlib
+import fcntl
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,11 +18,12 @@ from pydantic import BaseModel, ValidationError
 
 from nbship.config import Gate
 from nbship.errors import NbshipError, UsageError, suggestion
-from nbship.files import write_text
+from nbship.files import disk_error, write_text
 from nbship.gate import Verdict
 
 RUNS = "runs"
 RECORD = "run.json"
+_MARK = ".running"
 
 
 class State(StrEnum):
@@ -124,6 +126,29 @@ def run_folder(root: Path, pipeline: str, run_id: str) -> Path:
     return root / RUNS / pipeline / run_id
 
 
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[None]:
+    """Marks a run as going on; the mark ends with the process, however that ends.
+
+    It is a lock rather than the process's number, which another process may get later.
+
+    Raises:
+        NbshipError: The folder cannot be written to.
+    """
+    mark = folder / _MARK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = mark.open("w")
+    except OSError as error:
+        raise disk_error(error, folder) from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            mark.unlink(missing_ok=True)
+
+
 def save(record: RunRecord, folder: Path) -> None:
     """Writes the record atomically."""
     write_text(folder / RECORD, record.model_dump_json(indent=2))
@@ -140,8 +165,11 @@ def read(folder: Path) -> RunRecord:
         record = RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError):
         raise NbshipError(f"{path}: no readable record of a run", "delete the folder, or run again") from None
-    if record.state is State.RUNNING and not _alive(record.process):
-        return record.model_copy(update={"state": State.INTERRUPTED})
+    if record.state is State.RUNNING and not _is_running(folder):
+        record.state = State.INTERRUPTED
+        for step in record.steps.values():
+            if step.state is State.RUNNING:
+                step.state = State.INTERRUPTED
     return record
 
 
@@ -158,7 +186,7 @@ def all_runs(root: Path, pipeline: str = "") -> Iterator[RunRecord]:
 
 
 def find_run(root: Path, pipeline: str, run_id: str = "") -> tuple[RunRecord, Path]:
-    """Finds a run by its identifier, or a beginning of it that fits one run only; the newest if none is given.
+    """Finds a run by its identifier, or the beginning of only one; the newest if none is given.
 
     Raises:
         UsageError: No run fits, or several do.
@@ -174,11 +202,12 @@ def find_run(root: Path, pipeline: str, run_id: str = "") -> tuple[RunRecord, Pa
     return record, run_folder(root, record.pipeline, record.id)
 
 
-def _alive(process: int) -> bool:
+def _is_running(folder: Path) -> bool:
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
+        with (folder / _MARK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    return process > 0
+    except OSError:
+        return False
+    return False

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from nbship.files import write_text
-from nbship.gate import Check
+from nbship.gate import Check, percent_text
 from nbship.graph import champion_step
 from nbship.local import words
 from nbship.local.drawing import run_svg, sign_path, step_note
@@ -156,7 +156,7 @@ def _template() -> Template:
         "bounds": words.bounds_text,
         "counted": words.counted,
         "number": words.number_text,
-        "percent": words.percent_text,
+        "percent": percent_text,
         "seconds": words.seconds_text,
         "sign": sign_path,
         "url": quote,
@@ -231,7 +231,7 @@ def _compared(record: RunRecord) -> list[_Compared]:
 
 def _interval(record: RunRecord) -> str:
     comparison = record.verdict.comparison if record.verdict else None
-    return interval_svg(comparison, record.gate.tolerance if record.gate else None) if comparison else ""
+    return interval_svg(comparison) if comparison else ""
 
 
 def _checks(record: RunRecord) -> tuple[Check, ...]:

@@ -1,4 +1,4 @@
-"""Runs the steps of a graph: in order, in parallel where they are independent, and not at all where the cache knows.
+"""Runs the steps of a graph: in order, independent ones in parallel, and none that the cache knows.
 
 Writes the run's folder. Judging the model and drawing the page are not its business.
 """
@@ -10,23 +10,27 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from graphlib import TopologicalSorter
+from importlib import import_module
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from nbship.errors import NbshipError
-from nbship.files import content_hash
+from nbship.files import content_hash, disk_error
 from nbship.graph import CHAMPION, Graph, Reference, Step
 from nbship.local import cache, forkserver
-from nbship.local.execute import check_outputs, execute
+from nbship.local.execute import StepError, check_outputs, execute
 from nbship.local.html import export_html
-from nbship.local.imports import imported_modules
+from nbship.local.imports import libraries
 from nbship.local.record import Artifact, RunRecord, State, StepRecord, save
 
 WARM_KERNEL = "nbship"
 STANDARD_KERNEL = "python3"
+_SECONDS_BETWEEN_KILLS = 0.05
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,20 @@ class _Run:
     record: RunRecord
     options: Options
     lock: str
-    data: dict[str, Artifact] = field(default_factory=dict)
-    exports: list[Future[None]] = field(default_factory=list)
+    data: Mapping[str, Artifact]
+    exporter: ThreadPoolExecutor
+    running: dict[Future[None], str] = field(default_factory=dict)
+    exports: dict[str, Future[None]] = field(default_factory=dict)
     kernels: set[int] = field(default_factory=set)
     stopped: bool = False
     failure: NbshipError | None = None
+
+    @cached_property
+    def libraries(self) -> list[str]:
+        """What the notebooks of the graph import."""
+        notebooks = [step.notebook for step in self.graph.steps.values()]
+        code = [source for notebook in notebooks for source in notebook.code]
+        return libraries(code, [notebook.path.parent for notebook in notebooks])
 
 
 def run_graph(root: Path, graph: Graph, folder: Path, record: RunRecord, options: Options) -> None:
@@ -91,54 +104,93 @@ def run_graph(root: Path, graph: Graph, folder: Path, record: RunRecord, options
         NbshipError: A step failed; the first failure.
         KeyboardInterrupt: The run was interrupted; its kernels are ended.
     """
-    run = _Run(root, folder, graph, record, options, cache.environment_hash(root))
-    run.data = {name: _data_artifact(root, name, path) for name, path in graph.data.items()}
+    data = {name: _data_artifact(root, name, path) for name, path in graph.data.items()}
     record.steps = {step.name: _new_record(step) for step in graph.steps.values()}
     save(record, folder)
-    with ThreadPoolExecutor(options.jobs) as workers, ThreadPoolExecutor(1) as exporter:
+    # The workers end before the exporter does, which still gets their work.
+    with ThreadPoolExecutor(1) as exporter, ThreadPoolExecutor(options.jobs) as workers:
+        run = _Run(root, folder, graph, record, options, cache.environment_hash(root), data, exporter)
         try:
-            _run_in_order(run, workers, exporter)
-            for export in run.exports:
-                export.result()
+            _run_in_order(run, workers)
+            for name, export in run.exports.items():
+                _settle(run, name, export)
         except BaseException:
-            # The workers must come to an end before the pools can: their notebooks lose their kernels.
             workers.shutdown(wait=False, cancel_futures=True)
-            _stop_kernels(run)
+            _stop(run)
+            for step in record.steps.values():
+                if step.state is State.RUNNING:
+                    _change(run, step.name, State.INTERRUPTED)
             raise
-        finally:
-            save(record, folder)
     if run.failure:
         raise run.failure
 
 
-def _run_in_order(run: _Run, workers: ThreadPoolExecutor, exporter: ThreadPoolExecutor) -> None:
+def _run_in_order(run: _Run, workers: ThreadPoolExecutor) -> None:
     sorter = TopologicalSorter({name: step.upstream for name, step in run.graph.steps.items()})
     sorter.prepare()
-    running: dict[Future[None], Step] = {}
+    # Unlike the waiting of `concurrent.futures`, a queue's can be interrupted without a lock being left locked.
+    ended: SimpleQueue[Future[None]] = SimpleQueue()
+    while sorter.is_active():
+        for name in sorter.get_ready():
+            step = run.graph.steps[name]
+            if _settled_without_running(run, step):
+                sorter.done(name)
+            else:
+                # Imports take a second or two, and of all threads an interruption ends only this one's.
+                _start_fork_server(run)
+                import_module("papermill")
+                future = workers.submit(_execute, run, step)
+                run.running[future] = name
+                future.add_done_callback(ended.put)
+        if run.running:
+            import_module("nbconvert.exporters.html")
+            future = ended.get()
+            name = run.running.pop(future)
+            _settle(run, name, future)
+            sorter.done(name)
+
+
+def _settled_without_running(run: _Run, step: Step) -> bool:
+    if any(run.record.steps[name].state in (State.FAILED, State.SKIPPED) for name in step.upstream):
+        _change(run, step.name, State.SKIPPED)
+        return True
     try:
-        while sorter.is_active():
-            for name in sorter.get_ready():
-                step = run.graph.steps[name]
-                if _must_skip(run, step):
-                    _change(run, step.name, State.SKIPPED)
-                    sorter.done(name)
-                elif _served_from_cache(run, step):
-                    sorter.done(name)
-                else:
-                    _start_kernels(run)
-                    running[workers.submit(_execute, run, step, exporter)] = step
-            if running:
-                finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    sorter.done(_finish(run, running.pop(future), future))
-    except KeyboardInterrupt:
-        for step in running.values():
-            _change(run, step.name, State.INTERRUPTED)
-        raise
+        return _served_from_cache(run, step)
+    except Exception as error:
+        _fail(run, step.name, error)
+        return True
 
 
-def _must_skip(run: _Run, step: Step) -> bool:
-    return any(run.record.steps[name].state in (State.FAILED, State.SKIPPED) for name in step.upstream)
+def _settle(run: _Run, name: str, future: Future[None]) -> None:
+    """Notes how something that was done for a step has ended."""
+    try:
+        future.result()
+    except Exception as error:
+        _fail(run, name, error)
+    save(run.record, run.folder)
+
+
+def _fail(run: _Run, name: str, error: Exception) -> None:
+    cause = explained(error, run.folder)
+    failure = StepError(f"step '{name}': {cause.message}", cause.hint, cause.details)
+    failure.__cause__ = error
+    run.failure = run.failure or failure
+    run.record.steps[name].error = "\n".join(filter(None, [failure.message, failure.details]))
+    _change(run, name, State.FAILED, error=failure.message)
+
+
+def explained(error: Exception, place: Path) -> NbshipError:
+    """Returns an error that a person can act on for any error.
+
+    Args:
+        error: What was raised.
+        place: Where, if the error does not say it.
+    """
+    if isinstance(error, NbshipError):
+        return error
+    if isinstance(error, OSError):
+        return disk_error(error, Path(error.filename or place))
+    return NbshipError(f"{type(error).__name__}: {error}", "see where it comes from: nbship --debug run …")
 
 
 def _served_from_cache(run: _Run, step: Step) -> bool:
@@ -150,8 +202,15 @@ def _served_from_cache(run: _Run, step: Step) -> bool:
         **{name: _result(run, ref) for name, ref in step.inputs.items() if not _is_artifact(step, name)},
     }
     record.code = cache.code_hash(step)
-    hashes = {name: artifact.hash for name, artifact in record.inputs.items()}
-    record.key = cache.step_key(step, hashes, record.parameters, run.lock)
+    paths = {**{name: artifact.path for name, artifact in record.inputs.items()}, **_output_paths(step)}
+    record.key = cache.step_key(
+        step,
+        code=record.code,
+        inputs={name: artifact.hash for name, artifact in record.inputs.items()},
+        values=record.parameters,
+        names={name: Path(path).name for name, path in paths.items()},
+        lock=run.lock,
+    )
     if step.name in run.options.forced or not step.settings.cache:
         return False
     entry = cache.look_up(run.root, record.key)
@@ -160,19 +219,16 @@ def _served_from_cache(run: _Run, step: Step) -> bool:
     own = _in_folder_of(step.name, entry)
     cache.restore(run.root, own, run.folder)
     _fill(record, step, own)
-    _change(run, step.name, State.CACHED, seconds=entry.seconds)
+    _change(run, step.name, State.CACHED)
     return True
 
 
-def _execute(run: _Run, step: Step, exporter: ThreadPoolExecutor) -> None:
-    """Runs a step in a worker thread; its HTML and its cache entry follow in another, beside the next steps."""
+def _execute(run: _Run, step: Step) -> None:
+    """Runs a step; its HTML and its cache entry follow in another thread, beside the next steps."""
     record = run.record.steps[step.name]
     started = time.perf_counter()
     paths = {name: run.folder / path for name, path in _output_paths(step).items()}
-    for path in paths.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
     record.notebook = f"notebooks/{step.name}.ipynb"
-    record.html = f"notebooks/{step.name}.html"
 
     def on_cell(cell: int, cells: int) -> None:
         record.cells = cells
@@ -180,7 +236,10 @@ def _execute(run: _Run, step: Step, exporter: ThreadPoolExecutor) -> None:
         run.options.on_event(Event(step.name, State.RUNNING, cell, cells, elapsed))
 
     _change(run, step.name, State.RUNNING)
+    entry = None
     try:
+        for path in paths.values():
+            path.parent.mkdir(parents=True, exist_ok=True)
         results = execute(
             step.notebook,
             {
@@ -196,81 +255,86 @@ def _execute(run: _Run, step: Step, exporter: ThreadPoolExecutor) -> None:
             on_start=lambda process: _kernel_started(run, process),
         )
         metrics = check_outputs(step.notebook, paths)
+        record.seconds = round(time.perf_counter() - started, 3)
+        entry = _entry(run, record, paths, metrics, results)
+        _fill(record, step, entry)
     finally:
         record.seconds = round(time.perf_counter() - started, 3)
-        run.exports.append(exporter.submit(_export, run, record))
+        if not run.stopped:
+            run.exports[step.name] = run.exporter.submit(_export, run, step, entry)
+    _change(run, step.name, State.DONE)
+
+
+def _entry(
+    run: _Run,
+    record: StepRecord,
+    paths: Mapping[str, Path],
+    metrics: Mapping[str, Any],
+    results: Mapping[str, Any],
+) -> cache.Entry:
+    """What a step made; the hashes of its notebook and its HTML come when those are final."""
     outputs = {
         name: cache.Stored(hash=content_hash(path), path=path.relative_to(run.folder).as_posix())
         for name, path in paths.items()
     }
-    entry = cache.Entry(
+    return cache.Entry(
         outputs=outputs,
         notebook=cache.Stored(hash="", path=record.notebook),
-        html=cache.Stored(hash="", path=record.html),
-        metrics=metrics,
-        results=results,
+        html=cache.Stored(hash="", path=f"notebooks/{record.name}.html"),
+        metrics=dict(metrics),
+        results=dict(results),
         cells=record.cells,
         seconds=record.seconds,
     )
-    _fill(record, step, entry)
-    run.exports.append(exporter.submit(_keep, run, record.key, entry))
 
 
-def _export(run: _Run, record: StepRecord) -> None:
-    executed = run.folder / record.notebook
-    if executed.exists():
-        export_html(executed, run.folder / record.html)
-
-
-def _keep(run: _Run, key: str, entry: cache.Entry) -> None:
-    """Stores a step whose notebook and HTML are now final."""
-    hashed = {
-        kind: stored.model_copy(update={"hash": content_hash(run.folder / stored.path)})
-        for kind, stored in (("notebook", entry.notebook), ("html", entry.html))
-    }
-    cache.store(run.root, key, entry.model_copy(update=hashed), run.folder)
-
-
-def _finish(run: _Run, step: Step, future: Future[None]) -> str:
+def _export(run: _Run, step: Step, entry: cache.Entry | None) -> None:
+    """Writes a step's HTML, and keeps the step if it ran to its end on the code that its key names."""
     record = run.record.steps[step.name]
-    try:
-        future.result()
-        _change(run, step.name, State.DONE, seconds=record.seconds)
-    except NbshipError as error:
-        error.message = f"step '{step.name}': {error.message}"
-        run.failure = run.failure or error
-        record.error = "\n".join(filter(None, [error.message, error.details]))
-        _change(run, step.name, State.FAILED, seconds=record.seconds, error=error.message)
-    save(run.record, run.folder)
-    return step.name
+    executed = run.folder / record.notebook
+    html = executed.with_suffix(".html")
+    if executed.exists():
+        export_html(executed, html)
+        record.html = html.relative_to(run.folder).as_posix()
+    if entry is not None and cache.code_hash(step) == record.code:
+        final = {
+            "notebook": cache.Stored(hash=content_hash(executed), path=record.notebook),
+            "html": cache.Stored(hash=content_hash(html), path=record.html),
+        }
+        cache.store(run.root, record.key, entry.model_copy(update=final), run.folder)
 
 
-def _start_kernels(run: _Run) -> None:
-    """Preloads what the notebooks of the graph import, as soon as it is known that one must run."""
+def _start_fork_server(run: _Run) -> None:
     if run.options.kernel == WARM_KERNEL:
-        code = [source for step in run.graph.steps.values() for source in step.notebook.code]
-        forkserver.start(imported_modules(code))
+        forkserver.start(run.libraries)
 
 
 def _kernel_started(run: _Run, process: int) -> None:
     run.kernels.add(process)
     if run.stopped:
-        _stop_kernels(run)
+        _kill_kernels(run)
 
 
-def _stop_kernels(run: _Run) -> None:
-    """Kills every kernel with all that it started; each leads a process group of its own."""
+def _stop(run: _Run) -> None:
+    """Ends what runs. A notebook ends by losing its kernel, which it may be about to start."""
     run.stopped = True
+    while not all(future.done() for future in run.running):
+        _kill_kernels(run)
+        time.sleep(_SECONDS_BETWEEN_KILLS)
+
+
+def _kill_kernels(run: _Run) -> None:
+    """Kills every kernel with all that it started; each leads a process group of its own."""
     for process in list(run.kernels):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process, signal.SIGKILL)
     forkserver.stop()
 
 
-def _change(run: _Run, name: str, state: State, seconds: float = 0.0, error: str = "") -> None:
+def _change(run: _Run, name: str, state: State, error: str = "") -> None:
     record = run.record.steps[name]
     record.state = state
-    run.options.on_event(Event(name, state, record.cells, record.cells, seconds, error))
+    run.options.on_event(Event(name, state, record.cells, record.cells, record.seconds, error))
 
 
 def _new_record(step: Step) -> StepRecord:
@@ -333,8 +397,7 @@ def _input(run: _Run, reference: Reference) -> Artifact:
 
 
 def _result(run: _Run, reference: Reference) -> Any:
-    assert reference.step is not None
-    return run.record.steps[reference.step].results[reference.name]
+    return run.record.steps[str(reference.step)].results[reference.name]
 
 
 def _input_paths(run: _Run, record: StepRecord) -> dict[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from nbship.gate import Check, Comparison, Verdict
+from nbship.gate import Check, Comparison, Verdict, percent_text
 from nbship.local.record import RunRecord, State
 
 # How a record tells an override file from a setting.
@@ -109,13 +109,6 @@ def number_text(value: Any) -> str:
     return value_text(value)
 
 
-def percent_text(share: float) -> str:
-    """Returns a difference as a signed percentage, with a decimal where it is small."""
-    percent = 100 * share
-    text = f"{percent:+.1f}".removesuffix(".0") if abs(percent) < 9.95 else f"{percent:+.0f}"
-    return f"{text.replace('-', '−') if float(text) else '0'}\N{NO-BREAK SPACE}%"
-
-
 def change_text(new: float, old: float) -> str:
     """Returns how a value changed: as a share of the old one, or as it is where that was zero."""
     if new == old:
@@ -188,10 +181,10 @@ def _compared(compared: Comparison, record: RunRecord) -> str:
         return f"{sentence}."
     if record.gate and record.gate.require == "better":
         return f"{sentence}; the gate asks for a model that is shown to be better."
-    allowed = f" of {_size(record.gate.tolerance)}" if record.gate else ""
+    allowed = _size(compared.tolerance)
     if compared.outcome == "no worse":
-        return f"{sentence}; a rise within the tolerance{allowed} counts as no worse."
-    return f"{sentence}; the interval does not stay within the tolerance{allowed}."
+        return f"{sentence}; a rise within the tolerance of {allowed} counts as no worse."
+    return f"{sentence}; the interval does not stay within the tolerance of {allowed}."
 
 
 def _size(share: float) -> str:

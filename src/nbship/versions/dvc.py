@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -162,18 +163,52 @@ def store(root: Path, path: Path) -> Tracked:
 
 
 def push(root: Path, path: Path) -> None:
-    """Pushes a tracked file to the user's default DVC remote.
+    """Pushes a tracked file to the user's default DVC remote, and sees that it is there.
 
     Raises:
         NbshipError: There is no such remote, or it did not take the file.
     """
     name = path.relative_to(root).as_posix()
+    tracked = store(root, path)
     with _open(root) as repo:
         try:
             repo.push([str(tracking_file(path))])
+            # DVC remembers what it once pushed, and passes over what its cache lacks without an error.
+            there = repo.cloud.get_remote_odb().exists(tracked.md5)
         except Exception as error:  # a remote raises whatever its client library does
             raise NbshipError(
                 f"DVC could not push {name}: {_first_line(error)}", f"see why: dvc push {name}.dvc"
+            ) from None
+    if not there:
+        raise NbshipError(
+            f"DVC pushed {name}, but the remote has no such file", f"push it: dvc push {name}.dvc"
+        )
+
+
+def filesystem(root: Path, address: str) -> tuple[Any, str]:
+    """Opens another place than the user's default DVC remote, with that remote's settings if it is of a kind.
+
+    Returns:
+        A filesystem as fsspec defines it, and the path that the address has there.
+
+    Raises:
+        NbshipError: The address is not understood, or its kind needs what is not installed.
+    """
+    from dvc.config import ConfigError, NoRemoteError
+    from dvc.fs import RemoteMissingDepsError, get_cloud_fs
+
+    scheme = urlsplit(address).scheme
+    with _open(root) as repo:
+        try:
+            kind, settings, path = get_cloud_fs(repo.config, url=address)
+            with contextlib.suppress(NoRemoteError):
+                remote = repo.cloud.get_remote().fs
+                settings = remote.config if remote.protocol == kind.protocol else settings
+            return kind(**settings).fs, str(path)
+        except (ConfigError, ImportError, RemoteMissingDepsError) as error:
+            raise NbshipError(
+                f"{address} cannot be opened: {_first_line(error)}",
+                f"install it: pip install 'dvc[{scheme}]'",
             ) from None
 
 

@@ -1,14 +1,15 @@
 """The few things that nbship asks of Git: which revision this is, a commit of given files, a file as it was.
 
-Calls the `git` program, without a shell, so that the user's settings and hooks hold. Never pushes, never
-rewrites history, never touches what the user has staged.
+Calls the `git` program, without a shell, so that the user's settings and hooks hold. Never rewrites history,
+never touches what the user has staged. What is said to another repository is the business of `upstream`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def revision(root: Path) -> Revision | None:
     if not in_repository(root):
         return None
     # Without the optional lock, a `git add` of the user's at the same moment does not fail.
-    status = _git(
+    status = output(
         root, "--no-optional-locks", "status", "--porcelain=v2", "--branch", "--untracked-files=no"
     ).splitlines()
     commit = next(line.split()[2] for line in status if line.startswith("# branch.oid"))
@@ -71,7 +72,7 @@ def identity(root: Path) -> Identity:
         NbshipError: Git does not know.
     """
     try:
-        written = _git(root, "var", "GIT_COMMITTER_IDENT")
+        written = output(root, "var", "GIT_COMMITTER_IDENT")
     except NbshipError as error:
         raise NbshipError(
             "Git does not know who you are",
@@ -85,7 +86,7 @@ def identity(root: Path) -> Identity:
 def committed(root: Path, paths: Sequence[Path]) -> bool:
     """Returns whether the commit that is checked out holds these files just as they are on disk."""
     names = [str(path.absolute()) for path in paths]
-    return _succeeds(root, "ls-files", "--error-unmatch", "--", *names) and _succeeds(
+    return succeeds(root, "ls-files", "--error-unmatch", "--", *names) and succeeds(
         root, "diff", "--quiet", "HEAD", "--", *names
     )
 
@@ -100,51 +101,71 @@ def commit(root: Path, paths: Sequence[Path], message: str) -> str:
         NbshipError: Git refused, as when a hook fails or a merge is not finished.
     """
     names = [str(path.absolute()) for path in paths]
-    _git(root, "add", "--", *names)
-    _git(root, "commit", "--quiet", "--only", "--message", message, "--", *names)
-    return _git(root, "rev-parse", "HEAD").strip()
+    output(root, "add", "--", *names)
+    output(root, "commit", "--quiet", "--only", "--message", message, "--", *names)
+    return output(root, "rev-parse", "HEAD").strip()
 
 
 def last_change(root: Path, paths: Sequence[Path]) -> str:
     """Returns the last commit that changed one of these files; empty if none did."""
-    return _git(root, "log", "-1", "--format=%H", "--", *(str(path.absolute()) for path in paths)).strip()
+    return output(root, "log", "-1", "--format=%H", "--", *(str(path.absolute()) for path in paths)).strip()
 
 
 def read_at(root: Path, revision: str, path: Path) -> str | None:
     """Returns a text file as it was at a revision, or None if it was not there."""
     name = f"{revision}:./{path.relative_to(root).as_posix()}"
-    return _git(root, "show", name) if _succeeds(root, "cat-file", "-e", name) else None
+    return output(root, "show", name) if succeeds(root, "cat-file", "-e", name) else None
 
 
-def _git(root: Path, *arguments: str) -> str:
-    result = _call(root, arguments)
+def output(root: Path, *arguments: str, text: str = "", environment: Mapping[str, str] | None = None) -> str:
+    """Runs a Git command and returns what it prints.
+
+    Args:
+        root: A folder of the repository.
+        arguments: The command.
+        text: Its standard input.
+        environment: Variables for it alone.
+
+    Raises:
+        NbshipError: It ended with another exit code than 0.
+    """
+    result = call(root, *arguments, text=text, environment=environment)
     if result.returncode != 0:
-        said = (result.stderr or result.stdout).strip()
         command = next(argument for argument in arguments if not argument.startswith("-"))
         raise NbshipError(
-            f"git {command} failed with exit code {result.returncode}", "see what Git says above", said
+            f"git {command} failed with exit code {result.returncode}",
+            "see what Git says above",
+            said(result),
         )
     return result.stdout
 
 
-def _succeeds(root: Path, *arguments: str) -> bool:
+def succeeds(root: Path, *arguments: str) -> bool:
     """Asks a question that Git answers with exit code 0 for yes, and 1 or 128 for no."""
-    return _call(root, arguments).returncode == 0
+    return call(root, *arguments).returncode == 0
 
 
-def _call(root: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def said(result: subprocess.CompletedProcess[str]) -> str:
+    """Returns what Git said of a failure, without the credentials that an address may hold."""
+    return re.sub(r"(?<=://)[^/@\s]+@", "", (result.stderr or result.stdout).strip())
+
+
+def call(
+    root: Path, *arguments: str, text: str = "", environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs a Git command, whatever its exit code will be; the arguments are those of `output`."""
+    # A path is a path, whatever characters it has; and nothing waits for a password.
+    fixed = {"GIT_LITERAL_PATHSPECS": "1", "GIT_TERMINAL_PROMPT": "0"}
     try:
         return subprocess.run(
             ["git", *arguments],
             cwd=root,
             capture_output=True,
-            text=True,
+            input=text,
             encoding="utf-8",
             errors="replace",
             check=False,
-            stdin=subprocess.DEVNULL,
-            # A path is a path, whatever characters it has; and nothing waits for a password.
-            env={**os.environ, "GIT_LITERAL_PATHSPECS": "1", "GIT_TERMINAL_PROMPT": "0"},
+            env={**os.environ, **fixed, **(environment or {})},
         )
     except FileNotFoundError:
         raise NbshipError("the program git is not there", "install Git") from None

@@ -1,12 +1,13 @@
 """Makes the model of a run the champion: its package in `models/NAME/`, tracked by DVC, registered with GTO.
 
-Every part is idempotent, so that publishing again goes on where it was cut off. Git's side is not pushed.
+Every part is idempotent, so that publishing again goes on where it was cut off. How it gets to others is the
+business of `push`.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from nbship.local.record import Artifact, RunRecord, State, all_runs, find_run
 from nbship.serving import package
 from nbship.serving.package import Origin, Package
 from nbship.versions import dvc, git, registry
+from nbship.workflow.push import Destination, Registration, check, find_destination, next_version
+from nbship.workflow.push import push as push_champion
 
 Report = Callable[[str], None]
 
@@ -32,9 +35,12 @@ class Published:
         placed: Whether this call put it in place; False if it was the champion already.
         committed: Whether Git holds it.
         registered: Whether this call registered it.
-        pushed: Whether this call pushed it to the DVC remote.
+        pushed: Whether the DVC remote, the model store and Git's remote have it.
         remote: The user's default DVC remote; empty if none is set.
         files: What Git must hold, from the project's folder.
+        branch: The branch that it was pushed to, such as `origin/main`; empty if it was not.
+        followed: Whether the branch here has the pushed commit.
+        stored: The address of its copy in the model store; empty if there is none.
     """
 
     name: str
@@ -46,12 +52,15 @@ class Published:
     pushed: bool
     remote: str
     files: tuple[str, ...]
+    branch: str = ""
+    followed: bool = True
+    stored: str = ""
 
     @property
     def next_commands(self) -> list[str]:
         """What to type next, in order."""
         commands = []
-        if not self.committed:
+        if not self.committed and not self.pushed:
             commands += [
                 f"git add {shlex.join(self.files)}",
                 f"git commit -m 'Publish {self.name} {self.version}' -- {shlex.join(self.files)}",
@@ -59,6 +68,8 @@ class Published:
             ]
         if self.remote and not self.pushed and (self.placed or self.registered):
             commands.append("dvc push")
+        if not self.followed:
+            commands.append(f"git pull --rebase --autostash {self.branch.replace('/', ' ', 1)}")
         return commands
 
 
@@ -69,6 +80,7 @@ def publish(
     commit: bool = False,
     push: bool = False,
     report: Report = lambda _: None,
+    branch: str = "",
 ) -> Published:
     """Publishes the model of a run that passed the gate.
 
@@ -77,8 +89,9 @@ def publish(
         pipeline: Its `publish` says what the package is made of.
         run_id: The run, or the beginning of its identifier; the newest if empty.
         commit: Make the Git commit of the champion's files, and of nothing else.
-        push: Push the model to the user's default DVC remote.
+        push: Commit it, and push it to the user's default DVC remote, the model store and Git's remote.
         report: Told in a line what is being waited for.
+        branch: Of Git's remote; the one checked out if empty, or what CI builds, or the default one.
 
     Raises:
         RejectedError: The gate rejected the run's model.
@@ -91,26 +104,35 @@ def publish(
     git.require_repository(root)
     git.identity(root)
     name = pipeline.name
+    destination = find_destination(root, settings, branch) if push else None
     with registry.exclusive(root, name, report):
         registry.recover(root, name)
         record, folder = _finished_run(root, name, run_id)
-        placed = _place(root, pipeline, settings, record, folder, report)
+        placed = _place(root, pipeline, settings, record, folder, destination, report)
         description = package.read_package(registry.model_folder(root, name))
-        version, registered = _register(root, description, commit)
-        if push:
-            dvc.push(root, registry.model_folder(root, name) / package.MODEL)
+        if destination:
+            registration = push_champion(root, destination, name, _message(description), report)
+        else:
+            registration = _register(root, description, commit)
     versioned = registry.versioned_files(root, name)
     return Published(
         name=name,
         run=description.origin.run,
-        version=version,
+        version=registration.version,
         placed=placed,
         committed=git.committed(root, versioned),
-        registered=registered,
-        pushed=push,
+        registered=registration.new,
+        pushed=destination is not None,
         remote=dvc.default_remote(root),
         files=tuple(path.relative_to(root).as_posix() for path in versioned),
+        branch=str(destination.upstream) if destination else "",
+        followed=registration.followed,
+        stored=registration.stored,
     )
+
+
+def _message(description: Package) -> str:
+    return f"{summary(description)} (run {description.origin.run})"
 
 
 def summary(description: Package) -> str:
@@ -155,7 +177,13 @@ def _artifact(record: RunRecord, folder: Path, reference: str, key: str) -> Arti
 
 
 def _place(
-    root: Path, pipeline: Pipeline, settings: Publish, record: RunRecord, folder: Path, report: Report
+    root: Path,
+    pipeline: Pipeline,
+    settings: Publish,
+    record: RunRecord,
+    folder: Path,
+    destination: Destination | None,
+    report: Report,
 ) -> bool:
     """Puts the model of a run in place, unless it is the champion already; returns whether it did."""
     name = pipeline.name
@@ -171,6 +199,8 @@ def _place(
             f"judge against the new one: nbship run {name}",
         )
     reference = _artifact(record, folder, settings.reference, "publish.reference")
+    if destination:
+        check(root, destination, name, model.hash)
     with registry.staged(root, name) as staging:
         package.build(
             staging,
@@ -224,40 +254,25 @@ def _origin(pipeline: Pipeline, record: RunRecord) -> Origin:
     )
 
 
-def _register(root: Path, description: Package, commit: bool) -> tuple[str, bool]:
-    """Commits the champion if asked to, and registers it once Git holds it; returns its version."""
+def _register(root: Path, description: Package, commit: bool) -> Registration:
+    """Commits the champion if asked to, and registers it once Git holds it."""
     name = description.name
     versioned = registry.versioned_files(root, name)
     known = registry.versions(root, name)
     committed = git.committed(root, versioned)
     if committed and known and known[0].active and _same_model(root, known[0], versioned[0]):
-        return known[0].version, False
-    version = _next_version(root, description, known)
-    message = f"{summary(description)} (run {description.origin.run})"
+        return Registration(known[0].version, new=False)
+    latest = known[0] if known else None
+    before = git.read_at(root, latest.commit, versioned[1]) if latest else None
+    version = next_version(description, latest.version if latest else "", before)
+    message = _message(description)
     if not committed:
         if not commit:
-            return version, False
+            return Registration(version, new=False)
         git.commit(root, versioned, f"Publish {name} {version}\n\n{message}")
     registry.register(root, name, version, git.last_change(root, versioned), message)
-    return version, True
+    return Registration(version, new=True)
 
 
 def _same_model(root: Path, version: registry.Version, tracking: Path) -> bool:
     return git.read_at(root, version.commit, tracking) == tracking.read_text(encoding="utf-8")
-
-
-def _next_version(root: Path, description: Package, known: list[registry.Version]) -> str:
-    """A client must change, and so the major version, when the model takes or gives something else."""
-    if not known:
-        return registry.next_version("", breaking=False)
-    path = registry.model_folder(root, description.name) / package.DESCRIPTION
-    text = git.read_at(root, known[0].commit, path)
-    before = package.parse_package(text, f"{known[0].version}:{path.name}") if text else None
-    breaking = before is None or _interface(before) != _interface(description)
-    return registry.next_version(known[0].version, breaking)
-
-
-def _interface(description: Package) -> Mapping[str, object]:
-    output = description.output
-    types = {column.name: column.type for column in description.inputs}
-    return {"inputs": types, "kind": output.kind, "target": output.target, "classes": output.classes}

@@ -7,6 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from nbship.gate import Verdict, judge, read_losses
 from nbship.graph import Graph, champion_step, read_graph, with_champion
 from nbship.local import runner
 from nbship.local.cache import environment_hash
-from nbship.local.record import Environment, RunRecord, State, new_run_id, run_folder, save
+from nbship.local.record import Environment, RunRecord, State, new_run_id, run_folder, running, save
 from nbship.local.report import write_run_page
 from nbship.versions import git, registry
 from nbship.workflow import data
@@ -57,6 +58,7 @@ def run(
     request: Request,
     on_event: Callable[[runner.Event], None] = lambda _: None,
     report: Callable[[str], None] = lambda _: None,
+    on_end: Callable[[RunRecord, Path], None] = lambda *_: None,
 ) -> tuple[RunRecord, Path]:
     """Runs a pipeline and judges its model.
 
@@ -65,6 +67,7 @@ def run(
         request: What to run, and how.
         on_event: Told what happens to each step, from several threads.
         report: Told in a line what is fetched.
+        on_end: Given the record and the run's folder when the run has ended, however it did.
 
     Returns:
         The record of the run, whose verdict may be a rejection, and the run's folder.
@@ -83,7 +86,7 @@ def run(
     if champion:
         graph = with_champion(graph, champion.relative_to(root))
     if request.only:
-        needed = graph.ancestors(request.only)
+        needed = _needed(graph, request.only)
         graph = replace(graph, steps={name: step for name, step in graph.steps.items() if name in needed})
     record = RunRecord(
         id=new_run_id(),
@@ -100,7 +103,11 @@ def run(
     options = runner.Options(
         jobs=request.jobs, kernel=request.kernel, forced=_forced(graph, request), on_event=on_event
     )
-    _run(root, graph, folder, record, options)
+    try:
+        with running(folder):
+            _run(root, graph, folder, record, options)
+    finally:
+        on_end(record, folder)
     return record, folder
 
 
@@ -111,20 +118,32 @@ def _run(root: Path, graph: Graph, folder: Path, record: RunRecord, options: run
         runner.run_graph(root, graph, folder, record, options)
         if record.gate and record.gate.step in graph.steps:
             record.verdict = _judge(record.gate, record, folder)
-        record.state = State.DONE
+        _conclude(record, folder, State.DONE, started)
     except KeyboardInterrupt:
-        record.state = State.INTERRUPTED
+        _conclude_in_need(record, folder, State.INTERRUPTED, started)
         raise
-    except NbshipError:
-        record.state = State.FAILED
-        raise
-    finally:
-        if record.state is State.RUNNING:
-            record.state = State.FAILED
-        record.seconds = round(time.perf_counter() - started, 3)
-        write_text(folder / METRICS, json.dumps(record.metrics, indent=2))
-        write_run_page(record, folder)
-        # Last, so that a run that says it is done has its page.
+    except Exception as error:
+        failure = runner.explained(error, folder)
+        record.error = failure.message
+        _conclude_in_need(record, folder, State.FAILED, started)
+        raise failure from error
+
+
+def _conclude(record: RunRecord, folder: Path, state: State, started: float) -> None:
+    record.state = state
+    record.seconds = round(time.perf_counter() - started, 3)
+    write_text(folder / METRICS, json.dumps(record.metrics, indent=2))
+    write_run_page(record, folder)
+    # Last, so that a run that says it is done has its page.
+    save(record, folder)
+
+
+def _conclude_in_need(record: RunRecord, folder: Path, state: State, started: float) -> None:
+    """On a full disk as little as the record may be too much; what went wrong first is what is told."""
+    with suppress(Exception):
+        _conclude(record, folder, state, started)
+        return
+    with suppress(NbshipError):
         save(record, folder)
 
 
@@ -141,6 +160,17 @@ def _forced(graph: Graph, request: Request) -> frozenset[str]:
         return frozenset(graph.steps)
     forced = graph.downstream(request.from_step) if request.from_step else set()
     return frozenset(forced | ({request.only} if request.only else set()))
+
+
+def _needed(graph: Graph, only: str) -> set[str]:
+    """The steps that a step depends on, and, for the gate's step, those that the verdict is about."""
+    needed = graph.ancestors(only)
+    gate = graph.pipeline.gate
+    if gate and gate.step == only:
+        measured = {key.partition(".")[0] for key in gate.thresholds}
+        for name in graph.steps.keys() & {champion_step(only), *measured}:
+            needed |= graph.ancestors(name)
+    return needed
 
 
 def _check_step(graph: Graph, name: str) -> None:

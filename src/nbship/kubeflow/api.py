@@ -1,0 +1,283 @@
+"""One request to the Kubeflow Pipelines API: signed in, with a time limit, tried again where that is safe.
+
+Built on `kfp_server_api`, the client that KFP generates from its API and that `kfp.Client` wraps. The wrapper
+itself cannot be used: it waits for an answer without limit, follows a redirect to a login page and takes that
+page for an answer, prints on standard output, and reads and writes files in the user's home. What a request
+means is the business of `client`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import kfp_server_api  # type: ignore[import-untyped]
+import urllib3
+from kfp_server_api.exceptions import ApiException  # type: ignore[import-untyped]
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    MaxRetryError,
+    NameResolutionError,
+    NewConnectionError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from nbship.errors import NbshipError
+from nbship.kubeflow.credentials import PREFIX, Headers, Login, Server
+
+T = TypeVar("T")
+
+_CONNECT_SECONDS = 10.0
+_REPETITIONS = 4
+_LONGEST_PAUSE = 60
+_LONGEST_MESSAGE = 300
+_SHORTEST_SECRET = 8
+_REDIRECTS = range(300, 400)
+_NO_ANSWER = 0
+_BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _TOO_MANY = 400, 401, 403, 404, 409, 429
+_GATEWAY_TIMEOUT = 504
+
+
+class ApiError(NbshipError):
+    """A request that failed.
+
+    Attributes:
+        status: The HTTP status; 0 if there was no whole answer.
+        pause: Seconds after which the server wants to be asked again; 0 if it did not say.
+        under_way: Whether the server may still be at work on the request.
+    """
+
+    def __init__(
+        self, message: str, hint: str, status: int = _NO_ANSWER, pause: float = 0, under_way: bool = False
+    ) -> None:
+        super().__init__(message, hint)
+        self.status = status
+        self.pause = pause
+        self.under_way = under_way
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.status in (_NO_ANSWER, _TOO_MANY) or self.status >= 500
+
+    @property
+    def missing(self) -> bool:
+        """Whether what was asked for is not there."""
+        return self.status == _NOT_FOUND
+
+
+class Connection:
+    """A server that one signs in to with the first request, and again when it no longer knows one."""
+
+    def __init__(self, server: Server, login: Login) -> None:
+        self.server = server
+        self._login = login
+        self._client = kfp_server_api.ApiClient(_configuration(server))
+        self._headers: Headers | None = None
+        self.experiments = kfp_server_api.ExperimentServiceApi(self._client)
+        self.pipelines = kfp_server_api.PipelineServiceApi(self._client)
+        self.uploads = kfp_server_api.PipelineUploadServiceApi(self._client)
+        self.runs = kfp_server_api.RunServiceApi(self._client)
+        self.recurring_runs = kfp_server_api.RecurringRunServiceApi(self._client)
+
+    def call(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Calls a method of one of the services.
+
+        A request that changes nothing is repeated when the server is busy, fails or cannot be reached; any
+        other only if it never arrived.
+
+        Raises:
+            ApiError: It failed; says why and what to do.
+            NbshipError: The credentials cannot be had.
+        """
+        if self._headers is None:
+            self._sign_in()
+        try:
+            return self._try(method, *arguments, **options)
+        except ApiError as error:
+            if error.status != _UNAUTHORIZED and error.status not in _REDIRECTS:
+                raise
+        self._sign_in()
+        return self._try(method, *arguments, **options)
+
+    def create(self, make: Callable[[], T], find: Callable[[], T | None]) -> T:
+        """Creates something that must not be there twice.
+
+        When it is not certain that a request failed, what it should have made is looked for before it is
+        repeated; and a request that may still be under way is not repeated at all.
+
+        Args:
+            make: Creates it.
+            find: Returns it if it is there.
+
+        Raises:
+            ApiError: It could not be created, or nobody knows whether it was.
+        """
+        for repetition in range(_REPETITIONS + 1):
+            try:
+                return make()
+            except ApiError as error:
+                if not error.passing and error.status != _CONFLICT:
+                    raise
+                last = error
+            pause = min(max(last.pause, self.server.backoff * 2**repetition), _LONGEST_PAUSE)
+            found = self._look(find, pause, _REPETITIONS if last.under_way else 1)
+            if found is not None:
+                return found
+            if last.under_way or last.status == _CONFLICT:
+                break
+        raise last
+
+    def _look(self, find: Callable[[], T | None], pause: float, times: int) -> T | None:
+        for _ in range(times):
+            time.sleep(pause)
+            found = find()
+            if found is not None:
+                return found
+            pause *= 2
+        return None
+
+    def _sign_in(self) -> None:
+        self._headers = self._login()
+        for name, value in self._headers.items():
+            self._client.set_default_header(name, value)
+
+    def _try(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        host = self.server.host
+        try:
+            answer = method(*arguments, **options, _request_timeout=(_CONNECT_SECONDS, self.server.timeout))
+            if not isinstance(json.loads(self._client.last_response.data), dict):
+                raise ValueError
+        except ApiException as error:
+            raise self._refused(error) from None
+        except HTTPError as error:
+            raise _unanswered(self.server, error) from None
+        except (ValueError, TypeError, AttributeError):
+            # The generated client builds its objects of whatever comes.
+            raise ApiError(
+                f"{host} answers with something else than the Kubeflow Pipelines API, such as a login page",
+                f"check {PREFIX}HOST (a full Kubeflow's ends in /pipeline) and {PREFIX}AUTH",
+                _BAD_REQUEST,
+            ) from None
+        return answer
+
+    def _refused(self, error: ApiException) -> ApiError:
+        status, headers = int(error.status), error.headers or {}
+        said = self._without_secrets(_message(error.body))
+        message, hint = _explained(self.server, status, said, headers.get("Location", ""))
+        pause = _pause(headers.get("Retry-After"))
+        return ApiError(message, hint, status, pause, under_way=status == _GATEWAY_TIMEOUT)
+
+    def _without_secrets(self, text: str) -> str:
+        """A server may repeat what it was sent, whole or in part."""
+        secrets = {part for value in (self._headers or {}).values() for part in re.split(r"[;=\s]+", value)}
+        for secret in sorted(secrets, key=len, reverse=True):
+            if len(secret) >= _SHORTEST_SECRET:
+                text = text.replace(secret, "…")
+        return text
+
+
+def _configuration(server: Server) -> Any:
+    configuration = kfp_server_api.Configuration(host=server.host)
+    configuration.ssl_ca_cert = server.ca or None
+    configuration.retries = urllib3.Retry(
+        total=None,
+        connect=_REPETITIONS,
+        read=_REPETITIONS,
+        status=_REPETITIONS,
+        other=0,
+        redirect=False,
+        allowed_methods=("GET", "DELETE"),
+        status_forcelist=(_TOO_MANY, 500, 502, 503, _GATEWAY_TIMEOUT),
+        backoff_factor=server.backoff,
+        backoff_jitter=server.backoff,
+        retry_after_max=_LONGEST_PAUSE,
+        raise_on_status=False,
+    )
+    address = urlsplit(server.host)
+    if not proxy_bypass(address.hostname or ""):
+        configuration.proxy = getproxies().get(address.scheme)
+    return configuration
+
+
+def _explained(server: Server, status: int, said: str, location: str) -> tuple[str, str]:
+    """What a status means to a person, and what to do about it."""
+    host, tail = server.host, f": {said}" if said else ""
+    if status in _REDIRECTS:
+        parts = urlsplit(location)
+        there = f"{parts.scheme}://{parts.netloc}{parts.path}" if parts.netloc else parts.path
+        return (
+            f"{host} sends us on to {there}, most likely to log in (auth: {server.auth})",
+            f"set {PREFIX}AUTH and what it needs; or {PREFIX}HOST, if it moved there",
+        )
+    if status == _UNAUTHORIZED:
+        return (
+            f"{host} does not know us (401, auth: {server.auth}){tail}",
+            f"the credentials are wrong or too old; check {PREFIX}AUTH and what it needs",
+        )
+    if status == _FORBIDDEN:
+        return (
+            f"{host} does not allow this (403){tail}",
+            f"check {PREFIX}NAMESPACE ({server.namespace or 'not set'}), and the role there",
+        )
+    if status == _NOT_FOUND:
+        return (
+            f"{host}: not found (404){tail}",
+            f"check {PREFIX}HOST: a full Kubeflow's ends in /pipeline",
+        )
+    if status == _TOO_MANY:
+        return f"{host} is too busy (429){tail}", "try again later"
+    if status >= 500:
+        return f"{host} failed ({status}){tail}", "try again later; the log of ml-pipeline says more"
+    if "namespace" in said.lower():
+        return f"{host} refuses the request ({status}){tail}", f"check {PREFIX}NAMESPACE"
+    return f"{host} refuses the request ({status}){tail}", "correct what it names"
+
+
+def _unanswered(server: Server, error: HTTPError) -> ApiError:
+    """What went wrong where there was no whole answer."""
+    reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
+    host, check = server.host, f"check the network and {PREFIX}HOST"
+    if isinstance(reason, SSLError):
+        text = str(reason).partition("] ")[2] or str(reason)
+        hint = f"set {PREFIX}CA to the file with your authority's certificates"
+        return ApiError(f"{host}: TLS failed: {text.partition(' (_ssl')[0]}", hint)
+    if isinstance(reason, NameResolutionError):
+        return ApiError(f"{host}: there is no such host", check)
+    if isinstance(reason, NewConnectionError | ConnectTimeoutError):
+        return ApiError(f"{host}: no connection", check)
+    if isinstance(reason, ReadTimeoutError):
+        return ApiError(
+            f"{host}: no answer within {server.timeout:g} s",
+            f"a request that starts something may still do so, so look first: nbship runs --remote; "
+            f"or set {PREFIX}TIMEOUT",
+            under_way=True,
+        )
+    return ApiError(f"{host}: the connection was cut off before the answer was whole", check)
+
+
+def _message(body: Any) -> str:
+    """The server's own words in one line; a page is none."""
+    try:
+        content = json.loads(body)
+    except (TypeError, ValueError):
+        return ""
+    if not isinstance(content, dict):
+        return ""
+    words = (content.get(key) for key in ("message", "error", "error_message", "error_details"))
+    text = " ".join(next((word for word in words if isinstance(word, str) and word), "").split())
+    return text if len(text) <= _LONGEST_MESSAGE else text[: _LONGEST_MESSAGE - 1] + "…"
+
+
+def _pause(retry_after: str | None) -> float:
+    try:
+        return urllib3.Retry(retry_after_max=_LONGEST_PAUSE).parse_retry_after(retry_after or "0")
+    except HTTPError:
+        return 0

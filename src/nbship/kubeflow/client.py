@@ -1,0 +1,354 @@
+"""What nbship asks of a Kubeflow Pipelines server: versions of pipelines, runs and their steps, schedules.
+
+Everything that is created is looked for by its name first or after a doubtful failure, so that a repetition
+makes nothing twice. Returns records of its own; how a request travels is the business of `api`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import kfp_server_api  # type: ignore[import-untyped]
+
+from nbship.errors import NbshipError
+from nbship.kubeflow.api import ApiError, Connection
+from nbship.kubeflow.credentials import PREFIX
+
+_EQUALS, _CONTAINS = 1, 9
+_PAGE = 100
+FINAL = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a pipeline on the server; `new` if this call uploaded it."""
+
+    pipeline_id: str
+    version_id: str
+    name: str
+    new: bool
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task of a run: a step, or something that Kubeflow adds.
+
+    Attributes:
+        name: Its name in the compiled pipeline.
+        state: In Kubeflow's words: PENDING, RUNNING, SUCCEEDED, SKIPPED, FAILED, CANCELED …
+        started: When it began; None before that.
+        finished: When it ended; None before that.
+        error: Why it failed.
+    """
+
+    name: str
+    state: str
+    started: datetime | None
+    finished: datetime | None
+    error: str
+
+
+@dataclass(frozen=True)
+class RemoteRun:
+    """A run on the server; the states are those of `Task`."""
+
+    id: str
+    name: str
+    experiment_id: str
+    state: str
+    created: datetime | None
+    finished: datetime | None
+    error: str
+    tasks: tuple[Task, ...]
+
+    @property
+    def final(self) -> bool:
+        """Whether it has ended."""
+        return self.state in FINAL
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A recurring run.
+
+    Attributes:
+        id: The server's identifier.
+        name: The pipeline's name.
+        cron: When it runs, in Kubeflow's six fields that begin with seconds.
+        enabled: False while it is paused.
+        version_id: The version of the pipeline that it runs.
+        experiment_id: Where its runs are kept.
+        parameters: What is set for each run.
+    """
+
+    id: str
+    name: str
+    cron: str
+    enabled: bool
+    version_id: str
+    experiment_id: str
+    parameters: Mapping[str, Any]
+
+
+def ensure_version(connection: Connection, pipeline: str, version: str, compiled: Path) -> Version:
+    """Uploads a compiled pipeline as a version, unless there is one of that name.
+
+    A pipeline that is new to the server also gets a first version of its own name: that is Kubeflow's way.
+
+    Args:
+        connection: The server.
+        pipeline: The pipeline's name.
+        version: The version's name.
+        compiled: The YAML file.
+
+    Raises:
+        ApiError: The server refuses it or cannot be reached.
+    """
+    pipeline_id = _find_pipeline(connection, pipeline) or connection.create(
+        lambda: _identifier(
+            connection.call(
+                connection.uploads.upload_pipeline, str(compiled), name=pipeline, **_namespace(connection)
+            ).pipeline_id
+        ),
+        lambda: _find_pipeline(connection, pipeline),
+    )
+    found = _find_version(connection, pipeline_id, version)
+    version_id = found or connection.create(
+        lambda: _identifier(
+            connection.call(
+                connection.uploads.upload_pipeline_version,
+                str(compiled),
+                name=version,
+                pipelineid=pipeline_id,
+            ).pipeline_version_id
+        ),
+        lambda: _find_version(connection, pipeline_id, version),
+    )
+    return Version(pipeline_id, version_id, version, new=found is None)
+
+
+def ensure_experiment(connection: Connection, name: str) -> str:
+    """Returns the identifier of the experiment of a name, which is created if need be."""
+
+    def find() -> str | None:
+        answer = connection.call(
+            connection.experiments.experiment_service_list_experiments,
+            filter=_filter(_EQUALS, name),
+            **_namespace(connection),
+        )
+        return next((_identifier(e.experiment_id) for e in answer.experiments or ()), None)
+
+    body = kfp_server_api.V2beta1Experiment(display_name=name, namespace=connection.server.namespace or None)
+    method = connection.experiments.experiment_service_create_experiment
+    return find() or connection.create(lambda: _identifier(connection.call(method, body).experiment_id), find)
+
+
+def start_run(
+    connection: Connection, name: str, experiment_id: str, version: Version, parameters: Mapping[str, Any]
+) -> RemoteRun:
+    """Starts a run.
+
+    Args:
+        connection: The server.
+        name: A name that no other run has: by it, a run is recognized whose start was not confirmed.
+        experiment_id: Where the run is kept.
+        version: What is run.
+        parameters: Values by their names in the compiled pipeline; the others keep their defaults.
+
+    Raises:
+        ApiError: It was not started, or nobody knows whether it was.
+    """
+    body = kfp_server_api.V2beta1Run(
+        display_name=name,
+        experiment_id=experiment_id,
+        pipeline_version_reference=_reference(version),
+        runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=dict(parameters)),
+    )
+    method = connection.runs.run_service_create_run
+    return connection.create(
+        lambda: _run(connection.call(method, body)),
+        lambda: next(
+            (run for run in _runs(connection, _filter(_EQUALS, name)) if run.experiment_id == experiment_id),
+            None,
+        ),
+    )
+
+
+def get_run(connection: Connection, run_id: str) -> RemoteRun:
+    """Returns a run as it is now."""
+    return _run(connection.call(connection.runs.run_service_get_run, run_id))
+
+
+def list_runs(connection: Connection, pipeline: str = "") -> Iterator[RemoteRun]:
+    """Yields runs, newest first: all of them, or those whose name begins with a pipeline's."""
+    for run in _runs(connection, _filter(_CONTAINS, pipeline) if pipeline else ""):
+        if not pipeline or run.name.split(" ")[0] == pipeline:
+            yield run
+
+
+def list_schedules(connection: Connection, pipeline: str = "") -> list[Schedule]:
+    """Returns the recurring runs: all of them, or those of a pipeline."""
+    method = connection.recurring_runs.recurring_run_service_list_recurring_runs
+    pages = _pages(connection, method, "recurring_runs", _filter(_EQUALS, pipeline) if pipeline else "")
+    return [_schedule(found) for found in pages]
+
+
+def create_schedule(
+    connection: Connection,
+    pipeline: str,
+    cron: str,
+    experiment_id: str,
+    version: Version,
+    parameters: Mapping[str, Any],
+    enabled: bool = True,
+) -> Schedule:
+    """Creates a recurring run; at most one of its runs at a time, and none that was missed is caught up with.
+
+    Raises:
+        ApiError: The server refuses it, as when the times are not understood, or cannot be reached.
+    """
+    modes = kfp_server_api.RecurringRunMode
+    body = kfp_server_api.V2beta1RecurringRun(
+        display_name=pipeline,
+        experiment_id=experiment_id,
+        pipeline_version_reference=_reference(version),
+        runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=dict(parameters)),
+        trigger=kfp_server_api.V2beta1Trigger(cron_schedule=kfp_server_api.V2beta1CronSchedule(cron=cron)),
+        mode=modes.ENABLE if enabled else modes.DISABLE,
+        max_concurrency="1",
+        no_catchup=True,
+    )
+    before = {schedule.id for schedule in list_schedules(connection, pipeline)}
+    method = connection.recurring_runs.recurring_run_service_create_recurring_run
+    return connection.create(
+        lambda: _schedule(connection.call(method, body)),
+        lambda: next((s for s in list_schedules(connection, pipeline) if s.id not in before), None),
+    )
+
+
+def enable_schedule(connection: Connection, schedule_id: str, enabled: bool) -> None:
+    """Lets a recurring run go on, or pauses it."""
+    service = connection.recurring_runs
+    method = (
+        service.recurring_run_service_enable_recurring_run
+        if enabled
+        else service.recurring_run_service_disable_recurring_run
+    )
+    connection.call(method, schedule_id)
+
+
+def delete_schedule(connection: Connection, schedule_id: str) -> None:
+    """Deletes a recurring run, if it is there; its runs stay."""
+    try:
+        connection.call(connection.recurring_runs.recurring_run_service_delete_recurring_run, schedule_id)
+    except ApiError as error:
+        if not error.missing:
+            raise
+
+
+def _find_pipeline(connection: Connection, name: str) -> str | None:
+    method = connection.pipelines.pipeline_service_list_pipelines
+    answer = connection.call(method, filter=_filter(_EQUALS, name), **_namespace(connection))
+    return next((_identifier(found.pipeline_id) for found in answer.pipelines or ()), None)
+
+
+def _find_version(connection: Connection, pipeline_id: str, name: str) -> str | None:
+    method = connection.pipelines.pipeline_service_list_pipeline_versions
+    answer = connection.call(method, pipeline_id, filter=_filter(_EQUALS, name))
+    return next((_identifier(found.pipeline_version_id) for found in answer.pipeline_versions or ()), None)
+
+
+def _runs(connection: Connection, chosen: str) -> Iterator[RemoteRun]:
+    return map(_run, _pages(connection, connection.runs.run_service_list_runs, "runs", chosen))
+
+
+def _pages(connection: Connection, method: Callable[..., Any], key: str, chosen: str) -> Iterator[Any]:
+    """Yields what a list holds, newest first, page by page."""
+    token = ""
+    while True:
+        options = {"page_token": token} if token else {"filter": chosen} if chosen else {}
+        answer = connection.call(
+            method, page_size=_PAGE, sort_by="created_at desc", **options, **_namespace(connection)
+        )
+        yield from getattr(answer, key) or ()
+        token = answer.next_page_token or ""
+        if not token:
+            return
+
+
+def _namespace(connection: Connection) -> dict[str, str]:
+    """A server of a single user refuses any namespace."""
+    namespace = connection.server.namespace
+    return {"namespace": namespace} if namespace else {}
+
+
+def _filter(operation: int, name: str) -> str:
+    predicate = {"operation": operation, "key": "display_name", "stringValue": name}
+    return json.dumps({"predicates": [predicate]})
+
+
+def _reference(version: Version) -> Any:
+    return kfp_server_api.V2beta1PipelineVersionReference(
+        pipeline_id=version.pipeline_id, pipeline_version_id=version.version_id
+    )
+
+
+def _run(found: Any) -> RemoteRun:
+    details = found.run_details.task_details if found.run_details else None
+    return RemoteRun(
+        id=_identifier(found.run_id),
+        name=found.display_name or "",
+        experiment_id=found.experiment_id or "",
+        state=_state(found.state),
+        created=found.created_at,
+        finished=_moment(found.finished_at),
+        error=_error(found.error),
+        tasks=tuple(
+            Task(
+                name=task.display_name or "",
+                state=_state(task.state),
+                started=_moment(task.start_time),
+                finished=_moment(task.end_time),
+                error=_error(task.error),
+            )
+            for task in details or ()
+        ),
+    )
+
+
+def _schedule(found: Any) -> Schedule:
+    trigger = found.trigger.cron_schedule if found.trigger else None
+    reference, runtime = found.pipeline_version_reference, found.runtime_config
+    return Schedule(
+        id=_identifier(found.recurring_run_id),
+        name=found.display_name or "",
+        cron=(trigger.cron if trigger else "") or "",
+        enabled=_state(found.status) == "ENABLED",
+        version_id=(reference.pipeline_version_id if reference else "") or "",
+        experiment_id=found.experiment_id or "",
+        parameters=(runtime.parameters if runtime else None) or {},
+    )
+
+
+def _identifier(found: Any) -> str:
+    if not found:
+        raise NbshipError("the server answers without an identifier", f"check {PREFIX}HOST")
+    return str(found)
+
+
+def _state(found: Any) -> str:
+    return str(found) if found else "PENDING"
+
+
+def _moment(found: datetime | None) -> datetime | None:
+    """Kubeflow writes the beginning of 1970 for what has not happened yet."""
+    return found if found and found.year > 1970 else None
+
+
+def _error(found: Any) -> str:
+    return " ".join((found.message or "").split()) if found else ""

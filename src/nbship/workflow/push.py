@@ -1,0 +1,246 @@
+"""Brings a champion to everybody: its model to DVC's remote and the model store, its commit and tag to Git's.
+
+In this order, so that what Git names is always there. Git's remote decides which version is whose: no branch
+and no tag here moves before it has taken the commit, and a repeat goes on from what it holds.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbship import files
+from nbship.config import Publish
+from nbship.errors import NbshipError
+from nbship.serving import package
+from nbship.serving.package import Package
+from nbship.versions import dvc, git, registry, store, upstream
+from nbship.versions.store import Store
+from nbship.versions.upstream import Remote, Tag, Upstream
+
+Report = Callable[[str], None]
+# Seconds to wait before each attempt to push, give or take a half.
+_PAUSES = (0.0, 0.3, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a model is pushed to.
+
+    Attributes:
+        upstream: The branch of Git's remote.
+        store: The model store; None if there is none.
+    """
+
+    upstream: Upstream
+    store: Store | None
+
+
+@dataclass(frozen=True)
+class Registration:
+    """The version that a model has.
+
+    Attributes:
+        version: Such as `v1.2.0`.
+        new: Whether this call registered it.
+        followed: Whether the branch here has the commit that was pushed.
+        stored: The address of the copy in the model store; empty if there is none.
+    """
+
+    version: str
+    new: bool
+    followed: bool = True
+    stored: str = ""
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What Git's remote is to get: a commit and its tag; or, if it has both already, what they are there."""
+
+    commit: str
+    tag: Tag
+    version: str
+    new: bool
+
+
+def find_destination(root: Path, settings: Publish, branch: str = "") -> Destination:
+    """Finds where to push, before anything is begun.
+
+    Raises:
+        NbshipError: Git or DVC has no remote, or the model store cannot be opened.
+    """
+    there = upstream.find(root, branch)
+    if not dvc.default_remote(root):
+        raise NbshipError(
+            "no DVC remote is set to push to", "set one: dvc remote add --local --default NAME URL"
+        )
+    address = os.environ.get(store.ADDRESS) or settings.store
+    return Destination(there, store.open_store(root, address) if address else None)
+
+
+def check(root: Path, destination: Destination, name: str, sha256: str) -> None:
+    """Checks that a model may take its place on Git's remote.
+
+    Raises:
+        NbshipError: The champion there is neither this one nor one that this one follows.
+    """
+    _check(root, destination.upstream, upstream.look(root, destination.upstream, name), name, sha256)
+
+
+def push(root: Path, destination: Destination, name: str, message: str, report: Report) -> Registration:
+    """Pushes the champion that is in place; again and again if others push to the branch meanwhile.
+
+    Args:
+        root: The project's folder.
+        destination: Where to.
+        name: The model.
+        message: What is said of the model.
+        report: Told in a line what is being waited for.
+
+    Raises:
+        NbshipError: DVC, the store or Git failed, or the champion on Git's remote has changed. Nothing is
+            lost: what is in place stays there.
+    """
+    folder = registry.model_folder(root, name)
+    there, previous, refused = destination.upstream, None, ""
+    for pause in _PAUSES:
+        time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - two that collided must not do so again
+        remote = upstream.look(root, there, name)
+        if remote == previous:
+            raise NbshipError(f"{there} did not take the push", "see what Git says above", refused)
+        _check(root, there, remote, name, package.read_package(folder).sha256)
+        _adopt(root, remote, name)
+        dvc.push(root, folder / package.MODEL)
+        change = _change(root, destination, remote, name, message)
+        stored = store.put(destination.store, name, change.version, folder) if destination.store else ""
+        tag = f"{name}@{change.version}"
+        refused = upstream.push(root, there, change.commit, tag, change.tag) if change.new else ""
+        if not refused:
+            upstream.keep_tag(root, tag, change.tag)
+            followed = _follow(root, there, change, name, message, report)
+            return Registration(change.version, change.new, followed, stored)
+        report(f"{there} did not take the push; looking whether others were faster")
+        previous = remote
+    raise NbshipError(
+        f"others pushed to {there} each of the {len(_PAUSES)} times that {name} was pushed",
+        "nothing is lost; push it again",
+        refused,
+    )
+
+
+def next_version(description: Package, latest: str, before: str | None) -> str:
+    """A client must change, and so the major version, when the model takes or gives something else.
+
+    Args:
+        description: Of the model that needs a version.
+        latest: The version before; empty if there is none.
+        before: The `model.json` of that version; None if it had none.
+    """
+    if not latest:
+        return registry.next_version("", breaking=False)
+    there = package.parse_package(before, f"{description.name}@{latest}") if before else None
+    return registry.next_version(latest, there is None or _interface(there) != _interface(description))
+
+
+def _texts(root: Path, name: str, commit: str) -> list[str | None]:
+    """The model's files as they were in a commit."""
+    return [
+        git.read_at(root, commit, path) if commit else None for path in registry.versioned_files(root, name)
+    ]
+
+
+def _sha256(texts: list[str | None]) -> str:
+    description = texts[1]
+    return package.parse_package(description, package.DESCRIPTION).sha256 if description else ""
+
+
+def _check(root: Path, there: Upstream, remote: Remote, name: str, sha256: str) -> None:
+    theirs = _texts(root, name, remote.head)
+    # A model follows the champion that is checked out, or was before commits that are only here.
+    known = [_texts(root, name, commit) for commit in ("HEAD", upstream.base(root, remote.head))]
+    if theirs in known or _sha256(theirs) == sha256:
+        return
+    aside = f"git stash push --include-untracked -- models/{name}; "
+    in_place = git.committed(root, registry.versioned_files(root, name))
+    raise NbshipError(
+        f"models/{name} has changed on {there} since this model was judged",
+        f"judge it against the one there: {'' if in_place else aside}git pull --rebase; nbship run {name}",
+    )
+
+
+def _adopt(root: Path, remote: Remote, name: str) -> None:
+    """Takes over how the remote describes this very model, where another run brought it there first."""
+    theirs = _texts(root, name, remote.head)
+    if _sha256(theirs) != package.read_package(registry.model_folder(root, name)).sha256:
+        return
+    for path, text in zip(registry.versioned_files(root, name), theirs, strict=True):
+        if text is not None and text != path.read_text(encoding="utf-8"):
+            files.write_text(path, text)
+
+
+def _change(root: Path, destination: Destination, remote: Remote, name: str, message: str) -> _Change:
+    versioned = registry.versioned_files(root, name)
+    tracking = versioned[0].read_text(encoding="utf-8")
+    latest = next(iter(upstream.newest_first(name, remote.tags)), "")
+    if latest and f"{latest}!" not in remote.tags:
+        known = remote.tags[latest]
+        there = [git.read_at(root, commit, versioned[0]) for commit in (known.commit, remote.head)]
+        if there == [tracking, tracking]:
+            return _Change(known.commit, known, latest.removeprefix(f"{name}@"), new=False)
+    version = _version(root, destination, remote, name)
+    if git.read_at(root, remote.head, versioned[0]) == tracking:
+        commit = remote.head
+    else:
+        commit = upstream.commit_onto(root, remote.head, versioned, commit_message(name, version, message))
+    return _Change(commit, upstream.make_tag(root, f"{name}@{version}", commit, message), version, new=True)
+
+
+def commit_message(name: str, version: str, message: str) -> str:
+    """Returns what the pushed commit says; CI systems read that they need not run."""
+    return f"Publish {name} {version} [skip ci]\n\n{message}"
+
+
+def _version(root: Path, destination: Destination, remote: Remote, name: str) -> str:
+    """The version that this model has here, if the remote has none of that name; else the next one."""
+    folder = registry.model_folder(root, name)
+    versioned = registry.versioned_files(root, name)
+    known = registry.versions(root, name)
+    tracking = versioned[0].read_text(encoding="utf-8")
+    if (
+        known
+        and known[0].active
+        and f"{name}@{known[0].version}" not in remote.tags
+        and git.read_at(root, known[0].commit, versioned[0]) == tracking
+    ):
+        version = known[0].version
+    else:
+        tags = upstream.newest_first(name, [*remote.tags, *(f"{name}@{each.version}" for each in known)])
+        latest = tags[0].removeprefix(f"{name}@") if tags else ""
+        commit = remote.tags[tags[0]].commit if tags and tags[0] in remote.tags else remote.head
+        before = git.read_at(root, commit, versioned[1])
+        version = next_version(package.read_package(folder), latest, before)
+    # A publishing that lost against another one may have left its model in the store.
+    while destination.store and not store.is_free(destination.store, name, version, folder):
+        version = registry.next_version(version, breaking=False)
+    return version
+
+
+def _follow(root: Path, there: Upstream, change: _Change, name: str, message: str, report: Report) -> bool:
+    versioned = registry.versioned_files(root, name)
+    try:
+        return upstream.follow(
+            root, there, change.commit, versioned, commit_message(name, change.version, message)
+        )
+    except NbshipError as error:  # what was to be done is done; a hook or a merge of the user's is in the way
+        report(f"{name} {change.version} is on {there}, but not in the branch here: {error.message}")
+        return False
+
+
+def _interface(description: Package) -> Mapping[str, object]:
+    output = description.output
+    types = {column.name: column.type for column in description.inputs}
+    return {"inputs": types, "kind": output.kind, "target": output.target, "classes": output.classes}

@@ -1,0 +1,145 @@
+"""Lets Kubeflow run a compiled pipeline at set times: one recurring run for each pipeline, known by its name.
+
+Kubeflow cannot change a recurring run, so another takes the place of the old one, which is deleted only when
+the new one is there; repeating what was cut off in between finishes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nbship.errors import NbshipError, UsageError, suggestion
+from nbship.project import pipeline_names
+from nbship.workflow.submit import Request, default_experiment, prepared
+
+if TYPE_CHECKING:
+    from nbship.kubeflow.api import Connection
+    from nbship.kubeflow.client import Schedule
+
+_FIELDS = 5
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """A recurring run, and what was done: "created", "updated" or "unchanged"."""
+
+    schedule: Schedule
+    done: str
+
+
+def schedule(
+    connection: Connection, root: Path, request: Request, cron: str, environment: Mapping[str, str]
+) -> Scheduled:
+    """Makes a pipeline's recurring run what is asked for; one that is paused stays so.
+
+    Args:
+        connection: The server.
+        root: The project's folder.
+        request: What to run.
+        cron: When: cron's five fields, or six that begin with seconds; in the server's time zone, mostly UTC.
+        environment: In a CI job, says which branch this is.
+
+    Raises:
+        UsageError: The request or the times are wrong; nothing was sent.
+        NbshipError: The compiled pipeline is not current, or the server refuses or does not answer.
+    """
+    from nbship.kubeflow.client import (
+        create_schedule,
+        delete_schedule,
+        ensure_experiment,
+        ensure_version,
+        list_schedules,
+    )
+
+    times = cron_fields(cron)
+    with prepared(root, request) as pipeline:
+        experiment = request.experiment or default_experiment(root, environment)
+        version = ensure_version(connection, request.pipeline, pipeline.version, pipeline.compiled)
+        experiment_id = ensure_experiment(connection, experiment)
+        old = list_schedules(connection, request.pipeline)
+        wanted = (times, version.version_id, experiment_id, dict(pipeline.parameters))
+        same = next((s for s in old if _content(s) == wanted), None)
+        enabled = not old or any(s.enabled for s in old)
+        kept = same or create_schedule(
+            connection, request.pipeline, times, experiment_id, version, pipeline.parameters, enabled
+        )
+    replaced = [s for s in old if s.id != kept.id]
+    for other in replaced:
+        delete_schedule(connection, other.id)
+    return Scheduled(kept, "updated" if replaced else "unchanged" if same else "created")
+
+
+def schedules(connection: Connection, root: Path, pipeline: str = "") -> list[Schedule]:
+    """Returns the recurring runs of the project's pipelines, or of one."""
+    from nbship.kubeflow.client import list_schedules
+
+    known = _check_known(root, pipeline)
+    return [found for found in list_schedules(connection, pipeline) if found.name in known]
+
+
+def pause(connection: Connection, root: Path, pipeline: str) -> None:
+    """Lets a recurring run rest."""
+    _enable(connection, root, pipeline, enabled=False)
+
+
+def resume(connection: Connection, root: Path, pipeline: str) -> None:
+    """Lets a recurring run go on."""
+    _enable(connection, root, pipeline, enabled=True)
+
+
+def delete(connection: Connection, root: Path, pipeline: str) -> None:
+    """Deletes a recurring run; its runs stay.
+
+    Raises:
+        NbshipError: There is none, or the server refuses or does not answer.
+    """
+    from nbship.kubeflow.client import delete_schedule
+
+    for found in _existing(connection, root, pipeline):
+        delete_schedule(connection, found.id)
+
+
+def cron_fields(cron: str) -> str:
+    """Returns times as Kubeflow takes them: six fields that begin with seconds.
+
+    Raises:
+        UsageError: There are neither five fields nor six.
+    """
+    fields = cron.split()
+    if len(fields) not in (_FIELDS, _FIELDS + 1):
+        raise UsageError(
+            f"--cron '{cron}': {len(fields)} fields, and cron has {_FIELDS}",
+            "minute, hour, day, month, weekday; for example '0 3 * * 1' for Mondays at three",
+        )
+    return " ".join(["0", *fields] if len(fields) == _FIELDS else fields)
+
+
+def _enable(connection: Connection, root: Path, pipeline: str, enabled: bool) -> None:
+    from nbship.kubeflow.client import enable_schedule
+
+    for found in _existing(connection, root, pipeline):
+        enable_schedule(connection, found.id, enabled)
+
+
+def _existing(connection: Connection, root: Path, pipeline: str) -> list[Schedule]:
+    found = schedules(connection, root, pipeline)
+    if not found:
+        raise NbshipError(
+            f"'{pipeline}' has no schedule at {connection.server.host}",
+            f"make one: nbship schedule {pipeline} --cron '0 3 * * 1'",
+        )
+    return found
+
+
+def _check_known(root: Path, pipeline: str) -> list[str]:
+    known = pipeline_names(root)
+    if pipeline and pipeline not in known:
+        raise UsageError(f"there is no pipeline '{pipeline}'", suggestion(pipeline, known))
+    return known
+
+
+def _content(schedule: Schedule) -> tuple[object, ...]:
+    return schedule.cron, schedule.version_id, schedule.experiment_id, dict(schedule.parameters)

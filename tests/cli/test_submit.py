@@ -1,0 +1,152 @@
+import json
+import os
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from nbship.cli import runs as runs_command
+from nbship.cli import schedule as schedule_command
+from nbship.cli import submit as submit_command
+from nbship.errors import NbshipError, UsageError
+from nbship.workflow import submit as workflow
+from nbship.workflow.compile import compile_pipeline
+from tests.kubeflow_server import KubeflowServer, serve
+from tests.projects import write_project
+
+TOKEN = "correct-horse-battery-staple"  # noqa: S105
+SUBMIT = ("submit", "line", "--experiment", "main")
+
+
+@pytest.fixture
+def server():
+    with serve(
+        KubeflowServer(allow=lambda headers: headers.get("Authorization") == f"Bearer {TOKEN}")
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch, server):
+    for name in [name for name in os.environ if name.startswith("NBSHIP_")]:
+        monkeypatch.delenv(name)
+    for name, value in {"HOST": server.address, "AUTH": "token", "TOKEN": TOKEN}.items():
+        monkeypatch.setenv(f"NBSHIP_KUBEFLOW_{name}", value)
+    monkeypatch.setattr(workflow, "_INTERVAL", 0.01)
+    monkeypatch.chdir(write_project(tmp_path))
+    compile_pipeline(tmp_path, "line").write()
+    return tmp_path
+
+
+def nbship(*arguments):
+    """Returns what a command prints, and its exit code."""
+    app = typer.Typer()
+    for command in (submit_command, schedule_command, runs_command):
+        command.register(app)
+    result = CliRunner().invoke(app, arguments, standalone_mode=False)
+    if result.exception:
+        raise result.exception
+    assert TOKEN not in result.output
+    return result.output, result.return_value
+
+
+def look(state, **steps):
+    def change(run):
+        run["state"] = state
+        run["run_details"] = {"task_details": [{"display_name": k, "state": v} for k, v in steps.items()]}
+
+    return change
+
+
+def test_what_was_started(server, root):
+    output, code = nbship(*SUBMIT, "--set", "prepare.note=a=b")
+    (run,) = server.runs.values()
+    assert code == 0
+    assert output.splitlines()[1:] == [
+        "experiment  main",
+        f"run         {run['display_name']}",
+        f"page        {server.address}/#/runs/details/{run['run_id']}",
+    ]
+    assert output.startswith("version     ")
+    assert "(uploaded)" in output
+    assert "(there already)" in nbship(*SUBMIT)[0]
+    assert run["runtime_config"]["parameters"] == {"prepare_note": "a=b"}
+
+
+def test_waiting_shows_steps_in_plain_lines(server, root):
+    server.advance = [look("RUNNING", prepare="RUNNING"), look("SUCCEEDED", prepare="SUCCEEDED")]
+    output, code = nbship(*SUBMIT, "--wait")
+    assert code == 0
+    assert [line.split()[:3] for line in output.splitlines()[4:]] == [
+        ["▸", "prepare", "running"],
+        ["✓", "prepare", "done"],
+        ["run", "succeeded"],
+    ]
+
+
+def test_waiting_for_a_run_that_fails(server, root):
+    server.advance = [look("FAILED", **{"fetch-table": "FAILED", "prepare": "PENDING"})]
+    output, code = nbship(*SUBMIT, "--wait")
+    assert code == 1
+    assert "run         failed\nfailed      fetch-table\n" in output
+
+
+def test_waiting_in_json_lines(server, root):
+    server.advance = [look("RUNNING", prepare="RUNNING"), look("FAILED", prepare="FAILED")]
+    output, code = nbship(*SUBMIT, "--wait", "--json")
+    events = [json.loads(line) for line in output.splitlines()]
+    (run,) = server.runs.values()
+    assert code == 1
+    assert [event["event"] for event in events] == ["submitted", "step", "step", "run"]
+    assert events[0]["run"] == events[3]["run"] == run["run_id"]
+    assert [event["state"] for event in events[1:]] == ["running", "failed", "FAILED"]
+    assert events[3]["exit_code"] == 1
+
+
+def test_a_token_that_is_refused(server, root, monkeypatch):
+    monkeypatch.setenv("NBSHIP_KUBEFLOW_TOKEN", "another-secret-token")
+    with pytest.raises(NbshipError, match=r"does not know us \(401, auth: token\)") as failed:
+        nbship(*SUBMIT)
+    assert "another-secret-token" not in f"{failed.value.message}{failed.value.hint}"
+
+
+def test_no_server(root, monkeypatch):
+    monkeypatch.delenv("NBSHIP_KUBEFLOW_HOST")
+    with pytest.raises(UsageError, match="no Kubeflow server is named"):
+        nbship(*SUBMIT)
+
+
+def test_runs_on_the_server(server, root):
+    assert nbship("runs", "--remote", "line")[0] == "no runs of line there; start one: nbship submit line\n"
+    nbship(*SUBMIT)
+    nbship(*SUBMIT)
+    names = [run["display_name"] for run in server.runs.values()]
+    lines = nbship("runs", "--remote")[0].splitlines()
+    assert [line[: len(names[0])] for line in lines] == names[::-1]
+    (newest,) = json.loads(nbship("runs", "line", "--remote", "--limit", "1", "--json")[0])
+    assert newest["name"] == names[1]
+    assert newest["link"].startswith(server.address)
+
+
+def test_a_schedule(server, root):
+    arguments = ("schedule", "line", "--experiment", "main", "--cron")
+    assert nbship(*arguments, "0 3 * * 1")[0].splitlines() == [
+        "created",
+        "line                  on      0 3 * * 1",
+    ]
+    assert nbship(*arguments, "0 4 * * 1")[0].startswith("updated\n")
+    assert nbship(*arguments, "0 4 * * 1")[0].startswith("unchanged\n")
+    assert nbship("schedule", "line", "--pause")[0] == "line                  paused  0 4 * * 1\n"
+    assert json.loads(nbship("schedule", "--list", "--json")[0])["schedules"][0]["enabled"] is False
+    assert nbship("schedule", "line", "--resume")[0] == "line                  on      0 4 * * 1\n"
+    assert nbship("schedule", "line", "--delete")[0] == "deleted\n"
+    assert nbship("schedule", "--list")[0].startswith("no schedules")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("line",), ("--pause",), ("line", "--pause", "--resume"), ("line", "--list", "--cron", "0 3 * * *")],
+)
+def test_what_about_the_schedule(root, arguments):
+    with pytest.raises(UsageError, match="what about the schedule"):
+        nbship("schedule", *arguments)

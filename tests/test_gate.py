@@ -1,0 +1,326 @@
+import math
+import random
+import resource
+import statistics
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from nbship.config import Gate
+from nbship.errors import NbshipError, UsageError
+from nbship.gate import Check, Verdict, compare, judge, percent_text, read_losses
+
+LOSSES = st.dictionaries(st.text(max_size=4), st.floats(0, 1e6), min_size=1, max_size=40)
+
+
+def gate(**settings):
+    return Gate.model_validate({"thresholds": {"rmse": {"max": 3.2}}} | settings)
+
+
+def normal(count, mean=0.0, seed=1, sigma=1.0):
+    draw = random.Random(seed)  # noqa: S311 (nothing secret)
+    return [draw.gauss(mean, sigma) for _ in range(count)]
+
+
+def pair(differences, champion=10.0):
+    """Losses of a candidate and of a champion, by row, that differ by this much."""
+    return {str(i): champion + d for i, d in enumerate(differences)}, {
+        str(i): champion for i in range(len(differences))
+    }
+
+
+def plain(text):
+    return str(text).replace("\N{NO-BREAK SPACE}", " ")
+
+
+# Thresholds
+
+
+@pytest.mark.parametrize(
+    ("bounds", "value", "passed", "text"),
+    [
+        ({"max": 3.2}, 2.85634, True, "rmse 2.856 ≤ 3.2"),
+        ({"max": 3.2}, 3.2, True, "rmse 3.2 ≤ 3.2"),
+        ({"max": 3.2}, 3.9621, False, "rmse 3.962 is not ≤ 3.2"),
+        ({"max": 3.2}, 3.20001, False, "rmse 3.20001 is not ≤ 3.2"),
+        ({"min": 0.8}, 0.9, True, "rmse 0.9 ≥ 0.8"),
+        ({"min": 0.8}, 0.7, False, "rmse 0.7 is not ≥ 0.8"),
+        ({"min": 0.1, "max": 0.9}, 0.5, True, "rmse 0.5 ≥ 0.1 and ≤ 0.9"),
+        ({"min": 0.1, "max": 0.9}, 0.05, False, "rmse 0.05 is not ≥ 0.1"),
+        ({"min": 0.1, "max": 0.9}, 0.95, False, "rmse 0.95 is not ≤ 0.9"),
+        ({"max": 3.2}, math.nan, False, "rmse is nan, not a finite number"),
+        ({"min": 0}, math.nan, False, "rmse is nan, not a finite number"),
+        ({"max": 3.2}, -math.inf, False, "rmse is -inf, not a finite number"),
+        ({"min": 0.8}, math.inf, False, "rmse is inf, not a finite number"),
+    ],
+)
+def test_a_metric_is_held_against_its_bounds(bounds, value, passed, text):
+    verdict = judge(gate(thresholds={"rmse": bounds}), {"evaluate.rmse": value})
+    (check,) = verdict.checks
+    assert (verdict.passed, check.passed, str(check)) == (passed, passed, text)
+    assert (text in verdict.reasons) == (not passed or verdict.reasons[0].startswith("first model"))
+
+
+@given(st.floats(), st.none() | st.floats(-1e9, 1e9), st.none() | st.floats(-1e9, 1e9))
+def test_a_check_passes_only_within_all_its_bounds(value, lower, upper):
+    assume(lower is not None or upper is not None)
+    verdict = judge(gate(thresholds={"rmse": {"min": lower, "max": upper}}), {"evaluate.rmse": value})
+    within = (lower is None or lower <= value) and (upper is None or value <= upper)
+    assert verdict.passed == (within and math.isfinite(value))
+    assert ("not" in str(verdict.checks[0])) == (not verdict.passed)
+
+
+def test_every_failed_threshold_is_a_reason():
+    thresholds = {"rmse": {"max": 1}, "r2": {"min": 0.8}, "train.rmse": {"max": 2}}
+    verdict = judge(gate(thresholds=thresholds), {"evaluate.rmse": 3, "evaluate.r2": 0.9, "train.rmse": 4})
+    assert verdict.reasons == ("rmse 3 is not ≤ 1", "train.rmse 4 is not ≤ 2")
+
+
+def test_a_first_model_is_judged_by_thresholds_alone():
+    verdict = judge(gate(), {"evaluate.rmse": 2.5}, {"0": 1.0})
+    assert verdict.passed
+    assert verdict.reasons == ("first model: thresholds alone", "rmse 2.5 ≤ 3.2")
+    assert verdict.comparison is None
+
+
+def test_a_metric_that_nobody_measured():
+    with pytest.raises(UsageError) as error:
+        judge(gate(), {"evaluate.rsme": 2.5})
+    assert error.value.message == "gate.thresholds: no step measured 'rmse'"
+    assert error.value.hint == "did you mean 'evaluate.rsme'?"
+
+
+def test_a_verdict_with_a_nan_survives_json():
+    verdict = judge(gate(), {"evaluate.rmse": math.nan})
+    assert not verdict.passed
+    read = Verdict.model_validate_json(verdict.model_dump_json())
+    assert math.isnan(read.checks[0].value)
+    assert read.reasons == verdict.reasons
+
+
+# Comparison
+
+
+@pytest.mark.parametrize(
+    ("mean", "outcome"),
+    [(-1.0, "better"), (0.0, "no worse"), (0.1, "no worse"), (0.5, "worse"), (2.0, "worse")],
+)
+def test_three_outcomes(mean, outcome):
+    compared = compare(*pair(normal(200, mean)), tolerance=0.05)
+    assert compared.outcome == outcome
+    assert compared.low < compared.difference < compared.high
+    assert compared.difference == pytest.approx(compared.candidate / compared.champion - 1)
+    assert (compared.rows, compared.confidence, compared.tolerance) == (200, 0.95, 0.05)
+
+
+def test_a_candidate_must_show_that_it_is_no_worse():
+    # Its mean is lower, but so few rows say little.
+    compared = compare(*pair(normal(8, -0.1, sigma=3)))
+    assert compared.difference < 0
+    assert compared.outcome == "worse"
+
+
+@given(LOSSES, st.sampled_from([0, 0.05, 1]))
+def test_identical_losses_are_no_worse_whatever_the_tolerance(losses, tolerance):
+    compared = compare(losses, dict(reversed(losses.items())), tolerance)
+    assert (compared.outcome, compared.difference, compared.low, compared.high) == ("no worse", 0, 0, 0)
+
+
+@given(LOSSES, st.data())
+def test_the_order_of_rows_does_not_matter_and_every_call_gives_the_same(champion, data):
+    candidate = {row: data.draw(st.floats(0, 1e6)) for row in champion}
+    shuffled = dict(data.draw(st.permutations(list(candidate.items()))))
+    assert compare(candidate, champion) == compare(candidate, champion) == compare(shuffled, champion)
+
+
+@given(LOSSES, st.data())
+def test_an_interval_is_in_order_and_decides(champion, data):
+    candidate = {row: data.draw(st.floats(0, 1e6)) for row in champion}
+    tolerance = data.draw(st.floats(0, 1))
+    compared = compare(candidate, champion, tolerance)
+    assert compared.low <= compared.high
+    assert (compared.outcome == "better") == (compared.high < 0)
+    assert (compared.outcome == "worse") == (compared.high > tolerance)
+
+
+@given(LOSSES, st.floats(0.01, 100))
+def test_a_share_does_not_depend_on_the_unit_of_the_loss(champion, unit):
+    assume(statistics.fmean(champion.values()) > 1)
+    candidate = {row: loss + 1 for row, loss in champion.items()}
+    one, other = (
+        compare(candidate, champion),
+        compare(*({k: v * unit for k, v in x.items()} for x in (candidate, champion))),
+    )
+    assert one.difference == pytest.approx(other.difference, rel=1e-6)
+    assert one.high == pytest.approx(other.high, rel=1e-6)
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
+@pytest.mark.parametrize("rows", [200, 9_999, 10_001, 50_000])
+def test_the_interval_agrees_with_the_normal_approximation(rows, confidence):
+    differences = normal(rows, 0.3)
+    compared = compare(*pair(differences, champion=1.0), confidence=confidence)
+    half = (
+        statistics.NormalDist().inv_cdf((1 + confidence) / 2)
+        * statistics.stdev(differences)
+        / math.sqrt(rows)
+    )
+    mean = statistics.fmean(differences)
+    assert compared.difference == pytest.approx(mean)
+    assert (compared.low, compared.high) == pytest.approx((mean - half, mean + half), abs=0.08 * half)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    intervals = [compare(*pair(normal(60, 0.3, seed), champion=1.0)) for seed in range(200)]
+    covered = sum(compared.low <= 0.3 <= compared.high for compared in intervals)
+    assert 180 <= covered <= 198
+
+
+def test_very_many_rows_take_little_memory():
+    candidate, champion = pair([0.001 * (i % 7) for i in range(300_000)])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert compare(candidate, champion).outcome == "no worse"
+    assert (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000
+    )  # kB; 10,000 draws of all take 24 GB
+
+
+def test_without_a_positive_mean_the_difference_is_absolute():
+    compared = compare({"a": 0.5, "b": 0.5}, {"a": 0.0, "b": 0.0})
+    assert (compared.difference, compared.outcome) == (0.5, "worse")
+
+
+@pytest.mark.parametrize(
+    ("candidate", "champion", "said"),
+    [
+        ({"a": 1.0, "b": 1.0}, {"a": 1.0, "c": 1.0}, "different rows: 'b' and 1 more"),
+        ({"a": 1.0}, {"a": 1.0, "b": 1.0}, "different rows: 'b'"),
+        ({}, {"a": 1.0}, "different rows: 'a'"),
+        ({}, {}, "no held-out row"),
+        ({"a": math.nan}, {"a": 1.0}, "not a finite number"),
+        ({"a": 1.0}, {"a": math.inf}, "not a finite number"),
+    ],
+)
+def test_losses_that_cannot_be_compared(candidate, champion, said):
+    with pytest.raises(NbshipError, match=said):
+        compare(candidate, champion)
+    with pytest.raises(NbshipError, match=said):
+        judge(gate(thresholds={}), {}, candidate, champion)
+
+
+def test_a_champion_is_never_passed_over_for_want_of_losses():
+    with pytest.raises(NbshipError, match="different rows"):
+        judge(gate(), {"evaluate.rmse": 1}, None, {"a": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("require", "mean", "passed"),
+    [
+        ("no worse", -1.0, True),
+        ("no worse", 0.1, True),
+        ("no worse", 0.5, False),
+        ("better", -1.0, True),
+        ("better", 0.1, False),
+        ("better", 0.5, False),
+    ],
+)
+def test_the_gate_says_what_a_candidate_must_be(require, mean, passed):
+    candidate, champion = pair(normal(200, mean))
+    verdict = judge(gate(require=require), {"evaluate.rmse": 1}, candidate, champion)
+    assert verdict.passed == passed
+    assert verdict.reasons[0].startswith(str(verdict.comparison))
+
+
+def test_a_failed_threshold_rejects_a_better_candidate():
+    verdict = judge(gate(), {"evaluate.rmse": 4}, *pair(normal(200, -1)))
+    assert verdict.comparison.outcome == "better"
+    assert (verdict.passed, verdict.reasons) == (False, ("rmse 4 is not ≤ 3.2",))
+
+
+def compared(outcome, difference, low, high, **changes):
+    values = {"candidate": 1, "champion": 1, "confidence": 0.95, "tolerance": 0.05, "rows": 78}
+    kind = type(compare({"a": 1.0}, {"a": 1.0}))
+    return kind(outcome=outcome, difference=difference, low=low, high=high, **values | changes)
+
+
+def test_a_rejection_says_why():
+    assert plain(compared("worse", 0.035, -0.039, 0.134)) == (
+        "worse than the champion: mean loss +3.5 %, 95 % interval −3.9 % to +13 %, "
+        "where at most +5 % counts as no worse (78 rows)"
+    )
+    assert plain(compared("better", -0.2, -0.33, -0.06, rows=1, confidence=0.995)) == (
+        "better than the champion: mean loss −20 %, 99.5 % interval −33 % to −6 % (1 row)"
+    )
+    verdict = judge(gate(require="better"), {"evaluate.rmse": 1}, {"a": 1.0}, {"a": 1.0})
+    assert [plain(reason) for reason in verdict.reasons] == [
+        "no worse than the champion: mean loss 0 %, 95 % interval 0 % to 0 %, "
+        "where at most +5 % counts as no worse (1 row); the gate asks for better"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.05, "+5 %"), (-0.0123, "−1.2 %"), (0.2, "+20 %"), (-0.996, "−100 %"), (0.0, "0 %"), (-0.0001, "0 %")],
+)
+def test_percentages(share, text):
+    assert plain(percent_text(share)) == text
+
+
+def test_a_check_can_be_read_without_a_gate():
+    assert str(Check(metric="r2", value=0.91, min=0.8, max=None, passed=True)) == "r2 0.91 ≥ 0.8"
+
+
+# Losses from a file
+
+
+@pytest.fixture
+def losses_file(tmp_path):
+    def write(content):
+        path = tmp_path / "losses.csv"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+@given(
+    st.dictionaries(st.text("abc1,\"' \u00e4", max_size=5), st.floats(allow_nan=False, allow_infinity=False))
+)
+def test_losses_read_back_as_pandas_writes_them(tmp_path_factory, losses):
+    import pandas as pd
+
+    path = tmp_path_factory.mktemp("losses") / "losses.csv"
+    pd.DataFrame({"row": list(losses), "loss": list(losses.values()), "more": 1}).to_csv(path)
+    assert read_losses(path) == losses
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "losses.csv: has the columns none"),
+        ("row,los\n1,2\n", "losses.csv: has the columns row, los"),
+        ("row,loss\n1,2\n2,3\n1,2\n", "losses.csv, line 4: row '1' is there twice"),
+        ("row,loss\n1,two\n", "losses.csv, line 2: loss 'two' is no finite number"),
+        ("row,loss\n1,2\n2\n", "losses.csv, line 3: loss 'None' is no finite number"),
+        ("row,loss\n1,nan\n", "losses.csv, line 2: loss 'nan' is no finite number"),
+        ("row,loss\n1,inf\n", "losses.csv, line 2: loss 'inf' is no finite number"),
+        ("loss,row\n1\n", "losses.csv, line 2: "),
+        (b"row,loss\n\xff,1\n", "losses.csv: cannot be read: "),
+        (f"row,loss\n{'1' * 200_000},1\n", "losses.csv: cannot be read: field larger than field limit"),
+    ],
+)
+def test_losses_that_cannot_be_read(losses_file, content, said):
+    with pytest.raises(NbshipError) as error:
+        read_losses(losses_file(content))
+    assert error.value.message.startswith(said)
+    assert error.value.hint
+
+
+def test_a_byte_order_mark_does_no_harm(losses_file):
+    assert read_losses(losses_file(b"\xef\xbb\xbfrow,loss\r\na,1\r\n")) == {"a": 1.0}
+
+
+def test_a_folder_where_losses_should_be(tmp_path):
+    with pytest.raises(NbshipError, match="cannot be read"):
+        read_losses(tmp_path)

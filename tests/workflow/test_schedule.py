@@ -1,0 +1,128 @@
+import pytest
+
+from nbship.errors import NbshipError, UsageError
+from nbship.kubeflow import client
+from nbship.workflow import schedule as workflow
+from nbship.workflow.compile import compile_pipeline
+from nbship.workflow.schedule import cron_fields
+from nbship.workflow.submit import Request, connect
+from tests.kubeflow_server import Fault, KubeflowServer, serve
+from tests.projects import write_project
+
+
+@pytest.fixture
+def server():
+    with serve(KubeflowServer()) as running:
+        yield running
+
+
+@pytest.fixture
+def connection(server):
+    return connect({"NBSHIP_KUBEFLOW_HOST": server.address})
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_project(tmp_path)
+    compile_pipeline(tmp_path, "line").write()
+    return tmp_path
+
+
+def scheduled(connection, root, cron="0 3 * * 1", *settings):
+    request = Request("line", settings=settings, experiment="main")
+    return workflow.schedule(connection, root, request, cron, {})
+
+
+def test_created_once(server, connection, root):
+    first, second = scheduled(connection, root), scheduled(connection, root)
+    assert (first.done, second.done) == ("created", "unchanged")
+    assert first.schedule == second.schedule
+    (found,) = server.schedules.values()
+    assert found["display_name"] == "line"
+    assert found["trigger"] == {"cron_schedule": {"cron": "0 0 3 * * 1"}}
+    assert (found["mode"], found["max_concurrency"], found["no_catchup"]) == ("ENABLE", "1", True)
+
+
+@pytest.mark.parametrize(
+    "change", [("0 4 * * 1",), ("0 3 * * 1", "prepare.most=2"), ("0 3 * * 1", "prepare.note=a=b")]
+)
+def test_updated(server, connection, root, change):
+    scheduled(connection, root)
+    result = scheduled(connection, root, *change)
+    assert result.done == "updated"
+    assert list(server.schedules) == [result.schedule.id]
+
+
+def test_a_new_version_takes_the_place_of_the_old(server, connection, root):
+    old = scheduled(connection, root).schedule
+    path = root / "pipelines/line.yaml"
+    path.write_text(path.read_text().replace("most: 4", "most: 5"))
+    compile_pipeline(root, "line").write()
+    new = scheduled(connection, root)
+    assert new.done == "updated"
+    assert new.schedule.version_id != old.version_id
+    assert list(server.schedules) == [new.schedule.id]
+
+
+def test_one_that_is_paused_stays_so(server, connection, root):
+    scheduled(connection, root)
+    workflow.pause(connection, root, "line")
+    assert not scheduled(connection, root).schedule.enabled
+    assert not scheduled(connection, root, "0 4 * * 1").schedule.enabled
+    assert not workflow.schedules(connection, root)[0].enabled
+    workflow.resume(connection, root, "line")
+    assert workflow.schedules(connection, root, "line")[0].enabled
+
+
+def test_what_was_cut_off_is_finished_by_a_repetition(server, connection, root):
+    scheduled(connection, root)
+    server.faults.append(Fault("DELETE", status=403))
+    with pytest.raises(NbshipError, match="does not allow this"):
+        scheduled(connection, root, "0 4 * * 1")
+    assert len(server.schedules) == 2
+    assert scheduled(connection, root, "0 4 * * 1").done == "updated"
+    (left,) = workflow.schedules(connection, root)
+    assert left.cron == "0 0 4 * * 1"
+
+
+def test_the_old_one_stays_if_the_new_one_is_refused(server, connection, root):
+    old = scheduled(connection, root).schedule
+    server.faults.append(Fault("POST /apis/v2beta1/recurringruns", status=400))
+    with pytest.raises(NbshipError, match="refuses"):
+        scheduled(connection, root, "61 3 * * 1")
+    assert workflow.schedules(connection, root) == [old]
+
+
+def test_deleted(connection, root):
+    scheduled(connection, root)
+    workflow.delete(connection, root, "line")
+    assert workflow.schedules(connection, root) == []
+
+
+@pytest.mark.parametrize("verb", [workflow.pause, workflow.resume, workflow.delete])
+def test_where_there_is_none(connection, root, verb):
+    with pytest.raises(NbshipError, match="'line' has no schedule"):
+        verb(connection, root, "line")
+    with pytest.raises(UsageError, match="there is no pipeline 'lime'"):
+        verb(connection, root, "lime")
+
+
+def test_those_of_other_projects_are_left_alone(connection, root):
+    made = scheduled(connection, root).schedule
+    version = client.ensure_version(connection, "line", "other", root / "pipelines/compiled/line.yaml")
+    client.create_schedule(connection, "elsewhere", "0 0 3 * * 1", made.experiment_id, version, {})
+    assert [found.name for found in workflow.schedules(connection, root)] == ["line"]
+
+
+@pytest.mark.parametrize(
+    ("cron", "expected"),
+    [("0 3 * * 1", "0 0 3 * * 1"), ("  */5 *  * * *", "0 */5 * * * *"), ("30 0 3 * * 1", "30 0 3 * * 1")],
+)
+def test_times(cron, expected):
+    assert cron_fields(cron) == expected
+
+
+@pytest.mark.parametrize("cron", ["", "0 3", "@daily", "0 0 3 * * 1 2026"])
+def test_times_that_are_wrong(cron):
+    with pytest.raises(UsageError, match="fields, and cron has 5"):
+        cron_fields(cron)

@@ -1,0 +1,323 @@
+import re
+import secrets
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nbship.errors import ExitCode, NbshipError, UsageError
+from nbship.kubeflow import client
+from nbship.kubeflow.api import Connection
+from nbship.kubeflow.credentials import Server
+from nbship.local.record import State
+from nbship.workflow import submit as workflow
+from nbship.workflow.compile import compile_pipeline
+from nbship.workflow.submit import Request, exit_code, remote_runs, run_parameters, submit, wait
+from tests.kubeflow_server import Fault, KubeflowServer, serve
+from tests.projects import graph_of, write_project
+from tests.repositories import git
+
+COMPILED = "pipelines/compiled/line.yaml"
+
+
+@pytest.fixture
+def server():
+    with serve(KubeflowServer()) as running:
+        yield running
+
+
+@pytest.fixture
+def connection(server, monkeypatch):
+    monkeypatch.setattr(workflow, "_INTERVAL", 0.01)
+    return Connection(Server(server.address, backoff=0.01), dict)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A project in a part of a repository, committed with its compiled pipeline."""
+    folder = tmp_path / "repository/project"
+    folder.mkdir(parents=True)
+    write_project(folder)
+    compile_pipeline(folder, "line").write()
+    git(folder.parent, "init", "--quiet")
+    commit(folder, "Begin")
+    return folder
+
+
+def commit(root, message):
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", message)
+    return git(root, "rev-parse", "HEAD").strip()
+
+
+def change(root):
+    """Another default, and the pipeline compiled anew."""
+    path = root / "pipelines/line.yaml"
+    path.write_text(re.sub(r"most: \d+", f"most: {secrets.randbelow(10**6) + 10}", path.read_text()))
+    compile_pipeline(root, "line").write()
+
+
+def run_of(server):
+    (run,) = server.runs.values()
+    return run
+
+
+def test_a_version_by_revision_and_a_run_in_the_branchs_experiment(server, connection, root):
+    git(root, "switch", "--quiet", "--create", "feature/x")
+    submission = submit(connection, root, Request("line", settings=["prepare.most=2"]), {})
+    head = git(root, "rev-parse", "HEAD").strip()
+    run = run_of(server)
+    assert submission.version.name == head
+    assert submission.link == f"{server.address}/#/runs/details/{run['run_id']}"
+    assert submission.steps == ("prepare", "train-line")
+    version = server.versions[run["pipeline_version_reference"]["pipeline_version_id"]]
+    assert version["display_name"] == head
+    assert version["pipeline_spec"]["pipelineInfo"]["name"] == "line"
+    assert server.experiments[run["experiment_id"]]["display_name"] == "feature/x"
+    assert run["runtime_config"]["parameters"] == {"prepare_most": 2}
+    assert run["display_name"].startswith(f"line {head[:7]} ")
+
+
+def test_a_repetition_makes_another_run_of_the_same_version(server, connection, root):
+    first, second = (submit(connection, root, Request("line"), {}) for _ in range(2))
+    assert first.version.version_id == second.version.version_id
+    assert (first.version.new, second.version.new) == (True, False)
+    assert len(server.runs) == 2
+    assert len(server.experiments) == 1
+
+
+def test_what_is_not_committed_is_another_version(connection, root):
+    names = [submit(connection, root, Request("line"), {}).version.name]
+    for _ in range(2):
+        change(root)
+        names.append(submit(connection, root, Request("line"), {}).version.name)
+    assert len(set(names)) == 3
+    assert all(name.startswith(names[0]) for name in names)
+
+
+def test_another_revision(server, connection, root):
+    git(root, "tag", "v1")
+    first = git(root, "rev-parse", "HEAD").strip()
+    change(root)
+    commit(root, "Change")
+    change(root)
+    submission = submit(connection, root, Request("line", revision="v1"), {})
+    assert submission.version.name == first
+    spec = server.versions[submission.version.version_id]["pipeline_spec"]
+    assert spec["root"]["inputDefinitions"]["parameters"]["prepare_most"]["defaultValue"] == 4
+
+
+@pytest.mark.parametrize("revision", ["nowhere", "--all", "0000000000"])
+def test_a_revision_that_is_not_there(server, connection, root, revision):
+    with pytest.raises(UsageError, match="Git knows no revision"):
+        submit(connection, root, Request("line", revision=revision), {})
+    assert server.seen == []
+
+
+def test_a_revision_without_the_compiled_pipeline(server, connection, root):
+    git(root, "rm", "--quiet", COMPILED)
+    git(root, "commit", "--quiet", "--message", "Without")
+    with pytest.raises(NbshipError, match=f"HEAD has no {COMPILED}"):
+        submit(connection, root, Request("line", revision="HEAD"), {})
+
+
+def test_a_stale_pipeline_is_refused(server, connection, root):
+    path = root / "pipelines/line.yaml"
+    path.write_text(path.read_text().replace("most: 4", "most: 5"))
+    with pytest.raises(
+        NbshipError, match=r"pipelines/compiled/line\.yaml is not current: .*4.* → 5"
+    ) as failed:
+        submit(connection, root, Request("line"), {})
+    assert failed.value.hint == "renew it: nbship compile line"
+    assert server.seen == []
+
+
+def test_the_experiment_where_no_branch_is_checked_out(server, connection, root):
+    git(root, "switch", "--quiet", "--detach")
+    with pytest.raises(UsageError, match="no branch is checked out"):
+        submit(connection, root, Request("line"), {})
+    assert server.seen == []
+    assert submit(connection, root, Request("line"), {"CI_COMMIT_REF_NAME": "topic"}).experiment == "topic"
+    assert submit(connection, root, Request("line", experiment="mine"), {}).experiment == "mine"
+
+
+def test_without_git_a_version_is_named_by_its_content(connection, tmp_path):
+    root = write_project(tmp_path)
+    compile_pipeline(root, "line").write()
+    names = {submit(connection, root, Request("line", experiment="mine"), {}).version.name for _ in range(2)}
+    assert [len(name) for name in names] == [8]
+
+
+# Parameters.
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("prepare.most=2", {"prepare_most": 2}),
+        ("prepare.C=1e-3", {"prepare_C": 0.001}),
+        ("prepare.C=2", {"prepare_C": 2.0}),
+        ("prepare.note=a=b=c", {"prepare_note": "a=b=c"}),
+        ("prepare.note=", {"prepare_note": ""}),
+        ("prepare.note=12", {"prepare_note": "12"}),
+        ("prepare.strict=true", {"prepare_strict": True}),
+        ("prepare.names=[1, 2]", {"prepare_names": [1, 2]}),
+        ("prepare.options={a: {b: 1}}", {"prepare_options": {"a": {"b": 1}}}),
+        ("table_location=s3://bucket/a=1.csv", {"table_location": "s3://bucket/a=1.csv"}),
+    ],
+)
+def test_settings_become_typed_parameters(root, setting, expected):
+    values = run_parameters(graph_of(root), [setting])
+    assert values == expected
+    assert [type(value) for value in values.values()] == [type(value) for value in expected.values()]
+
+
+def test_the_last_setting_holds(root):
+    assert run_parameters(graph_of(root), ["prepare.most=2", "prepare.most=3"]) == {"prepare_most": 3}
+
+
+@pytest.mark.parametrize(
+    ("setting", "message", "hint"),
+    [
+        ("prepare.mots=2", "a run has no parameter 'prepare.mots'", "did you mean 'prepare.most'?"),
+        ("train-line.scale=2", "a run has no parameter 'train-line.scale'", "known are: "),
+        ("steps.prepare.cpu=2", "a run has no parameter", ""),
+        ("prepare.most", "not of the form", "for example"),
+        ("=2", "not of the form", "for example"),
+        ("prepare.most=many", "prepare.most is 'many' \\(str\\)", "it takes int"),
+        ("prepare.most=2.5", "prepare.most is 2.5 \\(float\\)", "it takes int"),
+        ("prepare.most=9007199254740993", "cannot carry it exactly", "2^53"),
+        ("prepare.names=[9007199254740993]", "cannot carry it exactly", "2^53"),
+    ],
+)
+def test_settings_that_are_wrong(root, setting, message, hint):
+    with pytest.raises(UsageError, match=message) as failed:
+        run_parameters(graph_of(root), [setting])
+    assert hint in failed.value.hint
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory):
+    return graph_of(write_project(tmp_path_factory.mktemp("project")))
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_text_arrives_as_it_was_typed(graph, text):
+    assert run_parameters(graph, [f"prepare.note={text}"]) == {"prepare_note": text}
+
+
+# Waiting.
+
+
+def state(run_state, error="", **tasks):
+    """What a look at a run changes: its state, and those of its tasks."""
+
+    def change(run):
+        run["state"] = run_state
+        run["run_details"] = {
+            "task_details": [
+                {"display_name": name.replace("_", "-"), "state": value} for name, value in tasks.items()
+            ]
+        }
+        if error:
+            run["error"] = {"code": 13, "message": error}
+
+    return change
+
+
+def followed(server, connection, root, *looks):
+    server.advance = list(looks)
+    events = []
+    submission = submit(connection, root, Request("line"), {})
+    run = wait(connection, submission, events.append)
+    return run, [(event.step, event.state) for event in events]
+
+
+def test_waiting_tells_of_each_change_once(server, connection, root):
+    run, events = followed(
+        server,
+        connection,
+        root,
+        state("PENDING"),
+        state("RUNNING", root="RUNNING", prepare_driver="SUCCEEDED", prepare="PENDING"),
+        state("RUNNING", prepare="RUNNING"),
+        state("RUNNING", prepare="RUNNING"),
+        state("RUNNING", prepare="SUCCEEDED", train_line="RUNNING"),
+        state("SUCCEEDED", prepare="SUCCEEDED", train_line="SUCCEEDED"),
+    )
+    assert exit_code(run) is ExitCode.DONE
+    assert events == [
+        ("prepare", State.RUNNING),
+        ("prepare", State.DONE),
+        ("train-line", State.RUNNING),
+        ("train-line", State.DONE),
+    ]
+
+
+@pytest.mark.parametrize("final", ["FAILED", "CANCELED", "SKIPPED"])
+def test_a_run_that_does_not_succeed(server, connection, root, final):
+    run, events = followed(server, connection, root, state(final, "out of memory", prepare="FAILED"))
+    assert exit_code(run) is ExitCode.FAILED
+    assert run.error == "out of memory"
+    assert events == [("prepare", State.FAILED)]
+
+
+def test_of_a_step_that_was_tried_again_the_last_try_counts(server, connection, root):
+    def look(run):
+        state("SUCCEEDED")(run)
+        run["run_details"]["task_details"] = [
+            {
+                "display_name": "prepare",
+                "state": "SUCCEEDED",
+                "start_time": "2026-11-21T03:00:10Z",
+                "end_time": "2026-11-21T03:00:12Z",
+            },
+            {"display_name": "prepare", "state": "FAILED", "start_time": "2026-11-21T03:00:00Z"},
+            {"display_name": "prepare", "state": "PENDING", "start_time": "1970-01-01T00:00:00Z"},
+        ]
+
+    _, events = followed(server, connection, root, look)
+    assert events == [("prepare", State.DONE)]
+
+
+def test_waiting_outlasts_a_server_that_is_renewed(server, connection, root):
+    server.faults.append(Fault("GET /apis/v2beta1/runs/", status=503, times=12))
+    run, _ = followed(server, connection, root, state("SUCCEEDED"))
+    assert run.final
+
+
+def test_waiting_ends_when_one_is_no_longer_let_in(server, connection, root):
+    submission = submit(connection, root, Request("line"), {})
+    server.faults.append(Fault("GET", status=403, times=100))
+    with pytest.raises(NbshipError, match="does not allow this"):
+        wait(connection, submission, print)
+
+
+def test_waiting_ends_when_the_server_stays_away(server, connection, root, monkeypatch):
+    monkeypatch.setattr(workflow, "_MOST_SILENCES", 2)
+    submission = submit(connection, root, Request("line"), {})
+    server.faults.append(Fault("GET", status=500, times=100))
+    with pytest.raises(NbshipError, match=r"failed \(500\)"):
+        wait(connection, submission, print)
+
+
+# Runs on the server.
+
+
+def test_remote_runs_newest_first(connection, root):
+    submissions = [submit(connection, root, Request("line"), {}) for _ in range(3)]
+    ids = [submission.run.id for submission in submissions][::-1]
+    assert [run.id for run in remote_runs(connection, root, "line", 20)] == ids
+    assert [run.id for run in remote_runs(connection, root, "", 2)] == ids[:2]
+
+
+def test_remote_runs_of_an_unknown_pipeline(connection, root):
+    with pytest.raises(UsageError, match="there is no pipeline 'lime'"):
+        remote_runs(connection, root, "lime", 20)
+
+
+def test_the_names_of_runs_differ(server, connection, root):
+    for _ in range(3):
+        submit(connection, root, Request("line"), {})
+    assert len({run["display_name"] for run in server.runs.values()}) == 3
+    assert len(list(client.list_runs(connection, "line"))) == 3
