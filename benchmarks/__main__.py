@@ -42,6 +42,7 @@ def main() -> None:
 
 
 def _measure(space: Workspace, quick: bool) -> Results:
+    load = os.getloadavg()[0]
     ready, absent = contestants.pipeline_contestants(space, ROOT)
     pipeline = contestants.interleave(space, ready, 1 if quick else 3, _say)
     short = contestants.commands(space, ROOT)
@@ -52,6 +53,7 @@ def _measure(space: Workspace, quick: bool) -> Results:
         processor=_processor(),
         cores=os.cpu_count() or 1,
         memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        load=round(load, 2),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         versions={name: version(name) for name in _LIBRARIES.split()} | contestants.PLOOMBER,

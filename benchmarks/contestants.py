@@ -47,7 +47,7 @@ def pipeline_contestants(space: Workspace, root: Path) -> tuple[list[Contestant]
     Returns:
         The contestants, and a timing for each that could not be prepared, which says why.
     """
-    ways = {
+    ways: dict[str, Callable[[Workspace, Path], _Prepared]] = {
         PLAIN: _plain,
         NBSHIP: _nbship,
         "papermill, step by step": _papermill,
@@ -116,11 +116,11 @@ def _plain(_: Workspace, folder: Path) -> _Prepared:
     return [sys.executable, "plain.py"], {"MPLBACKEND": "agg"}
 
 
-def _nbship(*_: object) -> _Prepared:
+def _nbship(_: Workspace, __: Path) -> _Prepared:
     return [program("nbship"), "run", PIPELINE, "--force"], {}
 
 
-def _papermill(*_: object) -> _Prepared:
+def _papermill(_: Workspace, __: Path) -> _Prepared:
     return ["sh", str(_PEERS / "papermill.sh")], {}
 
 
@@ -132,7 +132,7 @@ def _dvc(space: Workspace, folder: Path) -> _Prepared:
     return [program("dvc"), "repro", "--force"], {}
 
 
-def _kfp(*_: object) -> _Prepared:
+def _kfp(_: Workspace, __: Path) -> _Prepared:
     return [sys.executable, str(_PEERS / "kfp_local.py")], {}
 
 

@@ -79,7 +79,7 @@ def _step(folder: Path, pipeline: str, number: int) -> dict[str, Any]:
 
 
 def _notebook(parameters: str, code: str) -> dict[str, Any]:
-    cells = [
+    cells: list[dict[str, Any]] = [
         {
             "cell_type": "code",
             "id": name,

@@ -22,7 +22,8 @@ def markdown(results: Results) -> str:
     return "\n".join(
         [
             f"Measured on {results.measured:%d %B %Y} with Python {results.python}: {results.processor}, "
-            f"{results.cores} cores, {results.memory_gib} GiB, {results.system}.\n",
+            f"{results.cores} cores, {results.memory_gib} GiB, {results.system}; "
+            f"load {results.load:.1f} when it began.\n",
             "### Bars\n",
             *_table(["", "measured", "at most", ""], _bar_rows(results)),
             "\n### The auto-mpg pipeline, three notebooks, from a cold start\n",

@@ -66,12 +66,17 @@ class Memory(BaseModel):
 
 
 class Results(BaseModel):
-    """All that one run of the benchmark measured, and where."""
+    """All that one run of the benchmark measured, and where.
+
+    Attributes:
+        load: Processes that were running or waiting to, on average of the minute before it began.
+    """
 
     measured: date
     processor: str
     cores: int
     memory_gib: int
+    load: float
     system: str
     python: str
     versions: dict[str, str]

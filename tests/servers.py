@@ -18,7 +18,7 @@ USER, TOKEN = "oauth2", "glpat-hunter2-hunter2"
 S3_KEYS = {"AWS_ACCESS_KEY_ID": "AKIAHUNTER2", "AWS_SECRET_ACCESS_KEY": "s3-hunter2-hunter2"}
 
 
-class CutOff(Exception):
+class CutOffError(Exception):
     """Raised by a watcher: the request is not served, and its connection is closed."""
 
 
@@ -52,7 +52,7 @@ def git_server(folder: Path, watch: Watch) -> Iterator[str]:
                 watch.before(request)
                 status, headers, content = self._backend(address.path, address.query, body)
                 watch.after(request)
-            except CutOff:
+            except CutOffError:
                 self.close_connection = True
                 return
             self.send_response(status)

@@ -35,6 +35,7 @@ def results() -> Results:
         processor="a processor",
         cores=2,
         memory_gib=8,
+        load=0.5,
         system="Linux x86_64",
         python="3.11.7",
         versions={"nbship": "0.1.0"},
@@ -104,11 +105,11 @@ def test_tables_show_every_figure_and_why_one_is_absent(results):
 
 
 def test_update_replaces_only_what_is_between_the_markers(results):
-    readme = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
+    readme = f"before\n{report.BEGIN}\nprevious\n{report.END}\nafter\n"
     once = report.update(readme, results)
     assert once.startswith("before\n")
     assert once.endswith("\nafter\n")
-    assert "old" not in once
+    assert "previous" not in once
     assert report.update(once, results) == once
 
 

@@ -1,4 +1,4 @@
-"""pyproject.toml, requirements.lock and environment.yml describe one environment, the one that is installed."""
+"""pyproject.toml, requirements.lock and environment.yml describe one environment, the installed one."""
 
 from __future__ import annotations
 

@@ -22,9 +22,17 @@ _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[kKMGTPE]i?)?$"
 _SOURCES = ({"package", "version", "file"}, {"url"}, {"file"}, {"sql", "connection"})
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=50)]
-# A quantity may be written as a bare number (`cpu: 2`); Kubernetes wants text.
+
+
+def _quantity_text(value: Any) -> Any:
+    """A quantity may be written as a bare number (`cpu: 2`); Kubernetes wants text."""
+    return str(value) if isinstance(value, int | float) else value
+
+
 Quantity = Annotated[
-    str, BeforeValidator(lambda v: str(v) if isinstance(v, int | float) else v), Field(pattern=_QUANTITY)
+    str,
+    Field(pattern=_QUANTITY),
+    BeforeValidator(_quantity_text, json_schema_input_type=str | int | float),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Publishing to real remotes: Git over HTTP with others who push too, S3, folders; and killed at every action."""
+"""Publishing to real remotes: Git over HTTP with others who push too, S3, folders; killed at every action."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from nbship.versions import dvc
 from nbship.workflow import push as push_room
 from nbship.workflow.publish import Published, publish
 from tests.repositories import git, set_remote
-from tests.runs import NAME, REJECTED, make_pipeline, make_run, model_hash
-from tests.servers import S3_KEYS, TOKEN, CutOff, Watch, git_server, s3_server
+from tests.runs import REJECTED, make_pipeline, make_run, model_hash
+from tests.servers import S3_KEYS, TOKEN, CutOffError, Watch, git_server, s3_server
 
 pytestmark = pytest.mark.e2e
 FILES = ["models/line/model.joblib.dvc", "models/line/model.json"]
@@ -43,7 +43,7 @@ def push(root: Path, **arguments: Any) -> Published:
 
 @pytest.fixture
 def project(project: Path, tmp_path: Path) -> Path:
-    """A project whose remotes are folders beside it; the paths are relative, so that all of it can be copied."""
+    """A project whose remotes are folders beside it; the paths are relative, so that it can be copied."""
     origin = tmp_path / "origin.git"
     git(tmp_path, "init", "--quiet", "--bare", str(origin))
     git(origin, "config", "receive.advertisePushOptions", "true")
@@ -122,7 +122,9 @@ def test_to_everybody_in_one_call(project: Path) -> None:
     assert published.stored == str(project / "../store/line/v1.0.0")
     assert_published(project, "v1.0.0", 2.0)
     assert git(project, "log", "-1", "--format=%s") == "Publish line v1.0.0 [skip ci]\n"
-    tag = git(origin_of(project), "for-each-ref", "refs/tags", "--format=%(objecttype) %(taggername) %(subject)")
+    tag = git(
+        origin_of(project), "for-each-ref", "refs/tags", "--format=%(objecttype) %(taggername) %(subject)"
+    )
     assert tag == "tag Ada Lovelace rmse 0.5 (run 20250101-000000-aaaa)\n"
 
 
@@ -219,7 +221,9 @@ def test_what_others_committed_without_a_version_gets_one(judged: Path) -> None:
 def test_the_champion_changed_meanwhile(judged: Path) -> None:
     other = colleague(judged)
     dvc.pull(other, other / "models/line/model.joblib")
-    make_run(other, "20250103-000000-cccc", slope=4.0, champion=package.read_package(other / "models/line").sha256)
+    make_run(
+        other, "20250103-000000-cccc", slope=4.0, champion=package.read_package(other / "models/line").sha256
+    )
     assert push(other).version == "v1.1.0"
     before = git(origin_of(judged), "for-each-ref")
     with pytest.raises(NbshipError, match="models/line has changed on origin/main") as failure:
@@ -403,11 +407,15 @@ def test_others_push_all_the_time(
     assert_published(judged)
 
 
-def test_others_push_the_same_model_name_at_the_same_moment(judged: Path, watch: Watch, over_http: str) -> None:
+def test_others_push_the_same_model_name_at_the_same_moment(
+    judged: Path, watch: Watch, over_http: str
+) -> None:
     """The store has what the loser brought, and Git does not name it; the loser's run is whole."""
     other = colleague(judged)
     dvc.pull(other, other / "models/line/model.joblib")
-    make_run(other, "20250103-000000-cccc", slope=4.0, champion=package.read_package(other / "models/line").sha256)
+    make_run(
+        other, "20250103-000000-cccc", slope=4.0, champion=package.read_package(other / "models/line").sha256
+    )
 
     def race(request: str) -> None:
         if request == RECEIVE and watch.seen.count(RECEIVE) == 1:
@@ -428,10 +436,12 @@ def test_others_push_the_same_model_name_at_the_same_moment(judged: Path, watch:
     assert_published(judged, "v1.3.0", 5.0)
 
 
-def test_the_connection_breaks_after_the_server_took_the_push(judged: Path, watch: Watch, over_http: str) -> None:
+def test_the_connection_breaks_after_the_server_took_the_push(
+    judged: Path, watch: Watch, over_http: str
+) -> None:
     def cut(request: str) -> None:
         if request == RECEIVE:
-            raise CutOff
+            raise CutOffError
 
     watch.after = cut
     published = push(judged)
@@ -458,10 +468,14 @@ def command_line(root: Path, environment: dict[str, str]) -> None:
 
     def audit(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal count
+        if event == "subprocess.Popen" and any("hunter2" in str(argument) for argument in arguments[1]):
+            os._exit(3)
         writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
         if event in ("os.rename", "os.link", "os.mkdir") or writes:
             path = root / str(arguments[-1] if event == "os.link" else arguments[0])
-            if not path.resolve().is_relative_to(outside[0]) and not path.resolve().is_relative_to(outside[1]):
+            if not path.resolve().is_relative_to(outside[0]) and not path.resolve().is_relative_to(
+                outside[1]
+            ):
                 return
         elif event != "subprocess.Popen" or not CHANGING & set(arguments[1]):
             return
@@ -469,14 +483,13 @@ def command_line(root: Path, environment: dict[str, str]) -> None:
         if count == limit:
             os.killpg(0, signal.SIGKILL)
 
-    if limit:
-        sys.addaudithook(audit)
+    sys.addaudithook(audit)
     publish(root, make_pipeline(publish=Publish(target="y", store=environment["STORE"])), push=True)
 
 
 @pytest.fixture(scope="module")
 def processes() -> Any:
-    """Forks from a process that has the libraries and no threads, so that each costs no more than its work."""
+    """Forks from a process that has the libraries and no threads, so that each costs only its work."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "dvc.repo", "dvc_s3", "gto.api", "pandas", "s3fs", "sklearn"])
     return context
@@ -514,45 +527,93 @@ def test_killed_before_every_external_action(judged: Path, tmp_path: Path, proce
 
 
 @pytest.fixture
-def on_s3(judged: Path, over_http: str, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
-    """The DVC remote and the model store are in a bucket; the keys come from the environment."""
+def bucket(monkeypatch: pytest.MonkeyPatch, watch: Watch) -> Iterator[str]:
+    """The address of an S3 server with the bucket `models`; the keys come from the environment."""
     import s3fs
 
     for name, value in S3_KEYS.items():
         monkeypatch.setenv(name, value)
     with s3_server(watch) as server:
-        system = s3fs.S3FileSystem(endpoint_url=server, skip_instance_cache=True)
-        system.mkdir("models")
-        set_remote(judged, f"s3://models/dvc\n    endpointurl = {server}")
-        yield watch
+        s3fs.S3FileSystem(endpoint_url=server, skip_instance_cache=True).makedirs("models", exist_ok=True)
+        yield server
 
 
-def secrets_in(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
+def set_s3_remote(root: Path, server: str, prefix: str) -> None:
+    set_remote(root, f"s3://models/{prefix}/dvc\n    endpointurl = {server}")
 
 
-def test_over_http_and_s3(judged: Path, on_s3: Watch, capfd: pytest.CaptureFixture[str]) -> None:
-    published = publish(judged, pipeline(store="s3://models/store"), push=True)
-    assert published.stored == "s3://models/store/line/v1.1.0"
-    writes = [request for request in on_s3.seen if request.startswith("PUT /models/")] + [RECEIVE]
-    assert [request for request in on_s3.seen if request in writes] == writes, "Git's turn is the last"
-    assert [re.sub(r"md5/.*", "md5/…", request) for request in writes] == [
-        "PUT /models/dvc/files/md5/…",
-        "PUT /models/store/line/v1.1.0/model.joblib",
-        "PUT /models/store/line/v1.1.0/model.json",
-        RECEIVE,
-    ]
-    assert "hunter2" not in repr(published) + "".join(capfd.readouterr())
-    assert secrets_in(judged.parent) == [judged / ".git/config"], "the job's own, which was there before"
-    publish(judged, pipeline(store="s3://models/store"), push=True)
-    assert [request for request in on_s3.seen if request in writes] == writes
+def writes(requests: list[str]) -> list[str]:
+    """The requests that change something, without hashes."""
+    found = [r for r in requests if r.startswith("PUT /models/") or r == RECEIVE]
+    return [re.sub(r"md5/.*", "md5/…", request) for request in found]
 
 
-def test_killed_before_and_after_every_request_that_changes_something(
-    judged: Path, tmp_path: Path, on_s3: Watch, processes: Any
+ALL_WRITES = [
+    "PUT /models/{0}/dvc/files/md5/…",
+    "PUT /models/{0}/store/line/v1.1.0/model.joblib",
+    "PUT /models/{0}/store/line/v1.1.0/model.json",
+    RECEIVE,
+]
+
+
+def test_over_http_and_s3(
+    judged: Path, over_http: str, bucket: str, watch: Watch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """By the server: the process dies while its request is not served yet, or before it has the answer."""
-    for number in range(8):
-        root = shutil.copytree(tmp_path, tmp_path.with_name(f"served-{number}"), symlinks=True) / "project"
+    set_s3_remote(judged, bucket, "team")
+    everything = [write.format("team") for write in ALL_WRITES]
+    published = publish(judged, pipeline(store="s3://models/team/store/"), push=True)
+    assert published.stored == "s3://models/team/store/line/v1.1.0"
+    assert writes(watch.seen) == everything, "Git's turn is the last"
+    assert "hunter2" not in repr(published) + "".join(capfd.readouterr())
+    with_secrets = [p for p in judged.parent.rglob("*") if p.is_file() and b"hunter2" in p.read_bytes()]
+    assert with_secrets == [judged / ".git/config"], "the CI job's own address, which was there before"
+
+    again = publish(judged, pipeline(store="s3://models/team/store/"), push=True)
+    assert (again.version, again.registered, again.stored) == ("v1.1.0", False, published.stored)
+    assert writes(watch.seen) == everything
 
 
+@pytest.mark.parametrize("served", [False, True], ids=["before", "after"])
+def test_killed_at_every_request_that_changes_something(
+    judged: Path,
+    tmp_path: Path,
+    bucket: str,
+    watch: Watch,
+    processes: Any,
+    served: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the server: the process dies before its request is served, or before it has the answer."""
+    monkeypatch.setenv("NBSHIP_GIT_TOKEN", TOKEN)
+    for number in range(len(ALL_WRITES)):
+        prefix = f"{number}-{served}"
+        root = shutil.copytree(tmp_path, tmp_path.with_name(f"served-{prefix}"), symlinks=True) / "project"
+        everything = [write.format(prefix) for write in ALL_WRITES]
+        set_s3_remote(root, bucket, prefix)
+        store = f"s3://models/{prefix}/store"
+        watch.seen.clear()
+        with git_server(root.parent, watch) as server:
+            git(root, "remote", "set-url", "origin", f"{server}/origin.git")
+            git(origin_of(root), "config", "http.receivepack", "true")
+            process = processes.Process(target=command_line, args=(root, environment(STORE=store)))
+
+            def kill(request: str) -> None:
+                if writes([request]) and len(writes(watch.seen)) == number + 1:  # noqa: B023
+                    os.killpg(process.pid, signal.SIGKILL)  # noqa: B023
+                    raise CutOffError
+
+            watch.before, watch.after = (
+                (lambda request: None, kill) if served else (kill, lambda request: None)
+            )
+            process.start()
+            process.join()
+            assert process.exitcode == -signal.SIGKILL
+            assert writes(watch.seen) == everything[: number + 1]
+            watch.before = watch.after = lambda request: None
+            published = publish(root, pipeline(store=store), push=True)
+        assert (published.version, published.stored) == ("v1.1.0", f"{store}/line/v1.1.0")
+        once_more = everything[number + served :]
+        assert writes(watch.seen) == everything[: number + 1] + once_more, "nothing is written twice"
+        assert git(origin_of(root), "rev-list", "--count", "main") == "4\n"
+        assert git(root, "rev-parse", "HEAD") == git(origin_of(root), "rev-parse", "main")
+        assert git(root, "rev-parse", "line@v1.1.0") == git(origin_of(root), "rev-parse", "line@v1.1.0")

@@ -24,7 +24,9 @@ NBSHIP = [sys.executable, "-c", "from nbship.cli.main import main; main()"]
 
 @pytest.fixture
 def server():
-    with serve(KubeflowServer(allow=lambda headers: headers.get("Authorization") == f"Bearer {TOKEN}")) as running:
+    with serve(
+        KubeflowServer(allow=lambda headers: headers.get("Authorization") == f"Bearer {TOKEN}")
+    ) as running:
         yield running
 
 
@@ -76,10 +78,13 @@ def test_a_night_on_the_server(server, environment, root):
     server.faults = [Fault(f"{method} ", status=503) for method in ("GET", "POST", "DELETE")]
     created = run(root, environment, "schedule", "line", "--cron", "0 3 * * 1")
     assert (created.returncode, created.stdout.split()[0]) == (0, "created"), created.stderr
+    assert created.stderr == ""
     assert run(root, environment, "schedule", "line", "--cron", "0 4 * * 1").stdout.startswith("updated")
     assert run(root, environment, "schedule", "line", "--pause").returncode == 0
     listed = json.loads(run(root, environment, "schedule", "--list", "--json").stdout)
-    assert [(s["name"], s["cron"], s["enabled"]) for s in listed["schedules"]] == [("line", "0 0 4 * * 1", False)]
+    assert [(s["name"], s["cron"], s["enabled"]) for s in listed["schedules"]] == [
+        ("line", "0 0 4 * * 1", False)
+    ]
 
 
 @pytest.mark.parametrize("debug", [[], ["--debug"]])

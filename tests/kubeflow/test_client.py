@@ -327,6 +327,15 @@ def test_a_server_that_is_not_there():
         client.get_run(connect("http://kubeflow.invalid", backoff=0), "1")
 
 
+def test_a_proxy_is_used_as_the_environment_says(server, monkeypatch):
+    monkeypatch.setenv("http_proxy", server.address)
+    monkeypatch.setenv("no_proxy", "localhost")
+    assert list(client.list_runs(connect("http://kubeflow.invalid"))) == []
+    assert server.seen[0][1]["Host"] == "kubeflow.invalid"
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert list(client.list_runs(connect(server.address))) == []
+
+
 def test_tls_with_an_authority_of_ones_own(tmp_path):
     authority, certificate = authority_and_certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -1,4 +1,4 @@
-"""What every command shares: the project's folder, output for people and for machines, errors and exit codes."""
+"""What every command shares: output for people and for machines, errors, exit codes."""
 
 from __future__ import annotations
 

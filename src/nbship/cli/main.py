@@ -8,20 +8,20 @@ import typer
 
 from nbship import __version__
 from nbship.cli import compile as compile_command
-from nbship.cli import data, publish, run, runs, show
+from nbship.cli import data, publish, run, runs, schedule, show, submit
 from nbship.cli.common import error_console, leave, report_error
 from nbship.errors import ExitCode, NbshipError
 
 app = typer.Typer(
     name="nbship",
-    help="Ship notebooks to production: run a pipeline of notebooks here, judge its model, compile it for Kubeflow.",
+    help="Ship notebooks to production: run a pipeline here, judge its model, take it to Kubeflow.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-for group in (run, runs, show, compile_command, publish, data):
+for group in (run, runs, show, publish, data, compile_command, submit, schedule):
     group.register(app)
 
 

@@ -118,7 +118,8 @@ def _print_summary(record: RunRecord, folder: Path) -> None:
     if verdict and verdict.passed:
         console.print(f"\nnext      nbship publish {record.pipeline} --commit")
     elif verdict:
-        console.print(f"\nnext      the champion stays; see why: nbship runs open {record.id}")
+        stays = "the champion stays; " if record.champion else ""
+        console.print(f"\nnext      {stays}see why: nbship runs open {record.id}")
 
 
 def _main_metrics(record: RunRecord) -> str:

@@ -81,7 +81,9 @@ def list_remote_runs(root: Path, name: str, limit: int, as_json: bool) -> None:
         words = (run.name.ljust(width), run.state.lower().ljust(9), age.ljust(12))
         console.print(escape("  ".join([*words, connection.server.run_link(run.id)])))
     if not runs:
-        console.print(f"no runs{' of ' + name if name else ''} there; start one: nbship submit {name or 'NAME'}")
+        console.print(
+            f"no runs{' of ' + name if name else ''} there; start one: nbship submit {name or 'NAME'}"
+        )
 
 
 def _wait(connection: Connection, submission: Submission, as_json: bool) -> ExitCode:

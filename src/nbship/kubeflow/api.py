@@ -9,6 +9,7 @@ means is the business of `client`.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -186,6 +187,8 @@ class Connection:
 
 def _configuration(server: Server) -> Any:
     configuration = kfp_server_api.Configuration(host=server.host)
+    # A repetition is no news to a person; the error is, if they all fail.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     configuration.ssl_ca_cert = server.ca or None
     configuration.retries = urllib3.Retry(
         total=None,

@@ -125,6 +125,17 @@ def look_up(root: Path, key: str) -> Entry | None:
     return entry
 
 
+def for_step(entry: Entry, name: str) -> Entry:
+    """Returns an entry with the paths of a step; it was found by content, whichever step made it."""
+    outputs = {
+        key: Stored(hash=stored.hash, path=f"artifacts/{name}/{Path(stored.path).name}")
+        for key, stored in entry.outputs.items()
+    }
+    notebook = Stored(hash=entry.notebook.hash, path=f"notebooks/{name}.ipynb")
+    html = Stored(hash=entry.html.hash, path=f"notebooks/{name}.html")
+    return entry.model_copy(update={"outputs": outputs, "notebook": notebook, "html": html})
+
+
 def restore(root: Path, entry: Entry, folder: Path) -> None:
     """Puts what an entry refers to into a run's folder.
 

@@ -128,7 +128,7 @@ def run_graph(root: Path, graph: Graph, folder: Path, record: RunRecord, options
 def _run_in_order(run: _Run, workers: ThreadPoolExecutor) -> None:
     sorter = TopologicalSorter({name: step.upstream for name, step in run.graph.steps.items()})
     sorter.prepare()
-    # Unlike the waiting of `concurrent.futures`, a queue's can be interrupted without a lock being left locked.
+    # Unlike `concurrent.futures.wait`, a queue can be interrupted without leaving a lock locked.
     ended: SimpleQueue[Future[None]] = SimpleQueue()
     while sorter.is_active():
         for name in sorter.get_ready():
@@ -216,7 +216,7 @@ def _served_from_cache(run: _Run, step: Step) -> bool:
     entry = cache.look_up(run.root, record.key)
     if entry is None:
         return False
-    own = _in_folder_of(step.name, entry)
+    own = cache.for_step(entry, step.name)
     cache.restore(run.root, own, run.folder)
     _fill(record, step, own)
     _change(run, step.name, State.CACHED)
@@ -358,17 +358,6 @@ def _fill(record: StepRecord, step: Step, entry: cache.Entry) -> None:
     record.notebook, record.html = entry.notebook.path, entry.html.path
     record.metrics, record.results = entry.metrics, entry.results
     record.cells, record.seconds = entry.cells, entry.seconds
-
-
-def _in_folder_of(name: str, entry: cache.Entry) -> cache.Entry:
-    """An entry is found by content, whichever step made it; its files go where this step's would."""
-    outputs = {
-        key: cache.Stored(hash=stored.hash, path=f"artifacts/{name}/{Path(stored.path).name}")
-        for key, stored in entry.outputs.items()
-    }
-    notebook = cache.Stored(hash=entry.notebook.hash, path=f"notebooks/{name}.ipynb")
-    html = cache.Stored(hash=entry.html.hash, path=f"notebooks/{name}.html")
-    return entry.model_copy(update={"outputs": outputs, "notebook": notebook, "html": html})
 
 
 def _output_paths(step: Step) -> Mapping[str, str]:

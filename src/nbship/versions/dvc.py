@@ -195,7 +195,7 @@ def filesystem(root: Path, address: str) -> tuple[Any, str]:
         NbshipError: The address is not understood, or its kind needs what is not installed.
     """
     from dvc.config import ConfigError, NoRemoteError
-    from dvc.fs import RemoteMissingDepsError, get_cloud_fs
+    from dvc.fs import RemoteMissingDepsError, get_cloud_fs, known_implementations
 
     scheme = urlsplit(address).scheme
     with _open(root) as repo:
@@ -206,10 +206,13 @@ def filesystem(root: Path, address: str) -> tuple[Any, str]:
                 settings = remote.config if remote.protocol == kind.protocol else settings
             return kind(**settings).fs, str(path)
         except (ConfigError, ImportError, RemoteMissingDepsError) as error:
-            raise NbshipError(
-                f"{address} cannot be opened: {_first_line(error)}",
-                f"install it: pip install 'dvc[{scheme}]'",
-            ) from None
+            missing = {"s3": "'nbship[s3]'"}.get(scheme, f"'dvc[{scheme}]'")
+            hint = (
+                f"install it: pip install {missing}"
+                if scheme in known_implementations
+                else "an address begins with s3://, gs:// …, or is a folder"
+            )
+            raise NbshipError(f"{address} cannot be opened: {_first_line(error)}", hint) from None
 
 
 def default_remote(root: Path) -> str:

@@ -163,12 +163,12 @@ def _forced(graph: Graph, request: Request) -> frozenset[str]:
 
 
 def _needed(graph: Graph, only: str) -> set[str]:
-    """The steps that a step depends on, and, for the gate's step, those that the verdict is about."""
+    """The steps that a step depends on, and those of a verdict where the gate's step is one of them."""
     needed = graph.ancestors(only)
     gate = graph.pipeline.gate
-    if gate and gate.step == only:
+    if gate and gate.step in needed:
         measured = {key.partition(".")[0] for key in gate.thresholds}
-        for name in graph.steps.keys() & {champion_step(only), *measured}:
+        for name in graph.steps.keys() & {champion_step(gate.step), *measured}:
             needed |= graph.ancestors(name)
     return needed
 
