@@ -105,8 +105,8 @@ def states(record: RunRecord) -> dict[str, str]:
 def start_nbship(*arguments: str, cwd: Path, **options: Any) -> subprocess.Popen[str]:
     """Starts the command as a user does, in a process group of its own."""
     program = Path(sys.executable).with_name("nbship")
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([program, *arguments], cwd=cwd, start_new_session=True, **{**streams, **options})
+    usual = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    return subprocess.Popen([program, *arguments], cwd=cwd, **{**usual, **options})
 
 
 def nbship(*arguments: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:

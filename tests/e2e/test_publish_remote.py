@@ -1,129 +1,52 @@
-"""Publishing to real remotes: Git over HTTP with others who push too, S3, folders; killed at every action."""
+"""Publishing to real remotes: Git over HTTP with others who push too, S3, folders."""
 
 from __future__ import annotations
 
-import itertools
-import multiprocessing
-import os
-import re
 import shutil
-import signal
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
 
-from nbship.config import Pipeline, Publish
+from nbship.cli import publish as publish_command
 from nbship.errors import NbshipError, RejectedError
 from nbship.serving import package
 from nbship.versions import dvc
 from nbship.workflow import push as push_room
-from nbship.workflow.publish import Published, publish
+from nbship.workflow.publish import publish
+from tests.publishing import (
+    ALL_WRITES,
+    RECEIVE,
+    assert_published,
+    assert_whole,
+    colleague,
+    origin_of,
+    pipeline,
+    push,
+    push_something,
+    set_s3_remote,
+    slope,
+    writes,
+)
 from tests.repositories import git, set_remote
-from tests.runs import REJECTED, make_pipeline, make_run, model_hash
-from tests.servers import S3_KEYS, TOKEN, CutOffError, Watch, git_server, s3_server
+from tests.runs import REJECTED, make_pipeline, make_run
+from tests.servers import CutOffError, Watch
 
 pytestmark = pytest.mark.e2e
-FILES = ["models/line/model.joblib.dvc", "models/line/model.json"]
-RECEIVE = "POST /origin.git/git-receive-pack"
-# What Git does here or over there; the rest of its commands only look.
-CHANGING = {"add", "commit", "commit-tree", "fetch", "merge", "mktag", "push", "update-ref", "write-tree"}
-OWNED = ("DVC_", "AWS_", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_NOSYSTEM", "NBSHIP_")
 
 
-def pipeline(**publishing: str) -> Pipeline:
-    return make_pipeline(publish=Publish(target="y", store=publishing.get("store", "../store")))
-
-
-def push(root: Path, **arguments: Any) -> Published:
-    return publish(root, pipeline(), push=True, **arguments)
-
-
-@pytest.fixture
-def project(project: Path, tmp_path: Path) -> Path:
-    """A project whose remotes are folders beside it; the paths are relative, so that it can be copied."""
-    origin = tmp_path / "origin.git"
-    git(tmp_path, "init", "--quiet", "--bare", str(origin))
-    git(origin, "config", "receive.advertisePushOptions", "true")
-    (project / ".gitignore").write_text((project / ".gitignore").read_text() + "/.dvc/config.local\n")
-    git(project, "commit", "--quiet", "--all", "--message", "Ignore")
-    git(project, "remote", "add", "origin", "../origin.git")
-    git(project, "push", "--quiet", "--set-upstream", "origin", "main")
-    (tmp_path / "dvc").mkdir()
-    set_remote(project, "../../dvc")
-    return project
-
-
-@pytest.fixture
-def judged(project: Path) -> Path:
-    """A project with a champion that everybody has, and a run that was judged against it and passed."""
-    first = make_run(project, "20250101-000000-aaaa")
-    push(project)
-    make_run(project, "20250102-000000-bbbb", slope=3.0, champion=model_hash(first))
-    return project
-
-
-def origin_of(root: Path) -> Path:
-    return root.parent / "origin.git"
-
-
-def colleague(root: Path, name: str = "colleague") -> Path:
-    """Another clone of the remote, with the same settings."""
-    clone = root.parent / name
-    git(root.parent, "clone", "--quiet", "origin.git", str(clone))
-    set_remote(clone, "../../dvc")
-    return clone
-
-
-def push_something(clone: Path, name: str, text: str = "") -> None:
-    git(clone, "pull", "--quiet", "--rebase")
-    (clone / name).write_text(text)
-    git(clone, "add", name)
-    git(clone, "commit", "--quiet", "--message", f"Change {name}")
-    git(clone, "push", "--quiet")
-
-
-def slope(folder: Path) -> float:
-    return round(float(package.load_model(folder).coef_[0]), 6)
-
-
-def assert_whole(root: Path) -> None:
-    """What the remotes hold is whole: what Git names, the DVC remote and the model store have."""
-    origin = origin_of(root)
-    for tag in git(origin, "tag").split():
-        git(origin, "merge-base", "--is-ancestor", tag, "main")
-        stored = root.parent / "store/line" / tag.removeprefix("line@")
-        package.read_package(stored)
-        assert (stored / "model.json").read_text() == git(origin, "show", f"{tag}:models/line/model.json")
-        md5 = re.search("md5: (.*)", git(origin, "show", f"{tag}:models/line/model.joblib.dvc"))
-        assert md5
-        assert (root.parent / "dvc/files/md5" / md5[1][:2] / md5[1][2:]).is_file()
-
-
-def assert_published(root: Path, version: str = "v1.1.0", expected: float = 3.0) -> None:
-    origin = origin_of(root)
-    assert_whole(root)
-    assert slope(root.parent / "store/line" / version) == expected
-    assert slope(root / "models/line") == expected
-    tagged = git(origin, "rev-parse", f"line@{version}^{{}}")
-    assert git(root, "rev-parse", f"line@{version}^{{}}") == tagged
-    assert git(origin, "show", "--format=", "--name-only", tagged.strip()).split() == FILES
-    assert git(root, "merge-base", "HEAD", tagged.strip()) == tagged
-    assert git(root, "status", "--porcelain", "--untracked-files=no") == ""
-
-
-def test_to_everybody_in_one_call(project: Path) -> None:
-    make_run(project, "20250101-000000-aaaa")
-    published = push(project)
+def test_to_everybody_in_one_call(shared: Path) -> None:
+    make_run(shared, "20250101-000000-aaaa")
+    published = push(shared)
     assert (published.version, published.committed, published.registered) == ("v1.0.0", True, True)
     assert (published.pushed, published.branch, published.next_commands) == (True, "origin/main", [])
-    assert published.stored == str(project / "../store/line/v1.0.0")
-    assert_published(project, "v1.0.0", 2.0)
-    assert git(project, "log", "-1", "--format=%s") == "Publish line v1.0.0 [skip ci]\n"
+    assert published.stored == str(shared / "../store/line/v1.0.0")
+    assert_published(shared, "v1.0.0", 2.0)
+    assert git(shared, "log", "-1", "--format=%s") == "Publish line v1.0.0 [skip ci]\n"
     tag = git(
-        origin_of(project), "for-each-ref", "refs/tags", "--format=%(objecttype) %(taggername) %(subject)"
+        origin_of(shared), "for-each-ref", "refs/tags", "--format=%(objecttype) %(taggername) %(subject)"
     )
     assert tag == "tag Ada Lovelace rmse 0.5 (run 20250101-000000-aaaa)\n"
 
@@ -274,18 +197,18 @@ def test_without_a_store(judged: Path) -> None:
     assert (published.version, published.stored) == ("v1.1.0", "")
 
 
-def test_without_remotes_nothing_is_begun(project: Path) -> None:
-    make_run(project, "20250101-000000-aaaa")
+def test_without_remotes_nothing_is_begun(shared: Path) -> None:
+    make_run(shared, "20250101-000000-aaaa")
     with pytest.raises(NbshipError, match="origin has no branch 'mian'") as failure:
-        push(project, branch="mian")
+        push(shared, branch="mian")
     assert failure.value.hint == "did you mean 'main'?"
-    (project / ".dvc/config.local").unlink()
+    (shared / ".dvc/config.local").unlink()
     with pytest.raises(NbshipError, match="no DVC remote is set"):
-        push(project)
-    git(project, "remote", "remove", "origin")
+        push(shared)
+    git(shared, "remote", "remove", "origin")
     with pytest.raises(NbshipError, match="Git has no remote"):
-        push(project)
-    assert not (project / "models").exists()
+        push(shared)
+    assert not (shared / "models").exists()
 
 
 @pytest.mark.parametrize("variable", ["CI_COMMIT_BRANCH", ""])
@@ -349,22 +272,6 @@ def test_a_server_that_declines(judged: Path) -> None:
     (origin_of(judged) / "hooks/pre-receive").unlink()
     push(judged)
     assert_published(judged)
-
-
-@pytest.fixture
-def watch() -> Watch:
-    return Watch()
-
-
-@pytest.fixture
-def over_http(judged: Path, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The project's remote is reached over HTTP, with the token of the environment."""
-    with git_server(judged.parent, watch) as server:
-        address = server.replace("http://", "http://gitlab-ci-token:job-hunter2@")
-        git(judged, "remote", "set-url", "origin", f"{address}/origin.git")
-        git(origin_of(judged), "config", "http.receivepack", "true")
-        monkeypatch.setenv("NBSHIP_GIT_TOKEN", TOKEN)
-        yield server
 
 
 def test_others_push_at_the_same_moment(judged: Path, watch: Watch, over_http: str) -> None:
@@ -458,104 +365,6 @@ def test_a_wrong_token(judged: Path, over_http: str, monkeypatch: pytest.MonkeyP
     assert slope(judged / "models/line") == 2.0
 
 
-def command_line(root: Path, environment: dict[str, str]) -> None:
-    """The process that is killed: it publishes with --push, and is the leader of a group of its own."""
-    os.setsid()
-    os.environ.update(environment)
-    os.chdir(root)
-    count, limit = 0, int(environment.get("KILL_AT", "0"))
-    outside = (root.parent / "dvc", root.parent / "store")
-
-    def audit(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal count
-        if event == "subprocess.Popen" and any("hunter2" in str(argument) for argument in arguments[1]):
-            os._exit(3)
-        writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        if event in ("os.rename", "os.link", "os.mkdir") or writes:
-            path = root / str(arguments[-1] if event == "os.link" else arguments[0])
-            if not path.resolve().is_relative_to(outside[0]) and not path.resolve().is_relative_to(
-                outside[1]
-            ):
-                return
-        elif event != "subprocess.Popen" or not CHANGING & set(arguments[1]):
-            return
-        count += 1
-        if count == limit:
-            os.killpg(0, signal.SIGKILL)
-
-    sys.addaudithook(audit)
-    publish(root, make_pipeline(publish=Publish(target="y", store=environment["STORE"])), push=True)
-
-
-@pytest.fixture(scope="module")
-def processes() -> Any:
-    """Forks from a process that has the libraries and no threads, so that each costs only its work."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "dvc.repo", "dvc_s3", "gto.api", "pandas", "s3fs", "sklearn"])
-    return context
-
-
-def in_a_process_of_its_own(processes: Any, root: Path, **settings: str) -> bool:
-    """Publishes with --push; returns whether the process was killed."""
-    process = processes.Process(target=command_line, args=(root, environment(**settings)))
-    process.start()
-    process.join()
-    assert process.exitcode in (0, -signal.SIGKILL)
-    return process.exitcode != 0
-
-
-def environment(**more: str) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name.startswith(OWNED)} | more
-
-
-def test_killed_before_every_external_action(judged: Path, tmp_path: Path, processes: Any) -> None:
-    states = []
-    for number in itertools.count(1):
-        root = shutil.copytree(tmp_path, tmp_path.with_name(f"killed-{number}"), symlinks=True) / "project"
-        killed = in_a_process_of_its_own(processes, root, KILL_AT=str(number), STORE="../store")
-        assert_whole(root)
-        states.append(len(git(origin_of(root), "tag").split()))
-        if not killed:
-            break
-        assert push(root).followed
-        assert_published(root)
-        assert git(origin_of(root), "rev-list", "--count", "main") == "4\n"
-        shutil.rmtree(root.parent)
-    assert states == sorted(states)
-    assert set(states) == {1, 2}
-    assert len(states) > 15
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch, watch: Watch) -> Iterator[str]:
-    """The address of an S3 server with the bucket `models`; the keys come from the environment."""
-    import s3fs
-
-    for name, value in S3_KEYS.items():
-        monkeypatch.setenv(name, value)
-    with s3_server(watch) as server:
-        s3fs.S3FileSystem(endpoint_url=server, skip_instance_cache=True).makedirs("models", exist_ok=True)
-        yield server
-
-
-def set_s3_remote(root: Path, server: str, prefix: str) -> None:
-    set_remote(root, f"s3://models/{prefix}/dvc\n    endpointurl = {server}")
-
-
-def writes(requests: list[str]) -> list[str]:
-    """The requests that change something, without hashes."""
-    found = [r for r in requests if r.startswith("PUT /models/") or r == RECEIVE]
-    return [re.sub(r"md5/.*", "md5/…", request) for request in found]
-
-
-ALL_WRITES = [
-    "PUT /models/{0}/dvc/files/md5/…",
-    "PUT /models/{0}/store/line/v1.1.0/model.joblib",
-    "PUT /models/{0}/store/line/v1.1.0/model.json",
-    RECEIVE,
-]
-
-
 def test_over_http_and_s3(
     judged: Path, over_http: str, bucket: str, watch: Watch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -573,47 +382,18 @@ def test_over_http_and_s3(
     assert writes(watch.seen) == everything
 
 
-@pytest.mark.parametrize("served", [False, True], ids=["before", "after"])
-def test_killed_at_every_request_that_changes_something(
-    judged: Path,
-    tmp_path: Path,
-    bucket: str,
-    watch: Watch,
-    processes: Any,
-    served: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """By the server: the process dies before its request is served, or before it has the answer."""
-    monkeypatch.setenv("NBSHIP_GIT_TOKEN", TOKEN)
-    for number in range(len(ALL_WRITES)):
-        prefix = f"{number}-{served}"
-        root = shutil.copytree(tmp_path, tmp_path.with_name(f"served-{prefix}"), symlinks=True) / "project"
-        everything = [write.format(prefix) for write in ALL_WRITES]
-        set_s3_remote(root, bucket, prefix)
-        store = f"s3://models/{prefix}/store"
-        watch.seen.clear()
-        with git_server(root.parent, watch) as server:
-            git(root, "remote", "set-url", "origin", f"{server}/origin.git")
-            git(origin_of(root), "config", "http.receivepack", "true")
-            process = processes.Process(target=command_line, args=(root, environment(STORE=store)))
-
-            def kill(request: str) -> None:
-                if writes([request]) and len(writes(watch.seen)) == number + 1:  # noqa: B023
-                    os.killpg(process.pid, signal.SIGKILL)  # noqa: B023
-                    raise CutOffError
-
-            watch.before, watch.after = (
-                (lambda request: None, kill) if served else (kill, lambda request: None)
-            )
-            process.start()
-            process.join()
-            assert process.exitcode == -signal.SIGKILL
-            assert writes(watch.seen) == everything[: number + 1]
-            watch.before = watch.after = lambda request: None
-            published = publish(root, pipeline(store=store), push=True)
-        assert (published.version, published.stored) == ("v1.1.0", f"{store}/line/v1.1.0")
-        once_more = everything[number + served :]
-        assert writes(watch.seen) == everything[: number + 1] + once_more, "nothing is written twice"
-        assert git(origin_of(root), "rev-list", "--count", "main") == "4\n"
-        assert git(root, "rev-parse", "HEAD") == git(origin_of(root), "rev-parse", "main")
-        assert git(root, "rev-parse", "line@v1.1.0") == git(origin_of(root), "rev-parse", "line@v1.1.0")
+def test_the_command_says_where_it_is_now(judged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = typer.Typer()
+    publish_command.register(app)
+    (judged / "pipelines/line.yaml").write_text(yaml.safe_dump(pipeline().model_dump(exclude_unset=True)))
+    monkeypatch.chdir(judged)
+    monkeypatch.setenv("NBSHIP_MODEL_STORE", "../elsewhere")
+    result = CliRunner().invoke(
+        app, ["publish", "line", "--push", "--branch", "main"], catch_exceptions=False
+    )
+    assert result.output == (
+        "models/line is the model of run 20250102-000000-bbbb\n"
+        "registered as line@v1.1.0\n"
+        "pushed to origin/main and the DVC remote 'shared'\n"
+        f"stored as {judged}/../elsewhere/line/v1.1.0\n"
+    )

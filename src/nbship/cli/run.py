@@ -87,7 +87,7 @@ def run(
                 if as_json:
                     print_json({"event": "run", **record.model_dump(mode="json")})
                 else:
-                    _print_summary(record, folder.relative_to(root))
+                    _print_summary(record, folder)
 
         try:
             record, _ = run(root, request, on_event, _report, on_end)
@@ -114,7 +114,9 @@ def _print_summary(record: RunRecord, folder: Path) -> None:
         console.print(f"metrics   {escape(metrics)}")
     outcome = "" if record.state == "done" else f"{record.state} after "
     console.print(f"run       {record.id}, {outcome}{record.seconds:.1f} s")
-    console.print(f"page      {folder / 'index.html'}")
+    page = folder / "index.html"
+    if page.exists():
+        console.print(f"page      {escape(os.path.relpath(page))}")
     if verdict and verdict.passed:
         console.print(f"\nnext      nbship publish {record.pipeline} --commit")
     elif verdict:

@@ -103,11 +103,11 @@ def run(
     options = runner.Options(
         jobs=request.jobs, kernel=request.kernel, forced=_forced(graph, request), on_event=on_event
     )
-    try:
-        with running(folder):
+    with running(folder):
+        try:
             _run(root, graph, folder, record, options)
-    finally:
-        on_end(record, folder)
+        finally:
+            on_end(record, folder)
     return record, folder
 
 
