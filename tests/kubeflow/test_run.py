@@ -73,7 +73,7 @@ def test_a_failing_cell_fails_the_pipeline_and_its_notebook_is_kept(tmp_path, su
     write_notebook(root / "notebooks/train.ipynb", TRAIN, "print('came so far')", "1 / 0", TRAIN_CODE)
     with pytest.raises(RuntimeError, match="train-line"):
         submit(root, "line")
-    assert "error: train.ipynb: ZeroDivisionError" in capfd.readouterr().out
+    assert "error: train.ipynb, cell 4: ZeroDivisionError" in capfd.readouterr().out
     (page,) = (tmp_path / "kfp").glob("*/train-line/executed_notebook")
     assert "came so far" in page.read_text()
 

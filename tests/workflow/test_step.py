@@ -127,7 +127,7 @@ def test_a_failing_cell_is_told_and_the_notebook_so_far_is_kept(tmp_path, artifa
         )
     assert stopped.value.code == 1
     error = capfd.readouterr().err
-    assert "error: train.ipynb: ZeroDivisionError" in error
+    assert "error: train.ipynb, cell 4: ZeroDivisionError" in error
     assert "slope = sum(" in error
     assert "came so far" in (tmp_path / "artifacts/executed_notebook").read_text()
 

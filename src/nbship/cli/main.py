@@ -10,7 +10,7 @@ from nbship import __version__
 from nbship.cli import compile as compile_command
 from nbship.cli import data, publish, run, runs, schedule, show, submit
 from nbship.cli.common import error_console, leave, report_error
-from nbship.errors import ExitCode, NbshipError
+from nbship.errors import ExitCode, NbshipError, UsageError
 
 app = typer.Typer(
     name="nbship",
@@ -41,6 +41,14 @@ def _options(
     pass
 
 
+def _wrong_usage(error: typer.TyperException) -> UsageError:
+    """Words what typer found wrong with a command line as everything else is worded."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else app.info.name
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    return UsageError(message.rstrip("."), f"see {command} --help")
+
+
 def main() -> None:
     """Runs the command line and ends the process with its exit code."""
     try:
@@ -50,7 +58,13 @@ def main() -> None:
             raise
         report_error(error)
         leave(error.exit_code)
-    except KeyboardInterrupt:
+    except typer.TyperException as error:
+        wrong = _wrong_usage(error)
+        # Without a command the help is the message, and is printed by now.
+        if wrong.message:
+            report_error(wrong)
+        leave(ExitCode.USAGE)
+    except (KeyboardInterrupt, typer.Abort):
         error_console.print("interrupted")
         leave(ExitCode.INTERRUPTED)
     leave(code if isinstance(code, int) else ExitCode.DONE)
