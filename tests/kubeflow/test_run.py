@@ -14,6 +14,7 @@ from nbship.graph import read_graph
 from nbship.local.record import Environment, RunRecord, new_run_id
 from nbship.local.runner import STANDARD_KERNEL, Options, run_graph
 from nbship.workflow.compile import compile_pipeline
+from nbship.workflow.data import ensure
 from tests.projects import TRAIN, TRAIN_CODE, graph_of, write_notebook, write_project
 
 PROJECT = Path(nbship.__file__).parents[2]
@@ -96,9 +97,9 @@ def test_texts_that_mean_something_to_shells_and_templates_arrive(tmp_path, subm
     assert (folder / "only/size").read_text() == "false"
 
 
-@pytest.mark.skipif(not (PROJECT / "pipelines/auto-mpg.yaml").exists(), reason="the use case is not here")
 def test_auto_mpg_measures_what_the_local_engine_measures(tmp_path, submit):
     root = tmp_path / "project"
+    ensure(PROJECT, load_pipeline(PROJECT, "auto-mpg"))
     for path in ("pipelines/auto-mpg.yaml", "data.csv.dvc", "data.csv"):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(PROJECT / path, root / path)
