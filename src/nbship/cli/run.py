@@ -57,12 +57,17 @@ def run(
 
     Example: nbship run auto-mpg --set train.C=3
     """
-    from nbship.cli.progress import progress, unread_is_fine
-    from nbship.workflow.run import Request, run
-
     if kernel not in _KERNELS:
         raise UsageError(f"--kernel {kernel}: there is no such kernel", suggestion(kernel, _KERNELS))
     root = project_root()
+    if kernel == "warm" and (force or from_step or only):
+        # Something will run for sure, so the kernels' server starts while the rest of nbship is imported.
+        from nbship.local import forkserver
+
+        forkserver.prepare()
+    from nbship.cli.progress import progress, unread_is_fine
+    from nbship.workflow.run import Request, run
+
     # A run that is told to end by the system ends as one that a person interrupts.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     request = Request(

@@ -64,20 +64,21 @@ class ForkServer:
     They end with this process, however it ends.
     """
 
-    def __init__(self, preload: Iterable[str]) -> None:
+    def __init__(self) -> None:
         if not hasattr(os, "fork"):
             raise NbshipError("warm kernels need a system that can fork", "use --kernel standard")
         self.environment = dict(os.environ)
         self._channel, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", _SERVER, str(theirs.fileno()), *preload],
+                [sys.executable, "-m", _SERVER, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
             )
         self._lock = threading.Lock()
+        self._told = False
         self._numbers = itertools.count()
         self._requested: dict[int, Future[ForkedProcess]] = {}
         self._running: dict[int, ForkedProcess] = {}
@@ -88,6 +89,15 @@ class ForkServer:
     def alive(self) -> bool:
         """Whether the server can still fork."""
         return self._channel.fileno() >= 0
+
+    def preload(self, modules: Iterable[str]) -> None:
+        """Says which modules to import before the first kernel is forked; only the first call counts."""
+        with self._lock:
+            if not self._told:
+                self._told = True
+                # A server that has ended is noticed by whoever asks it for a kernel.
+                with contextlib.suppress(OSError):
+                    self._channel.sendall(json.dumps(list(modules)).encode() + b"\n")
 
     def fork(
         self, command: Sequence[str], directory: str, environment: Mapping[str, str], streams: Sequence[int]
@@ -171,11 +181,10 @@ _server: ForkServer | None = None
 _server_lock = threading.Lock()
 
 
-def start(preload: Iterable[str]) -> ForkServer:
+def prepare() -> ForkServer:
     """Starts this process's fork server without waiting for it, unless it runs already.
 
-    Args:
-        preload: Names of modules to import in it; those that cannot be imported are left out.
+    Until it is told what to preload, it imports only what every kernel needs.
 
     Raises:
         NbshipError: The system cannot fork.
@@ -183,8 +192,22 @@ def start(preload: Iterable[str]) -> ForkServer:
     global _server
     with _server_lock:
         if _server is None or not _server.alive:
-            _server = ForkServer(preload)
+            _server = ForkServer()
         return _server
+
+
+def start(preload: Iterable[str]) -> ForkServer:
+    """Starts this process's fork server, as `prepare` does, and tells it what to import.
+
+    Args:
+        preload: Names of modules to import in it; those that cannot be imported are left out.
+
+    Raises:
+        NbshipError: The system cannot fork.
+    """
+    server = prepare()
+    server.preload(preload)
+    return server
 
 
 def stop() -> None:

@@ -1,8 +1,9 @@
 """The process that warm kernels are forked from; `forkserver` starts it and speaks to it.
 
-Run as `python -m nbship.local.kernel_forker SOCKET MODULE...`. It imports the modules and then serves the
-socket, a descriptor, until the other side closes it; requests that come early wait there. A forked child
-becomes an ordinary kernel by running `ipykernel_launcher`, as `python -m ipykernel_launcher` would.
+Run as `python -m nbship.local.kernel_forker SOCKET`. It imports what every kernel needs, then the modules
+that the first line on the socket, a descriptor, lists as JSON, and then serves the socket until the other
+side closes it; requests that come early wait there. A forked child becomes an ordinary kernel by running
+`ipykernel_launcher`, as `python -m ipykernel_launcher` would.
 
 It only imports, for a thread pool that has computed something does not survive a fork. It knows nothing of
 notebooks, and uses nothing of nbship, so that kernels do not find that imported.
@@ -23,7 +24,7 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -80,13 +81,21 @@ def kill_group(leader: int) -> None:
 
 def main() -> None:
     """Imports, serves, and in a forked child becomes the kernel that was asked for."""
-    descriptor, *modules = sys.argv[1:]
-    with socket.socket(fileno=int(descriptor)) as channel:
+    with socket.socket(fileno=int(sys.argv[1])) as channel:
         channel.set_inheritable(False)
-        set_by_libraries = _preload([*_KERNEL_MODULES, *modules])
+        set_by_libraries = _preload(_modules(channel))
         request = _serve(channel)
     if request is not None:
         _become_kernel(request, set_by_libraries)
+
+
+def _modules(channel: socket.socket) -> Iterator[str]:
+    """Yields what to import; what the notebooks need is heard after the kernels' own modules are imported."""
+    yield from _KERNEL_MODULES
+    # Unbuffered, so that the requests behind the line, and the descriptors beside them, stay in the socket.
+    with channel.makefile("rb", buffering=0) as lines:
+        line = lines.readline()
+    yield from json.loads(line or b"[]")
 
 
 def _preload(modules: Iterable[str]) -> dict[str, str]:
