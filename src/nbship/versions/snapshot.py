@@ -5,19 +5,18 @@ Reads the repository only: nothing is checked out, so the user's files stay as t
 
 from __future__ import annotations
 
-import io
-import os
-import subprocess
 import tarfile
+import tempfile
 from pathlib import Path
 
 from nbship.errors import NbshipError, UsageError
+from nbship.versions import git
 
 
 def branch(root: Path) -> str:
     """Returns the branch that is checked out; empty where there is none, as in most CI jobs."""
-    result = _git(root, "symbolic-ref", "--quiet", "--short", "HEAD")
-    return result.stdout.decode("utf-8").strip() if result.returncode == 0 else ""
+    result = git.call(root, "symbolic-ref", "--quiet", "--short", "HEAD")
+    return result.stdout.strip() if result.returncode == 0 else ""
 
 
 def resolve(root: Path, revision: str) -> str:
@@ -28,10 +27,10 @@ def resolve(root: Path, revision: str) -> str:
     """
     # What begins with a dash would be read as an option.
     name = "" if revision.startswith("-") else f"{revision}^{{commit}}"
-    result = _git(root, "rev-parse", "--quiet", "--verify", name)
+    result = git.call(root, "rev-parse", "--quiet", "--verify", name)
     if result.returncode != 0:
         raise UsageError(f"Git knows no revision '{revision}' here", "fetch it: git fetch --tags origin")
-    return result.stdout.decode("ascii").strip()
+    return result.stdout.strip()
 
 
 def export(root: Path, commit: str, folder: Path) -> None:
@@ -45,23 +44,11 @@ def export(root: Path, commit: str, folder: Path) -> None:
     Raises:
         NbshipError: Git failed, as when the project was elsewhere at that commit.
     """
-    result = _git(root, "archive", "--format=tar", commit)
-    if result.returncode != 0:
-        said = result.stderr.decode("utf-8", "replace").strip()
-        raise NbshipError(f"git archive of {commit[:12]} failed", "see what Git says above", said)
-    with tarfile.open(fileobj=io.BytesIO(result.stdout)) as archive:
-        archive.extractall(folder, filter="data")
-
-
-def _git(root: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    try:
-        return subprocess.run(
-            ["git", *arguments],
-            cwd=root,
-            capture_output=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
-        )
-    except FileNotFoundError:
-        raise NbshipError("the program git is not there", "install Git") from None
+    with tempfile.NamedTemporaryFile(prefix="nbship-", suffix=".tar") as file:
+        result = git.call(root, "archive", "--format=tar", f"--output={file.name}", commit)
+        if result.returncode != 0:
+            raise NbshipError(
+                f"git archive of {commit[:12]} failed", "see what Git says above", git.said(result)
+            )
+        with tarfile.open(file.name) as archive:
+            archive.extractall(folder, filter="data")
