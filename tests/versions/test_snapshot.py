@@ -1,7 +1,8 @@
 import pytest
 
 from nbship.errors import NbshipError, UsageError
-from nbship.versions.snapshot import branch, export, resolve
+from nbship.versions.git import branch
+from nbship.versions.snapshot import export, resolve
 from tests.repositories import git
 
 

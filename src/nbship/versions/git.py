@@ -65,6 +65,11 @@ def revision(root: Path) -> Revision | None:
     return Revision("" if commit == "(initial)" else commit, dirty)
 
 
+def branch(root: Path) -> str:
+    """Returns the branch that is checked out; empty where there is none, as in most CI jobs."""
+    return call(root, "symbolic-ref", "--quiet", "--short", "HEAD").stdout.strip()
+
+
 def identity(root: Path) -> Identity:
     """Returns who would make a commit here.
 

@@ -1,4 +1,4 @@
-"""The project as it was at a revision, in a folder of its own; and the names that Git has for where it is.
+"""The project as it was at a revision, in a folder of its own.
 
 Reads the repository only: nothing is checked out, so the user's files stay as they are.
 """
@@ -11,12 +11,6 @@ from pathlib import Path
 
 from nbship.errors import NbshipError, UsageError
 from nbship.versions import git
-
-
-def branch(root: Path) -> str:
-    """Returns the branch that is checked out; empty where there is none, as in most CI jobs."""
-    result = git.call(root, "symbolic-ref", "--quiet", "--short", "HEAD")
-    return result.stdout.strip() if result.returncode == 0 else ""
 
 
 def resolve(root: Path, revision: str) -> str:

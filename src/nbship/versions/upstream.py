@@ -61,7 +61,7 @@ def find(root: Path, branch: str = "") -> Upstream:
     Raises:
         NbshipError: There is no remote, or it cannot be asked.
     """
-    current = _current_branch(root)
+    current = git.branch(root)
     remote = _setting(root, f"branch.{current}.remote")
     remotes = git.output(root, "remote").split()
     if remote not in remotes:
@@ -177,7 +177,7 @@ def follow(root: Path, upstream: Upstream, commit: str, paths: Sequence[Path], m
     """
     if _is_ancestor(root, commit, "HEAD"):
         return True
-    current = _current_branch(root)
+    current = git.branch(root)
     tracked = _setting(root, f"branch.{current}.merge").removeprefix("refs/heads/") or current
     git.output(root, "add", "--", *(str(path.absolute()) for path in paths))
     if (not current or tracked == upstream.branch) and git.succeeds(
@@ -223,10 +223,6 @@ def _ask(root: Path, remote: str, *arguments: str) -> str:
             f"see that its address and your credentials are right: git remote -v; a token goes into {TOKEN}",
             error.details,
         ) from None
-
-
-def _current_branch(root: Path) -> str:
-    return git.call(root, "symbolic-ref", "--quiet", "--short", "HEAD").stdout.strip()
 
 
 def _default_branch(root: Path, remote: str) -> str:

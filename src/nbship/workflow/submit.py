@@ -207,7 +207,7 @@ def default_experiment(root: Path, environment: Mapping[str, str]) -> str:
     Raises:
         UsageError: There is no branch.
     """
-    name = git.in_repository(root) and snapshot.branch(root)
+    name = git.in_repository(root) and git.branch(root)
     name = name or environment.get("CI_COMMIT_REF_NAME", "")
     if not name:
         raise UsageError("no branch is checked out to name the experiment", "name it: --experiment NAME")
