@@ -44,6 +44,10 @@ SECTIONS = {
     "Gate": "gate",
     "Threshold": "thresholds",
     "Publish": "publish",
+    "Column": "columns",
+    "Kubeflow": "kubeflow",
+    "Deploy": "deploy",
+    "Toleration": "tolerations",
 }
 _CONSOLE = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
 _TABLE = re.compile(r"(<!-- keys of (?P<model>\w+) -->\n\n).*?(?=\n\n)", re.DOTALL)
@@ -233,6 +237,10 @@ def type_text(schema: Mapping[str, Any]) -> str:
         return "[mapping](#{})".format(SECTIONS[schema["$ref"].rpartition("/")[2]])
     if "enum" in schema:
         return " or ".join(f"`{word}`" for word in schema["enum"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if "type" not in schema:
+        return "value"
     if schema["type"] == "array":
         return f"list: {type_text(schema['items'])}"
     if schema["type"] == "object":
@@ -250,7 +258,11 @@ def default_text(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     default = field.get_default(call_default_factory=True)
-    return "none" if default in (None, "", [], {}) else f"`{json.dumps(default)}`"
+    return (
+        "none"
+        if default in (None, "", [], {}) or isinstance(default, BaseModel)
+        else f"`{json.dumps(default)}`"
+    )
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 import nbship
 from nbship.cli import compile as compile_command
 from nbship.cli import show as show_command
-from nbship.config import pipeline_names
 from nbship.errors import NbshipError, UsageError
+from nbship.project import pipeline_names
 from nbship.workflow.compile import compile_pipeline, generate_schema
 from tests.projects import PIPELINE, write_project
 
