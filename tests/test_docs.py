@@ -140,7 +140,8 @@ def note_keys(value: object, shown: dict[str, set[str]]) -> None:
     if isinstance(value, BaseModel):
         shown[type(value).__name__] |= value.model_fields_set
         value = dict(value)
-    for item in value.values() if isinstance(value, dict) else ():
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for item in items:
         note_keys(item, shown)
 
 
@@ -152,7 +153,7 @@ def test_the_page_on_notebooks_knows_every_type_and_its_example_is_understood() 
 
 
 def test_the_readme_shows_the_parameters_cell_as_it_is() -> None:
-    notebook = (ROOT / "notebooks/auto-mpg/evaluate.ipynb").read_text(encoding="utf-8")
+    notebook = (ROOT / "notebooks/shared/evaluate-regression.ipynb").read_text(encoding="utf-8")
     (cell,) = blocks((ROOT / "README.md").read_text(encoding="utf-8"), "python")
     assert all(line.replace('"', r"\"") in notebook for line in cell.splitlines())
 

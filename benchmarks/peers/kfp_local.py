@@ -31,7 +31,9 @@ def train(train_set: dsl.Input[dsl.Dataset], model: dsl.Output[dsl.Model], metri
 
 
 @dsl.notebook_component(
-    notebook_path=f"{FOLDER}/evaluate.ipynb", packages_to_install=[], install_kfp_package=False
+    notebook_path="notebooks/shared/evaluate-regression.ipynb",
+    packages_to_install=[],
+    install_kfp_package=False,
 )
 def evaluate(
     test_set: dsl.Input[dsl.Dataset],

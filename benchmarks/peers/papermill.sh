@@ -1,6 +1,6 @@
 # The auto-mpg pipeline as papermill commands, one after another. Run in a copy of the project.
 set -e
 mkdir -p executed
-for step in prepare train evaluate; do
-    papermill --cwd notebooks/auto-mpg "notebooks/auto-mpg/$step.ipynb" "executed/$step.ipynb"
+for step in auto-mpg/prepare auto-mpg/train shared/evaluate-regression; do
+    papermill --cwd notebooks/auto-mpg "notebooks/$step.ipynb" "executed/$(basename "$step").ipynb"
 done

@@ -106,7 +106,7 @@ def test_the_model_takes_raw_columns_with_gaps(
 def test_evaluate_judges_the_held_out_cars(
     prepared: dict[str, Path], trained: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
-    paths, metrics = run("evaluate", tmp_path, {"test_set": prepared["test_set"], "model": trained[0]})
+    paths, metrics = run("../shared/evaluate-regression", tmp_path / "run", {"test_set": prepared["test_set"], "model": trained[0]})
     cars, losses = pd.read_csv(prepared["test_set"]), pd.read_csv(paths["losses"])
     errors = cars["mpg"] - joblib.load(trained[0]).predict(cars)
     assert losses["row"].is_unique
@@ -115,7 +115,7 @@ def test_evaluate_judges_the_held_out_cars(
     assert metrics["mae"] == pytest.approx(errors.abs().mean())
     for name in ("rmse", "mae", "r2"):
         assert metrics[f"{name}_low"] < metrics[name] < metrics[f"{name}_high"]
-    executed = nbformat.read(tmp_path / "evaluate.ipynb", as_version=4)
+    executed = nbformat.read(tmp_path / "shared" / "evaluate-regression.ipynb", as_version=4)
     outputs = [output for cell in executed.cells for output in cell.get("outputs", ())]
     assert any("image/png" in output.get("data", {}) for output in outputs)
 
