@@ -390,3 +390,25 @@ def test_preloading_is_silent_and_survives_broken_modules(tmp_path):
     assert "noise" not in result.stdout + result.stderr
     assert "heard" in result.stdout
     assert "1\\n" in result.stdout
+
+
+def test_the_first_kernels_come_and_go_while_the_server_still_imports(tmp_path, monkeypatch):
+    go = tmp_path / "go"
+    (tmp_path / "waits.py").write_text(
+        "import time\nfrom pathlib import Path\n"
+        f"while not Path({str(go)!r}).exists():\n    time.sleep(0.01)\nready = 'ready'\n"
+    )
+    forkserver.stop()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    try:
+        forkserver.start(["waits", "numpy"], first=["json"], kernels=1)
+        use = "import sys; print('json' in sys.modules, 'waits' in sys.modules, 'numpy' in sys.modules)"
+        assert execute(tmp_path, use) == ["True False False\n"]
+        with ThreadPoolExecutor(1) as other:
+            later = other.submit(execute, tmp_path, use)
+            time.sleep(0.2)
+            assert not later.done()
+            go.touch()
+            assert later.result() == ["True True True\n"]
+    finally:
+        forkserver.stop()

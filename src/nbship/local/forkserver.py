@@ -21,7 +21,7 @@ from concurrent.futures import Future
 from dataclasses import asdict
 
 from nbship.errors import NbshipError
-from nbship.local.kernel_forker import Request, kill_group
+from nbship.local.kernel_forker import Preload, Request, kill_group
 
 _SERVER = "nbship.local.kernel_forker"
 
@@ -90,14 +90,14 @@ class ForkServer:
         """Whether the server can still fork."""
         return self._channel.fileno() >= 0
 
-    def preload(self, modules: Iterable[str]) -> None:
-        """Says which modules to import before the first kernel is forked; only the first call counts."""
+    def preload(self, preload: Preload) -> None:
+        """Says which modules to import before kernels are forked; only the first call counts."""
         with self._lock:
             if not self._told:
                 self._told = True
                 # A server that has ended is noticed by whoever asks it for a kernel.
                 with contextlib.suppress(OSError):
-                    self._channel.sendall(json.dumps(list(modules)).encode() + b"\n")
+                    self._channel.sendall(json.dumps(asdict(preload)).encode() + b"\n")
 
     def fork(
         self, command: Sequence[str], directory: str, environment: Mapping[str, str], streams: Sequence[int]
@@ -196,17 +196,20 @@ def prepare() -> ForkServer:
         return _server
 
 
-def start(preload: Iterable[str]) -> ForkServer:
+def start(preload: Iterable[str], first: Iterable[str] = (), kernels: int = 0) -> ForkServer:
     """Starts this process's fork server, as `prepare` does, and tells it what to import.
 
     Args:
         preload: Names of modules to import in it; those that cannot be imported are left out.
+        first: Those that the first kernels need, which are forked as soon as these are imported.
+        kernels: How many kernels those are.
 
     Raises:
         NbshipError: The system cannot fork.
     """
     server = prepare()
-    server.preload(preload)
+    modules = list(dict.fromkeys([*first, *preload]))
+    server.preload(Preload(modules, kernels, len(set(first))))
     return server
 
 

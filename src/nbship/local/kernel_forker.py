@@ -1,9 +1,9 @@
 """The process that warm kernels are forked from; `forkserver` starts it and speaks to it.
 
 Run as `python -m nbship.local.kernel_forker SOCKET`. It imports what every kernel needs, then the modules
-that the first line on the socket, a descriptor, lists as JSON, and then serves the socket until the other
-side closes it; requests that come early wait there. A forked child becomes an ordinary kernel by running
-`ipykernel_launcher`, as `python -m ipykernel_launcher` would.
+that the first line on the socket, a descriptor, lists, and serves the socket until the other side closes it;
+requests that come early wait, but for the first ones, which need not all of the modules. A forked child
+becomes an ordinary kernel by running `ipykernel_launcher`, as `python -m ipykernel_launcher` would.
 
 It only imports, for a thread pool that has computed something does not survive a fork. It knows nothing of
 notebooks, and uses nothing of nbship, so that kernels do not find that imported.
@@ -24,7 +24,8 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -57,6 +58,21 @@ _END_OF_LIBRARIES: Any = ModuleType("_nbship_end_of_libraries")
 
 
 @dataclass(frozen=True)
+class Preload:
+    """What to import before kernels are forked.
+
+    Attributes:
+        modules: All of it, in order.
+        kernels: How many kernels, the first ones, may be forked earlier.
+        enough: How many of the modules, from the first on, those need.
+    """
+
+    modules: list[str]
+    kernels: int = 0
+    enough: int = 0
+
+
+@dataclass(frozen=True)
 class Request:
     """A kernel to fork; the descriptors of its standard output and error travel beside it.
 
@@ -83,31 +99,30 @@ def main() -> None:
     """Imports, serves, and in a forked child becomes the kernel that was asked for."""
     with socket.socket(fileno=int(sys.argv[1])) as channel:
         channel.set_inheritable(False)
-        set_by_libraries = _preload(_modules(channel))
-        request = _serve(channel)
+        # The folder that this process happened to start in must not shadow a library.
+        if not sys.flags.safe_path:
+            del sys.path[0]
+        # ipykernel watches the parent whose id it finds here while it is imported.
+        os.environ["JPY_PARENT_PID"] = str(os.getpid())
+        before = dict(os.environ)
+        # What the garbage collector never visits stays shared between all kernels.
+        gc.disable()
+        _import(_KERNEL_MODULES)
+        request = _serve(channel, _read_preload(channel))
     if request is not None:
-        _become_kernel(request, set_by_libraries)
+        changed = {name: value for name, value in os.environ.items() if before.get(name) != value}
+        _become_kernel(request, changed)
 
 
-def _modules(channel: socket.socket) -> Iterator[str]:
-    """Yields what to import; what the notebooks need is heard after the kernels' own modules are imported."""
-    yield from _KERNEL_MODULES
+def _read_preload(channel: socket.socket) -> Preload:
     # Unbuffered, so that the requests behind the line, and the descriptors beside them, stay in the socket.
     with channel.makefile("rb", buffering=0) as lines:
         line = lines.readline()
-    yield from json.loads(line or b"[]")
+    return Preload(**json.loads(line)) if line else Preload([])
 
 
-def _preload(modules: Iterable[str]) -> dict[str, str]:
-    """Imports modules, silently. Returns the environment variables that they set."""
-    # The folder that this process happened to start in must not shadow a library.
-    if not sys.flags.safe_path:
-        del sys.path[0]
-    # ipykernel watches the parent whose id it finds here while it is imported.
-    os.environ["JPY_PARENT_PID"] = str(os.getpid())
-    before = dict(os.environ)
-    # What the garbage collector never visits stays shared between all kernels.
-    gc.disable()
+def _import(modules: Iterable[str]) -> None:
+    """Imports modules, silently."""
     with (
         Path(os.devnull).open("w") as nowhere,
         contextlib.redirect_stdout(_CurrentStream("stdout", nowhere)),
@@ -121,10 +136,7 @@ def _preload(modules: Iterable[str]) -> dict[str, str]:
             importlib.import_module(_PLOTTING_MODULE)
     for name in [name for name in sys.modules if name.partition(".")[0] in _NOT_KEPT]:
         del sys.modules[name]
-    _END_OF_LIBRARIES.itself = _END_OF_LIBRARIES
-    sys.modules[_END_OF_LIBRARIES.__name__] = _END_OF_LIBRARIES
     gc.freeze()
-    return {name: value for name, value in os.environ.items() if before.get(name) != value}
 
 
 class _Exit:
@@ -150,35 +162,37 @@ class _CurrentStream:
         return getattr(self._nowhere if stream is self else stream, attribute)
 
 
-def _serve(channel: socket.socket) -> Request | None:
-    """Forks a kernel per request, and reports the end of each.
+def _serve(channel: socket.socket, preload: Preload) -> Request | None:
+    """Imports what is left, forks a kernel per request, and reports the end of each.
 
     Returns:
         In a forked child the request it was forked for; in the server None, when the channel was closed.
     """
-    woken, waker = socket.socketpair()
-    waker.setblocking(False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
     kernels: set[int] = set()
-    buffer, streams = b"", list[int]()
-    with woken, waker:
-        while True:
-            readable, _, _ = select.select([channel, woken], [], [])
-            if woken in readable:
-                woken.recv(4096)
-                _reap(channel, kernels)
-            if channel in readable:
-                data, descriptors = _receive(channel)
-                if not data:
-                    break
-                *lines, buffer = (buffer + data).split(b"\n")
-                streams += descriptors
-                for line in lines:
-                    request = Request(**json.loads(line))
-                    if _fork(channel, request, streams, kernels):
-                        return request
-        signal.set_wakeup_fd(-1)
+    # A signal, so that the end of a kernel is noticed while this process imports.
+    signal.signal(signal.SIGCHLD, lambda *_: _reap(channel, kernels))
+    signal.siginterrupt(signal.SIGCHLD, False)
+    buffer, streams, requests = b"", list[int](), deque[Request]()
+    _import(preload.modules[: preload.enough])
+    left, early = deque(preload.modules[preload.enough :]), preload.kernels
+    while True:
+        # The first requests are on their way, and would have to wait for what is imported meanwhile.
+        busy = requests or (left and early <= 0)
+        readable, _, _ = select.select([channel], [], [], 0 if busy else None)
+        if readable:
+            data, descriptors = _receive(channel)
+            if not data:
+                break
+            *lines, buffer = (buffer + data).split(b"\n")
+            streams += descriptors
+            requests.extend(Request(**json.loads(line)) for line in lines)
+        while requests and (early > 0 or not left):
+            early -= 1
+            request = requests.popleft()
+            if _fork(channel, request, streams, kernels):
+                return request
+        if left and early <= 0:
+            _import([left.popleft()])
     for kernel in kernels:
         kill_group(kernel)
     return None
@@ -194,6 +208,8 @@ def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
 
 def _fork(channel: socket.socket, request: Request, streams: list[int], kernels: set[int]) -> bool:
     """Forks, with the first two of the streams. Returns whether this is the child."""
+    # A kernel must be known before its end is noted, and a message be sent whole before the next.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     try:
         with warnings.catch_warnings():
             # Python 3.12 warns of threads: numpy's, which end before a fork and come back after it.
@@ -207,6 +223,8 @@ def _fork(channel: socket.socket, request: Request, streams: list[int], kernels:
             return True
         kernels.add(pid)
         _tell(channel, "forked", request.number, pid)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
     for _ in range(2):
         os.close(streams.pop(0))
     return False
@@ -236,7 +254,6 @@ def _take_over(streams: list[int]) -> None:
     os.setsid()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # As jupyter_client does it: standard input is a pipe that nobody writes to.
     ends = os.pipe()
@@ -266,6 +283,9 @@ def _become_kernel(request: Request, set_by_libraries: dict[str, str]) -> None:
     _, _, module, *arguments = request.command
     sys.argv = ["-m", *arguments]
     sys.orig_argv = request.command
+    _END_OF_LIBRARIES.itself = _END_OF_LIBRARIES
+    sys.modules[_END_OF_LIBRARIES.__name__] = _END_OF_LIBRARIES
+    gc.freeze()
     gc.enable()
     runpy.run_module(module, run_name="__main__", alter_sys=True)
     # ipykernel 7 locks up when it closes its sockets while its control thread still reports the end.

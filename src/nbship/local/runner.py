@@ -9,10 +9,9 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
 from graphlib import TopologicalSorter
 from importlib import import_module
 from pathlib import Path
@@ -80,13 +79,6 @@ class _Run:
     stopped: bool = False
     failure: NbshipError | None = None
 
-    @cached_property
-    def libraries(self) -> list[str]:
-        """What the notebooks of the graph import."""
-        notebooks = [step.notebook for step in self.graph.steps.values()]
-        code = [source for notebook in notebooks for source in notebook.code]
-        return libraries(code, [notebook.path.parent for notebook in notebooks])
-
 
 def run_graph(root: Path, graph: Graph, folder: Path, record: RunRecord, options: Options) -> None:
     """Runs every step of a graph and fills the record, which is saved after each step.
@@ -131,17 +123,18 @@ def _run_in_order(run: _Run, workers: ThreadPoolExecutor) -> None:
     # Unlike `concurrent.futures.wait`, a queue can be interrupted without leaving a lock locked.
     ended: SimpleQueue[Future[None]] = SimpleQueue()
     while sorter.is_active():
-        for name in sorter.get_ready():
-            step = run.graph.steps[name]
-            if _settled_without_running(run, step):
-                sorter.done(name)
-            else:
-                # Imports take a second or two, and of all threads an interruption ends only this one's.
-                _start_fork_server(run)
-                import_module("papermill")
-                future = workers.submit(_execute, run, step)
-                run.running[future] = name
-                future.add_done_callback(ended.put)
+        steps = [run.graph.steps[name] for name in sorter.get_ready()]
+        settled = [step for step in steps if _settled_without_running(run, step)]
+        sorter.done(*(step.name for step in settled))
+        unsettled = [step for step in steps if step not in settled]
+        if unsettled:
+            # Imports take a second or two, and of all threads an interruption ends only this one's.
+            _start_fork_server(run, unsettled)
+            import_module("papermill")
+        for step in unsettled:
+            future = workers.submit(_execute, run, step)
+            run.running[future] = step.name
+            future.add_done_callback(ended.put)
         if run.running:
             import_module("nbconvert.exporters.html")
             future = ended.get()
@@ -304,9 +297,19 @@ def _export(run: _Run, step: Step, entry: cache.Entry | None) -> None:
         cache.store(run.root, record.key, entry.model_copy(update=final), run.folder)
 
 
-def _start_fork_server(run: _Run) -> None:
-    if run.options.kernel == WARM_KERNEL:
-        forkserver.start(run.libraries)
+def _start_fork_server(run: _Run, first: Iterable[Step]) -> None:
+    """Starts it with what all notebooks import; the first steps need not wait for what only later ones do."""
+    if run.options.kernel != WARM_KERNEL:
+        return
+    now = list(first)[: run.options.jobs]
+    everything = _libraries(run.graph.steps.values())
+    forkserver.start(everything, first=_libraries(now), kernels=len(now))
+
+
+def _libraries(steps: Iterable[Step]) -> list[str]:
+    notebooks = [step.notebook for step in steps]
+    code = [source for notebook in notebooks for source in notebook.code]
+    return libraries(code, [notebook.path.parent for notebook in notebooks])
 
 
 def _kernel_started(run: _Run, process: int) -> None:
