@@ -1,6 +1,7 @@
 # Everything here sets up .venv by itself, once, and again only when the lock or pyproject.toml changed.
 
 PIPELINE ?= auto-mpg
+PORT ?= 8080
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -9,10 +10,10 @@ READY := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lab bench compile notebooks lock clean
+.PHONY: help setup run demo test check format lab bench compile notebooks ci-merge-request ci-merge ci-schedule lock clean
 
 help: ## show this
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 setup: $(READY) ## set up .venv from requirements.lock
 
@@ -21,6 +22,11 @@ $(READY): requirements.lock pyproject.toml
 
 run: $(READY) ## train, judge and show a pipeline: make run PIPELINE=auto-mpg
 	@$(BIN)/nbship run $(PIPELINE)
+
+# Nothing is committed; Ctrl-C ends the server.
+demo: run ## the same, then publish the model and serve it with its page: make demo PORT=8080
+	@$(BIN)/nbship publish $(PIPELINE)
+	@$(BIN)/nbship serve $(PIPELINE) --port $(PORT)
 
 test: check ## lint, types, compiled pipelines, notebooks, and all tests
 	$(BIN)/python -m pytest
@@ -31,12 +37,12 @@ check: $(READY) ## the checks that take seconds
 	$(BIN)/mypy
 	$(BIN)/nbship schema --check
 	$(BIN)/nbship compile --all --check
-	$(BIN)/python scripts/check_notebooks.py
+	$(BIN)/nbship lint
 
 format: $(READY) ## format the code and clean the step notebooks
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/python scripts/check_notebooks.py --fix
+	$(BIN)/nbship lint --fix
 
 compile: $(READY) ## compile all pipelines for Kubeflow
 	$(BIN)/nbship compile --all
@@ -47,7 +53,23 @@ lab: $(READY) ## JupyterLab, with the warm kernel beside the ordinary one
 bench: $(READY) ## measure against plain Python, papermill, DVC, kfp.local and Ploomber
 	$(BIN)/python -m benchmarks
 
-lock: $(READY) ## renew requirements.lock from pyproject.toml
+# The jobs of .gitlab-ci.yml in this folder, with its .venv; JOBS names some of them. Needs npx and rsync.
+# Rules see only the variables that are named here; there is no registry to push an image to.
+CI_JOBS = npx --yes gitlab-ci-local@4.61.1 --force-shell-executor --state-dir .nbship/gitlab-ci-local \
+	--variable NBSHIP_KUBEFLOW_HOST=$(NBSHIP_KUBEFLOW_HOST) --variable CI_REGISTRY= $(JOBS)
+# What the merged commits are compared with.
+BASE ?= HEAD~1
+
+ci-merge-request: $(READY) ## the jobs of a merge request, on this machine
+	@$(CI_JOBS) --variable CI_PIPELINE_SOURCE=merge_request_event
+
+ci-merge: $(READY) ## the jobs after a merge: Kubeflow, then staging
+	@$(CI_JOBS) --variable CI_PIPELINE_SOURCE=push --variable CI_COMMIT_BEFORE_SHA=$$(git rev-parse $(BASE))
+
+ci-schedule: $(READY) ## the jobs of a schedule: every pipeline on Kubeflow
+	@$(CI_JOBS) --variable CI_PIPELINE_SOURCE=schedule
+
+lock: $(READY) ## renew both locks from pyproject.toml
 	@scripts/lock $(BIN)
 
 clean: ## remove .venv, caches and runs; tracked data and models stay

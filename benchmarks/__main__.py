@@ -1,4 +1,4 @@
-"""`make bench`: measures, writes results.json and the tables of README.md, and prints them."""
+"""`make bench`: measures, writes results.json, serving.json and the tables of README.md, and prints them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rich.markdown import Markdown
 
 from benchmarks import contestants, engine, report
 from benchmarks.results import Memory, Results
+from benchmarks.serving import __main__ as serving
 from benchmarks.workspace import Workspace, workspace
 
 HERE = Path(__file__).parent
@@ -39,6 +40,7 @@ def main() -> None:
         readme = HERE / "README.md"
         text = readme.read_text(encoding="utf-8")
         readme.write_text(report.update(text, results), encoding="utf-8")
+    serving.main(quick)
 
 
 def _measure(space: Workspace, quick: bool) -> Results:

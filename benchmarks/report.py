@@ -25,17 +25,17 @@ def markdown(results: Results) -> str:
             f"{results.cores} cores, {results.memory_gib} GiB, {results.system}; "
             f"load {results.load:.1f} when it began.\n",
             "### Bars\n",
-            *_table(["", "measured", "at most", ""], _bar_rows(results)),
+            *table(["", "measured", "at most", ""], _bar_rows(results)),
             "\n### The auto-mpg pipeline, three notebooks, from a cold start\n",
-            *_table(
+            *table(
                 ["", "median", "spread", "÷ plain", "overhead", "a kernel per step"], _pipeline_rows(results)
             ),
             "\n### Commands\n",
-            *_table(["", "median", "spread"], ([t.name, *_timing(t)] for t in results.commands)),
+            *table(["", "median", "spread"], ([t.name, *_timing(t)] for t in results.commands)),
             "\n### The engine's own share: trivial steps\n",
-            *_table(["", "steps", "total", "per step"], _engine_rows(results)),
+            *table(["", "steps", "total", "per step"], _engine_rows(results)),
             "\n### Memory\n",
-            *_table(["", "resident", "proportional", "unique"], _memory_rows(results)),
+            *table(["", "resident", "proportional", "unique"], _memory_rows(results)),
             "\n### Versions\n",
             ", ".join(f"{name} {version}" for name, version in results.versions.items()) + "\n",
         ]
@@ -85,7 +85,8 @@ def _timing(timing: Timing) -> tuple[str, str]:
     return f"{timing.median:.2f} s", f"{low:.2f}–{high:.2f} s of {len(timing.seconds)}"
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
+    """Yields the lines of a Markdown table; columns but the first are numbers."""
     yield f"| {' | '.join(header)} |"
     yield f"|---{'|--:' * (len(header) - 1)}|"
     for row in rows:

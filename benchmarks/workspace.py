@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = ("notebooks", "pipelines", "requirements.lock", "data.csv.dvc", ".dvc/config", ".gitignore")
-_DATA = "data.csv"
+_DATA, _PIPELINE = "data.csv", "auto-mpg"
 # Settings of the person who measures that would change what is measured, or where files are left.
 _PERSONAL = ("DVC_", "IPYTHON", "JUPYTER", "MPL", "PLOOMBER", "PYTHON", "XDG_")
 _COMMIT = ["-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost", "commit", "--quiet"]
@@ -55,7 +55,8 @@ class Workspace:
             elif source.exists():
                 shutil.copyfile(source, target)
         # With the person's own settings, which may say how pip reaches its packages.
-        subprocess.run([program("nbship"), "data", "pull"], cwd=copy, stdout=subprocess.DEVNULL, check=True)
+        pull = [program("nbship"), "data", "pull", _PIPELINE]
+        subprocess.run(pull, cwd=copy, stdout=subprocess.DEVNULL, check=True)
         for arguments in (["init", "--quiet"], ["add", "--all"], [*_COMMIT, "--message", "project"]):
             subprocess.run(["git", *arguments], cwd=copy, env=self.environment, check=True)
         return copy

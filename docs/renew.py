@@ -9,24 +9,29 @@ usage: python -m docs.renew
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from tests.browser import PROGRAM, Browser, open_browser
 from tests.test_floors import FLOORS, MODULES, imported_rooms, room
 
 from nbship import config
 from nbship.errors import ExitCode
+from nbship.serving.server import free_port
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"
@@ -46,7 +51,9 @@ SECTIONS = {
     "Publish": "publish",
     "Column": "columns",
     "Kubeflow": "kubeflow",
+    "Vertex": "vertex",
     "Deploy": "deploy",
+    "Stage": "stages",
     "Toleration": "tolerations",
 }
 _CONSOLE = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
@@ -54,22 +61,29 @@ _TABLE = re.compile(r"(<!-- keys of (?P<model>\w+) -->\n\n).*?(?=\n\n)", re.DOTA
 _TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 _IDENTITY = ("-c", "user.name=Ada Lovelace", "-c", "user.email=ada@example.org")
-_PAGE_SIZE = (1120, 1100)
+# What the page of a served model says once it has asked the model for everything.
+_PREDICTED = (
+    "document.querySelector('#answer[aria-busy=false] .figure:not(.none)') && "
+    "document.querySelector('#curves polyline')"
+)
 _COLORS = 160
 
 
 def main() -> None:
-    """Renews everything; takes about a minute."""
+    """Renews everything; takes some minutes."""
+    if PROGRAM is None:
+        raise SystemExit("install Chromium: it photographs the pages")
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder, "cars")
         copy_project(project)
-        texts = {page: renewed(page.read_text("utf-8"), project) for page in PAGES}
+        pages = {page: page.read_text("utf-8") for page in PAGES}
+        texts = {page: renewed(text, project) for page, text in pages.items() if _CONSOLE.search(text)}
         run_id = compared_run(project)
         draw_graph(project)
         draw_run(project, run_id)
         draw_rooms()
         take_plots(project / "runs" / "auto-mpg" / run_id / "notebooks" / "evaluate.ipynb")
-        photograph(project / "runs" / "auto-mpg" / run_id / "index.html")
+        photograph_pages(project, run_id)
     for page, text in texts.items():
         page.write_text(text, "utf-8")
     renew_tables()
@@ -185,22 +199,59 @@ def take_plots(notebook: Path) -> None:
     save_small(base64.b64decode(plot), PICTURES / "plots.png")
 
 
-def photograph(page: Path) -> None:
-    """Photographs the upper part of a run page."""
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
-        raise SystemExit("install Chromium: it photographs the run page")
-    with tempfile.TemporaryDirectory() as home:
-        picture = Path(home, "page.png")
-        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-        command += [f"--user-data-dir={home}", "--window-size={},{}".format(*_PAGE_SIZE)]
-        subprocess.run(
-            [*command, f"--screenshot={picture}", page.as_uri()],
-            check=True,
-            capture_output=True,
-            env={**os.environ, "HOME": home},
-        )
-        save_small(picture.read_bytes(), PICTURES / "run-page.png")
+def photograph_pages(project: Path, run_id: str) -> None:
+    """Photographs the page of a run, and that of the champion, also on a phone in the dark, and a sweep's."""
+    port = free_port("127.0.0.1")
+    with tempfile.TemporaryDirectory() as home, open_browser(Path(home)) as browser, serving(project, port):
+        photograph(browser, (project / "runs" / "auto-mpg" / run_id / "index.html").as_uri(), "run-page")
+        address = f"http://127.0.0.1:{port}/"
+        photograph(browser, address, "client-page", height=950, until=_PREDICTED)
+        photograph(browser, address, "client-phone", 390, 844, dark=True, until=_PREDICTED)
+        sweep = max(project.glob("runs/auto-mpg/sweeps/*/index.html"))
+        photograph(browser, sweep.as_uri(), "sweep", height=640)
+
+
+@contextlib.contextmanager
+def serving(project: Path, port: int) -> Iterator[None]:
+    """Serves the champion of the tour while the block runs; the browser waits until it answers."""
+    with subprocess.Popen(
+        ["nbship", "serve", "auto-mpg", "--port", str(port)],
+        cwd=project,
+        env=environment(project),
+        stdout=subprocess.DEVNULL,
+    ) as server:
+        try:
+            wait_until_served(port)
+            yield
+        finally:
+            server.terminate()
+
+
+def wait_until_served(port: int) -> None:
+    """Waits until something listens on a port of this machine."""
+    for _ in range(600):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.1)
+    raise SystemExit("the champion is not served within a minute")
+
+
+def photograph(
+    browser: Browser,
+    address: str,
+    name: str,
+    width: int = 1120,
+    height: int = 1100,
+    dark: bool = False,
+    until: str = "document.readyState === 'complete'",
+) -> None:
+    """Takes a picture of the upper part of a page, in pixels of CSS, once a script gives something true."""
+    browser.look(width, height, dark)
+    browser.open(address)
+    browser.wait(f"location.href !== 'about:blank' && {until}")
+    taken = PICTURES / f"{name}.png"
+    browser.photograph(taken)
+    save_small(taken.read_bytes(), taken)
 
 
 def save_small(png: bytes, path: Path) -> None:
@@ -258,6 +309,8 @@ def default_text(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     default = field.get_default(call_default_factory=True)
+    if isinstance(default, dict) and any(isinstance(value, BaseModel) for value in default.values()):
+        return ", ".join(f"`{name}`" for name in default)
     return (
         "none"
         if default in (None, "", [], {}) or isinstance(default, BaseModel)

@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 from google.protobuf import json_format
-from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
+from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
 
 API = "/apis/v2beta1"
 Record = dict[str, Any]
@@ -78,6 +78,8 @@ class KubeflowServer:
         allow: Whether a request is let in, by its headers.
         front: What stands before the API, such as Dex: returns whether it has answered a request.
         multi_user: Whether a namespace is needed; if not, it is refused.
+        logs: Of the pods, by their names.
+        pages: Whether this is the server of the pages, which passes on one version of the API alone.
     """
 
     address: str = ""
@@ -91,6 +93,8 @@ class KubeflowServer:
     allow: Callable[[dict[str, str]], bool] = lambda headers: True
     front: Callable[[_Handler], bool] = lambda handler: False
     multi_user: bool = False
+    logs: dict[str, str] = field(default_factory=dict)
+    pages: bool = False
     advance: list[Callable[[Record], None]] = field(default_factory=list)
     _ids: Iterator[int] = field(default_factory=itertools.count)
 
@@ -104,7 +108,7 @@ class KubeflowServer:
                 return fault
         return None
 
-    def answer(self, request: Request) -> Record:
+    def answer(self, request: Request) -> Record | str:
         """Carries out one request."""
         for pattern, carry_out in ROUTES:
             match = re.fullmatch(pattern, f"{request.method} {request.path}")
@@ -128,6 +132,24 @@ class KubeflowServer:
         if kind == "runs" and self.advance:
             self.advance.pop(0)(found)
         return found
+
+    def _read_log(self, request: Request, run: str, pod: str) -> str:
+        if self.pages:
+            raise RefusedError(404, "Not Found")
+        return self._log(run, pod)
+
+    def _read_log_of_pages(self, request: Request) -> str:
+        if not self.pages:
+            raise RefusedError(404, "Not Found")
+        if self.multi_user and not request.query.get("podnamespace"):
+            raise RefusedError(422, "podnamespace argument is required")
+        return self._log(request.query["runid"], request.query["podname"])
+
+    def _log(self, run: str, pod: str) -> str:
+        self._get(self.runs, run)
+        if pod not in self.logs:
+            raise RefusedError(500, f"Failed to read logs from pod {pod} due to error fetching the pod")
+        return self.logs[pod]
 
     def _switch_schedule(self, request: Request, identifier: str, verb: str) -> Record:
         self._get(self.schedules, identifier)["status"] = f"{verb.upper()}D"
@@ -220,13 +242,15 @@ class KubeflowServer:
 
 
 _KIND = "(pipelines|experiments|runs|recurringruns)"
-ROUTES: list[tuple[str, Callable[..., Record]]] = [
+ROUTES: list[tuple[str, Callable[..., Record | str]]] = [
     ("GET /healthz", KubeflowServer._healthz),
     ("POST /pipelines/upload", KubeflowServer._upload),
     ("POST /pipelines/upload_version", KubeflowServer._upload_version),
     ("GET /pipelines/([^/]+)/versions", KubeflowServer._list_versions),
     (f"GET /{_KIND}", KubeflowServer._list),
     (f"GET /{_KIND}/([^/]+)", KubeflowServer._show),
+    ("GET /apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log", KubeflowServer._read_log),
+    ("GET /k8s/pod/logs", KubeflowServer._read_log_of_pages),
     ("POST /experiments", KubeflowServer._create_experiment),
     ("POST /runs", KubeflowServer._create_run),
     ("POST /recurringruns", KubeflowServer._create_schedule),
@@ -254,7 +278,7 @@ class _Handler(BaseHTTPRequestHandler):
     def send(self, status: int, body: str, **headers: str) -> None:
         content = body.encode()
         self.send_response(status)
-        for name, value in {"Content-Type": "application/json", **headers}.items():
+        for name, value in {"Content_Type": "application/json", **headers}.items():
             self.send_header(name.replace("_", "-"), value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -291,6 +315,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b'{"run_id": "ru')
         if fault.cut:
             self._cut()
+        elif isinstance(answer, str):
+            self.send(200, answer, Content_Type="text/plain")
         else:
             self.send(200, json.dumps(answer))
 
@@ -349,9 +375,11 @@ def _spec(request: Request) -> Record:
         f"Content-Type: {request.content_type}\r\n\r\n".encode() + request.body
     )
     (part,) = (part for part in message.walk() if part.get_filename())
-    content = yaml.safe_load(part.get_payload(decode=True))
+    content, *platforms = yaml.safe_load_all(part.get_payload(decode=True))
     try:
         spec = json_format.ParseDict(content, PipelineSpec())
+        for platform in platforms:
+            json_format.ParseDict(platform, PlatformSpec())
     except json_format.ParseError as error:
         raise RefusedError(400, f"Failed to read a pipeline spec file: {error}") from None
     if spec.schema_version != "2.1.0" or not spec.pipeline_info.name or not spec.root.dag.tasks:

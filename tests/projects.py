@@ -49,6 +49,7 @@ TRAIN_CODE = dedent("""\
 PIPELINE = """\
 name: line
 description: Fits a line
+kubeflow: {repository: https://git.example.org/line.git}
 data: {table: {path: data.csv, description: Points, source: {file: elsewhere.csv}}}
 steps:
   prepare: {notebook: notebooks/prepare.ipynb, parameters: {most: 4}}

@@ -47,7 +47,9 @@ def pins(python: str) -> dict[str, str]:
 
 def declared() -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    extras = [
+        line for name, lines in project["optional-dependencies"].items() if name != "torch" for line in lines
+    ]
     return [Requirement(line) for line in (*project["dependencies"], *extras)]
 
 

@@ -218,13 +218,14 @@ def _check_syntax(cell: _Cell, name: str) -> None:
         with contextlib.suppress(*_UNREADABLE):
             _parse(cell.source)
             return
-        _parse(_without_magics(cell.source))
+        _parse(without_magics(cell.source))
     except _UNREADABLE as error:
         hint = "correct the cell; it must run in Jupyter as it stands"
         raise _syntax_error(error, f"{name}, cell {cell.number}", hint) from None
 
 
-def _without_magics(source: str) -> str:
+def without_magics(source: str) -> str:
+    """Returns a cell's code with IPython's own syntax turned into plain Python."""
     from IPython.core.inputtransformer2 import TransformerManager
 
     try:

@@ -41,6 +41,14 @@ def test_it_writes_once_and_says_why(root):
     assert (root / COMPILED).stat().st_mtime_ns == before.st_mtime_ns
 
 
+def test_the_environment_does_not_go_into_what_is_compiled_but_into_what_is_shown(root, monkeypatch):
+    nbship_("compile", "line")
+    monkeypatch.setenv("NBSHIP_PREPARE__MOST", "77")
+    monkeypatch.setenv("NBSHIP_STEPS__PREPARE__CPU", "8")
+    assert nbship_("compile", "line", "--check") == f"current  {COMPILED}\n"
+    assert "77" in nbship_("show", "line")
+
+
 def test_check_of_a_current_file(root):
     nbship_("compile", "line")
     assert nbship_("compile", "line", "--check") == f"current  {COMPILED}\n"
@@ -61,7 +69,7 @@ def test_check_of_a_stale_file_says_why_and_writes_nothing(root):
         nbship_("compile", "line", "--check", "--set", "prepare.most=7", "--set", "steps.prepare.cpu=1")
     assert failed.value.details.splitlines() == [
         f"{COMPILED}: parameter prepare_most: 4.0 → 7.0",
-        f"{COMPILED}: prepare: cpu or memory",
+        f"{COMPILED}: prepare: cpu, memory or gpu",
     ]
     assert failed.value.hint == "renew and commit: nbship compile line"
     assert (root / COMPILED).read_bytes() == before

@@ -17,7 +17,7 @@ publish: {model: train-line.model, reference: prepare.rows, target: y}
 """
 TEXT = """\
 line  Fits a line
-  3 steps · image nbship:latest
+  3 steps · image nbship
 
   data  table    Dataset  data.csv            Points
         from a DVC remote, or file elsewhere.csv

@@ -70,7 +70,7 @@ def test_what_was_started(server, root):
     assert output.startswith("version     ")
     assert "(uploaded)" in output
     assert "(there already)" in nbship(*SUBMIT)[0]
-    assert run["runtime_config"]["parameters"] == {"prepare_note": "a=b"}
+    assert run["runtime_config"]["parameters"]["prepare_note"] == "a=b"
 
 
 def test_waiting_shows_steps_in_plain_lines(server, root):
@@ -85,10 +85,77 @@ def test_waiting_shows_steps_in_plain_lines(server, root):
 
 
 def test_waiting_for_a_run_that_fails(server, root):
-    server.advance = [look("FAILED", **{"fetch-table": "FAILED", "prepare": "PENDING"})]
+    server.advance = [look("FAILED", checkout="FAILED", prepare="PENDING")]
     output, code = nbship(*SUBMIT, "--wait")
     assert code == 1
-    assert "run         failed\nfailed      fetch-table\n" in output
+    assert "run         failed\nfailed      checkout\n" in output
+
+
+RESULT = {
+    "verdict": {"passed": False, "reasons": ["rmse 3 is not ≤ 1"]},
+    "metrics": {"evaluate.rmse": 3, "evaluate.rmse_low": 2.5, "evaluate.rmse_high": 3.5, "train.cv_rmse": 1},
+    "step": "evaluate",
+}
+
+
+def has_run(**steps):
+    """The end of a run whose steps have told something in their logs."""
+
+    def change(run):
+        look("SUCCEEDED", **steps)(run)
+        for number, task in enumerate(run["run_details"]["task_details"]):
+            task["child_tasks"] = [{"pod_name": f"line-x7k2p-{number}"}]
+
+    return change
+
+
+def log(result):
+    return f"cell 1 of 1\nnbship-result {json.dumps(result)}\n"
+
+
+def test_waiting_for_a_run_whose_model_is_rejected(server, root):
+    server.advance = [has_run(gate="SUCCEEDED", rejected="SUCCEEDED")]
+    server.logs = {"line-x7k2p-system-container-impl-0": log(RESULT)}
+    output, code = nbship(*SUBMIT, "--wait")
+    assert code == 3
+    assert output.splitlines()[-3:] == [
+        "gate        rejected: rmse 3 is not ≤ 1",
+        "metrics     rmse 3 (2.5 to 3.5)",
+        "run         rejected by the gate; the champion stays",
+    ]
+
+
+def test_waiting_for_a_run_that_publishes(server, root):
+    passed = RESULT | {"verdict": {"passed": True, "reasons": ["better"]}}
+    server.logs = {
+        "line-x7k2p-system-container-impl-0": log(passed),
+        "line-x7k2p-system-container-impl-1": log({"version": "v1.2.0"}),
+    }
+    for _ in range(2):
+        server.advance.append(has_run(gate="SUCCEEDED", publish="SUCCEEDED"))
+    output, code = nbship(*SUBMIT, "--wait")
+    assert code == 0
+    assert output.splitlines()[-4:] == [
+        "gate        passed: better",
+        "metrics     rmse 3 (2.5 to 3.5)",
+        "published   v1.2.0",
+        "run         succeeded",
+    ]
+    last = json.loads(nbship(*SUBMIT, "--wait", "--json")[0].splitlines()[-1])
+    assert last["verdict"]["passed"] is True
+    assert last["metrics"]["train.cv_rmse"] == 1
+    assert last["version"] == "v1.2.0"
+
+
+def test_a_result_that_cannot_be_read_changes_no_exit_code(server, root):
+    for _ in range(2):
+        server.advance.append(has_run(gate="SUCCEEDED", rejected="SUCCEEDED"))
+    output, code = nbship(*SUBMIT, "--wait")
+    assert code == 3
+    assert "the verdict and the metrics are on its page alone: http://localhost" in output
+    last = json.loads(nbship(*SUBMIT, "--wait", "--json")[0].splitlines()[-2])
+    assert last["exit_code"] == 3
+    assert "verdict" not in last
 
 
 def test_waiting_in_json_lines(server, root):

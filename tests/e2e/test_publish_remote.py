@@ -11,6 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from nbship.cli import publish as publish_command
+from nbship.config import Publish
 from nbship.errors import NbshipError, RejectedError
 from nbship.serving import package
 from nbship.versions import dvc
@@ -174,6 +175,32 @@ def test_two_machines_bring_the_same_model(judged: Path) -> None:
     assert (published.version, published.registered, published.followed) == ("v1.1.0", False, True)
     assert package.read_package(judged / "models/line").origin.run == "20250103-000000-cccc"
     assert_published(judged)
+
+
+def test_new_words_are_pushed_and_the_stored_version_stays(judged: Path) -> None:
+    push(judged)
+    stored = judged.parent / "store/line/v1.1.0/model.json"
+    before = stored.read_bytes()
+    spoken = make_pipeline(publish=Publish(target="y", store="../store"), description="A line.")
+    published = publish(judged, spoken, push=True)
+    assert (published.version, published.registered, published.followed) == ("v1.1.1", True, True)
+    assert stored.read_bytes() == before
+    assert package.read_package(judged.parent / "store/line/v1.1.1").description == "A line."
+    assert_whole(judged)
+    assert publish(judged, spoken, push=True).registered is False
+
+
+def test_new_words_about_a_model_that_another_machine_has_brought(judged: Path) -> None:
+    other = colleague(judged)
+    dvc.pull(other, other / "models/line/model.joblib")
+    champion = package.read_package(other / "models/line").sha256
+    make_run(other, "20250103-000000-cccc", slope=3.0, champion=champion)
+    push(other)
+    spoken = make_pipeline(publish=Publish(target="y", store="../store"), description="A line.")
+    assert publish(judged, spoken, push=True).version == "v1.1.1"
+    stored = package.read_package(judged.parent / "store/line/v1.1.1")
+    assert (stored.origin.run, stored.description) == ("20250103-000000-cccc", "A line.")
+    assert_whole(judged)
 
 
 def test_a_version_that_the_store_has_already_is_passed_over(judged: Path) -> None:

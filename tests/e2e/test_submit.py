@@ -19,6 +19,7 @@ pytestmark = pytest.mark.e2e
 
 PROJECT = Path(__file__).parents[2]
 TOKEN = "correct-horse-battery-staple"  # noqa: S105
+REPOSITORY = ("--set", "repository=https://git.example.org/cars.git")
 NBSHIP = [sys.executable, "-c", "from nbship.cli.main import main; main()"]
 
 
@@ -116,10 +117,10 @@ def test_no_longer_waiting_leaves_the_run_alone(server, environment, root):
 
 
 def test_the_reference_pipeline_is_one_that_kubeflow_takes(server, environment):
-    result = run(PROJECT, environment, "submit", "auto-mpg", "--experiment", "test", "--json")
+    result = run(PROJECT, environment, "submit", "auto-mpg", "--experiment", "test", "--json", *REPOSITORY)
     assert result.returncode == 0, result.stderr
     told = json.loads(result.stdout)
     listed = json.loads(run(PROJECT, environment, "runs", "--remote", "auto-mpg", "--json").stdout)
     assert [found["id"] for found in listed] == [told["run"]]
     spec = server.versions[told["version"]["version_id"]]["pipeline_spec"]
-    assert {"prepare", "train", "evaluate"} <= set(spec["root"]["dag"]["tasks"])
+    assert {"prepare", "train", "evaluate"} <= set(spec["components"]["comp-exit-handler-1"]["dag"]["tasks"])

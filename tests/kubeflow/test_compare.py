@@ -3,13 +3,11 @@ import json
 import pytest
 
 from nbship.kubeflow.compare import differences
-from nbship.kubeflow.compile import compile_graph
 from tests.projects import (
     PIPELINE,
     PREPARE,
     PREPARE_CODE,
     compiled_text,
-    graph_of,
     write_notebook,
     write_project,
 )
@@ -42,13 +40,23 @@ def test_nothing_differs(root, old):
     ("before", "after", "reasons"),
     [
         ("most: 4", "most: 5", ["parameter prepare_most: 4.0 → 5.0"]),
-        ("most: 4}", "most: 4}, cpu: 1", ["prepare: cpu or memory"]),
-        ("most: 4}", "most: 4}, memory: 1Gi, retries: 1", ["prepare: retries, cpu or memory"]),
+        ("most: 4}", "most: 4}, cpu: 1", ["prepare: cpu, memory or gpu"]),
+        ("most: 4}", "most: 4}, memory: 1Gi, retries: 1", ["prepare: retries, cpu, memory or gpu"]),
         ("most: 4}", "most: 4}, timeout: 5", ["prepare: timeout"]),
         ("most: 4}", "most: 4}, cache: false", ["prepare: cache"]),
-        ("most: 4}", "most: 4}, image: 'a:1'", ["prepare: image nbship:latest → a:1"]),
+        ("most: 4}", "most: 4}, image: 'a:1'", ["prepare: image nbship → a:1"]),
+        ("name: line", "name: line\nimage: a:1", ["image nbship → a:1"]),
+        (
+            "kubeflow: {",
+            "image: a:1\nkubeflow: {secret: other, ",
+            ["image nbship → a:1", "checkout, report: secrets"],
+        ),
         ("Fits a line", "Fits", ["the pipeline's name or description"]),
-        ("elsewhere.csv", "other.csv", ["fetch-table: source"]),
+        ("most: 4}", "most: 4}, gpu: 1", ["prepare: cpu, memory or gpu"]),
+        ("most: 4}", "most: 4}, env: {A: b}", ["prepare: env"]),
+        ("most: 4}", "most: 4}, secrets: {A: b/c}", ["prepare: secrets"]),
+        ("most: 4}", "most: 4}, node_selector: {a: b}", ["prepare: node_selector"]),
+        ("most: 4}", "most: 4}, tolerations: [{operator: Exists}]", ["prepare: tolerations"]),
         ("train-line", "train", ["train is new", "train-line is gone"]),
         (
             ", inputs: {scale: prepare.count}",
@@ -85,10 +93,6 @@ def test_a_change_of_a_help_text_is_named(root, old):
         "parameter prepare_C: type or description",
         "prepare: inputs, notebook code",
     ]
-
-
-def test_other_content_of_a_data_file_is_named(root, old):
-    assert differences(old, compile_graph(graph_of(root), {"table": "abc"})) == ["fetch-table: md5"]
 
 
 def test_another_kfp_is_named(root, old):

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +12,15 @@ from hypothesis import strategies as st
 from kfp import components
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from nbship.config import validate
+from nbship.config import load_pipeline, validate
 from nbship.errors import UsageError
-from nbship.graph import build_graph
+from nbship.graph import build_graph, read_graph
 from nbship.kubeflow.compile import compile_graph
+from nbship.kubeflow.pod import SECRET_KEYS
 from nbship.notebook import Notebook, Role, Signature, Variable
-from tests.projects import PIPELINE, TABLE_MD5, TRAIN, compiled_text, graph_of, write_notebook, write_project
+from tests.projects import PIPELINE, TRAIN, compiled_text, graph_of, write_notebook, write_project
 
+PROJECT = Path(__file__).parents[2]
 SETTINGS = """\
 name: line
 description: 'Fits "a" line: größer'
@@ -36,7 +39,22 @@ steps:
 
 
 def compiled(root, *overrides: str) -> dict[str, Any]:
-    return yaml.safe_load(compiled_text(root, *overrides))
+    """The pipeline, with the platform's settings in it."""
+    merged: dict[str, Any] = {}
+    for document in yaml.safe_load_all(compiled_text(root, *overrides)):
+        merged |= document
+    return merged
+
+
+def tasks(spec: dict[str, Any]) -> dict[str, Any]:
+    """The tasks, those in nests too; the nests begin with `exit-handler` or `condition`."""
+    nests = [spec["root"], *spec["components"].values()]
+    found = {name: task for nest in nests for name, task in nest.get("dag", {}).get("tasks", {}).items()}
+    return {name: t for name, t in found.items() if not name.startswith(("exit-handler", "condition"))}
+
+
+def pod(spec: dict[str, Any], step: str) -> dict[str, Any]:
+    return spec["platforms"]["kubernetes"]["deploymentSpec"]["executors"].get(f"exec-{step}", {})
 
 
 def container(spec: dict[str, Any], step: str) -> dict[str, Any]:
@@ -44,7 +62,7 @@ def container(spec: dict[str, Any], step: str) -> dict[str, Any]:
 
 
 def task(spec: dict[str, Any], step: str) -> dict[str, Any]:
-    return spec["root"]["dag"]["tasks"][step]
+    return tasks(spec)[step]
 
 
 @pytest.fixture(scope="module")
@@ -56,20 +74,21 @@ def test_it_is_a_pipeline_spec_that_kfp_loads(tmp_path):
     root = write_project(tmp_path, SETTINGS)
     text = compiled_text(root)
 
-    message = json_format.ParseDict(yaml.safe_load(text), pipeline_spec_pb2.PipelineSpec())
+    message = json_format.ParseDict(next(yaml.safe_load_all(text)), pipeline_spec_pb2.PipelineSpec())
     assert message.pipeline_info.name == "line"
     assert message.schema_version == "2.1.0"
     assert components.load_component_from_text(text).component_spec.description == 'Fits "a" line: größer'
 
 
 def test_every_step_and_data_file_is_a_task(spec):
-    assert set(spec["root"]["dag"]["tasks"]) == {"fetch-table", "prepare", "train-line", "import"}
+    assert set(tasks(spec)) == {"checkout", "prepare", "train-line", "import", "report"}
 
 
 def test_image_of_the_pipeline_and_of_a_step(spec):
-    images = {step: container(spec, step)["image"] for step in spec["root"]["dag"]["tasks"]}
+    images = {step: container(spec, step)["image"] for step in tasks(spec)}
     assert images == {
-        "fetch-table": "registry/steps:1",
+        "checkout": "registry/steps:1",
+        "report": "registry/steps:1",
         "prepare": "registry/steps:1",
         "train-line": "other:2",
         "import": "registry/steps:1",
@@ -97,7 +116,7 @@ def test_retries(spec):
 
 def test_caching(spec):
     assert task(spec, "prepare")["cachingOptions"] == {"enableCache": True}
-    assert task(spec, "fetch-table")["cachingOptions"] == {"enableCache": True}
+    assert not task(spec, "checkout")["cachingOptions"].get("enableCache")
     assert not task(spec, "train-line")["cachingOptions"].get("enableCache")
 
 
@@ -107,7 +126,7 @@ def test_timeout(spec):
 
 
 def test_nothing_is_installed_when_a_step_starts(spec):
-    assert all("pip" not in " ".join(container(spec, s)["command"]) for s in spec["root"]["dag"]["tasks"])
+    assert all("pip install" not in " ".join(container(spec, s)["command"]) for s in tasks(spec))
 
 
 def test_titles_and_descriptions_of_notebooks_are_in_the_components(spec):
@@ -125,12 +144,13 @@ def test_parameters_are_the_pipelines_with_defaults_and_help(spec):
         "prepare_note": ("STRING", ""),
         "prepare_strict": ("BOOLEAN", False),
         "import_scale": ("NUMBER_DOUBLE", 1),
-        "table_location": ("STRING", ""),
+        "repository": ("STRING", ""),
+        "revision": ("STRING", ""),
     }
     assert all(p["isOptional"] for p in parameters.values())
     assert parameters["prepare_most"]["description"] == "rows to keep"
     assert task(spec, "prepare")["inputs"]["parameters"]["most"] == {
-        "componentInputParameter": "prepare_most"
+        "componentInputParameter": "pipelinechannel--prepare_most"
     }
 
 
@@ -147,7 +167,7 @@ def test_artifacts_are_typed_and_described(spec):
         "executed_notebook": "system.HTML",
     }
     assert outputs["model"]["description"] == "the slope"
-    fetched = spec["components"]["comp-fetch-table"]["outputDefinitions"]["artifacts"]["data"]
+    fetched = spec["components"]["comp-checkout"]["outputDefinitions"]["artifacts"]["table"]
     assert fetched["description"] == "Points"
 
 
@@ -159,16 +179,80 @@ def test_results_artifacts_and_order_are_wired(spec):
     }
     assert inputs["artifacts"]["rows"]["taskOutputArtifact"]["producerTask"] == "prepare"
     assert task(spec, "prepare")["inputs"]["artifacts"]["table"]["taskOutputArtifact"] == {
-        "producerTask": "fetch-table",
-        "outputArtifactKey": "data",
+        "producerTask": "checkout",
+        "outputArtifactKey": "table",
     }
     assert task(spec, "import")["dependentTasks"] == ["prepare", "train-line"]
 
 
-def test_the_hash_that_dvc_tracks_and_the_source_are_in_the_fetching_component(spec):
-    source = container(spec, "fetch-table")["command"][-1]
-    assert f'md5="{TABLE_MD5}"' in source
-    assert 'source={"file": "elsewhere.csv"}' in source
+PODS = """\
+  prepare:
+    notebook: notebooks/prepare.ipynb
+    gpu: 2
+    env: {LEVEL: debug}
+    secrets: {KEY: vault/api-key}
+    node_selector: {disk: ssd}
+    tolerations: [{key: gpu, operator: Exists, effect: NoExecute, seconds: 60}]
+"""
+
+
+def test_accelerators_environment_secrets_and_nodes(tmp_path):
+    text = SETTINGS.replace(SETTINGS.splitlines()[5] + "\n", PODS)
+    spec = compiled(write_project(tmp_path, text))
+    resources = container(spec, "prepare")["resources"]
+    assert resources["accelerator"] == {
+        "type": "nvidia.com/gpu",
+        "resourceType": "nvidia.com/gpu",
+        "count": "2",
+        "resourceCount": "2",
+    }
+    assert container(spec, "prepare")["env"] == [{"name": "LEVEL", "value": "debug"}]
+    settings = pod(spec, "prepare")
+    (secret,) = settings["secretAsEnv"]
+    assert secret["secretName"] == "vault"
+    assert secret["keyToEnv"] == [{"secretKey": "api-key", "envVar": "KEY"}]
+    assert settings["nodeSelector"] == {"labels": {"disk": "ssd"}}
+    toleration = {"key": "gpu", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": "60"}
+    assert settings["tolerations"] == [toleration]
+    assert pod(spec, "train-line") == {}
+
+
+def test_another_accelerator(tmp_path):
+    spec = compiled(write_project(tmp_path), "steps.prepare.gpu=1", "steps.prepare.accelerator=amd.com/gpu")
+    assert container(spec, "prepare")["resources"]["accelerator"]["resourceType"] == "amd.com/gpu"
+
+
+def test_a_secret_without_a_key_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"steps\.prepare\.secrets\.KEY: 'vault'"):
+        compiled(write_project(tmp_path), "steps.prepare.secrets={KEY: vault}")
+
+
+def test_the_clusters_secret_is_given_to_those_that_need_it_alone():
+    graph = read_graph(PROJECT, load_pipeline(PROJECT, "auto-mpg"))
+    text = compile_graph(graph, graph.data)
+    spec = {key: value for document in yaml.safe_load_all(text) for key, value in document.items()}
+    with_secret = {name for name in tasks(spec) if pod(spec, name)}
+    assert with_secret == {"checkout", "publish", "deploy", "rejected", "report"}
+    (secret,) = pod(spec, "checkout")["secretAsEnv"]
+    assert (secret["secretName"], secret["optional"]) == ("nbship", True)
+    assert {entry["envVar"] for entry in secret["keyToEnv"]} == set(SECRET_KEYS)
+    uncached = {name for name, t in tasks(spec).items() if not t["cachingOptions"].get("enableCache")}
+    assert uncached == {"checkout", "gate", "publish", "deploy", "rejected", "report"}
+
+
+def test_only_what_applies_is_around_the_notebooks(tmp_path):
+    root = write_project(
+        tmp_path, PIPELINE + "publish: {model: train-line.model, reference: prepare.rows, target: y}\n"
+    )
+    assert set(tasks(compiled(root))) == {
+        "checkout",
+        "prepare",
+        "train-line",
+        "record",
+        "publish",
+        "deploy",
+        "report",
+    }
 
 
 def test_overrides_reach_it(tmp_path):
@@ -247,7 +331,7 @@ def test_any_default_and_help_text_arrives(tmp_path, value, help_text):
 def test_a_pipeline_without_data_and_parameters(tmp_path):
     root = write_project(tmp_path, "name: line\nsteps: {only: {notebook: notebooks/prepare.ipynb}}\n")
     write_notebook(root / "notebooks/prepare.ipynb", "# nothing to declare\n")
-    assert list(compiled(root)["root"]["dag"]["tasks"]) == ["only"]
+    assert list(tasks(compiled(root))) == ["only"]
 
 
 def test_steps_that_would_share_a_parameter_are_refused(tmp_path):
@@ -259,9 +343,9 @@ def test_steps_that_would_share_a_parameter_are_refused(tmp_path):
         compiled(root)
 
 
-def test_a_step_that_has_the_name_of_a_fetching_component_is_refused(tmp_path):
-    root = write_project(tmp_path, PIPELINE.replace("train-line", "fetch-table"))
-    with pytest.raises(UsageError, match="component 'fetch-table'"):
+def test_a_step_that_has_the_name_of_a_component_around_it_is_refused(tmp_path):
+    root = write_project(tmp_path, PIPELINE.replace("train-line", "checkout"))
+    with pytest.raises(UsageError, match="component 'checkout'"):
         compiled(root)
 
 
@@ -285,7 +369,7 @@ def test_steps_may_be_called_what_means_something_in_python(tmp_path, step):
     root = write_project(
         tmp_path, PIPELINE.replace("prepare: {", f"{step}: {{").replace("prepare.count", f"{step}.count")
     )
-    assert set(compiled(root)["root"]["dag"]["tasks"]) == {"fetch-table", step, "train-line"}
+    assert set(tasks(compiled(root))) == {"checkout", step, "train-line", "report"}
 
 
 @pytest.mark.parametrize("name", ["数据", "2020 cars"])

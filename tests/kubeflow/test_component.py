@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbship.config import Source, validate
+from nbship.config import validate
 from nbship.graph import Graph, build_graph
-from nbship.kubeflow.component import clean_notebook, fetch_source, function_name, step_source
+from nbship.kubeflow.component import clean_notebook, function_name, step_source
 from nbship.notebook import read_notebook
 from tests.projects import PREPARE, write_notebook
 
@@ -66,15 +66,6 @@ def test_any_text_survives_in_a_component(tmp_path_factory, title, text, code, t
     assert shown.split()[-1:] == [*graph.steps["only"].notebook.description.split()][-1:] or not text.strip()
 
 
-@settings(deadline=None)
-@given(path=ANY_TEXT, description=ANY_TEXT, url=ANY_TEXT.filter(bool))
-def test_any_text_survives_in_a_fetching_component(path, description, url):
-    source = fetch_source("fetch-table", path, description, "abc", Source(url=url))
-
-    assert keywords(source) == {"path": path, "md5": "abc", "source": {"url": url}}
-    assert "{{" not in source
-
-
 def test_a_component_declares_what_the_notebook_declares(tmp_path):
     path = write_notebook(tmp_path / "n.ipynb", PREPARE)
     graph = graph_with(path, "some-step")
@@ -119,7 +110,7 @@ def test_what_running_a_notebook_changes_is_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("component", "expected"), [("train", "train"), ("fetch-table", "fetch_table"), ("import", "import_")]
+    ("component", "expected"), [("train", "train"), ("fit-all", "fit_all"), ("import", "import_")]
 )
 def test_function_name(component, expected):
     assert function_name(component) == expected

@@ -48,6 +48,18 @@ def test_the_environment_goes_over_what_is_written():
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ({"host": "kubeflow.example.org"}, "kubeflow.host: 'kubeflow.example.org' is no web address"),
+        ({"host": HOST["NBSHIP_KUBEFLOW_HOST"], "ca": "gone.pem"}, "kubeflow.ca: there is no file gone.pem"),
+    ],
+)
+def test_what_is_written_wrongly_is_named_by_its_key(written, message):
+    with pytest.raises(UsageError, match=f"^{message}$"):
+        read_server({}, written)
+
+
 def test_the_pages_may_be_elsewhere():
     server = read_server(HOST | {"NBSHIP_KUBEFLOW_UI": "https://ui.example.org/"})
     assert server.run_link("1") == "https://ui.example.org/#/runs/details/1"

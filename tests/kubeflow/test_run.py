@@ -1,7 +1,6 @@
 """Compiled pipelines run by KFP itself, on this machine."""
 
 import json
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,13 +8,16 @@ import pytest
 from kfp import components, local
 
 import nbship
+from nbship import files
 from nbship.config import load_pipeline
 from nbship.graph import read_graph
+from nbship.kubeflow.compile import pipeline_parameters
 from nbship.local.record import Environment, RunRecord, new_run_id
 from nbship.local.runner import STANDARD_KERNEL, Options, run_graph
 from nbship.workflow.compile import compile_pipeline
 from nbship.workflow.data import ensure
 from tests.projects import TRAIN, TRAIN_CODE, graph_of, write_notebook, write_project
+from tests.repositories import git
 
 PROJECT = Path(nbship.__file__).parents[2]
 
@@ -27,14 +29,24 @@ def submit(tmp_path, monkeypatch):
     """Runs a project's pipeline with KFP; returns the folder that has one folder per task."""
 
     def run(root, name, **arguments):
-        monkeypatch.chdir(root)
+        git(root, "init", "--quiet")
+        git(root, "add", "--all")
+        git(root, "commit", "--quiet", "--message", "Begin")
+        monkeypatch.delenv("NBSHIP_GITLAB_TOKEN", raising=False)
         text = compile_pipeline(root, name).text
+        if "repository" in graph_parameters(root, name):
+            arguments = {"repository": str(root), **arguments}
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "kfp"))
         components.load_component_from_text(text)(**arguments)
         (folder,) = (tmp_path / "kfp").iterdir()
         return folder
 
     return run
+
+
+def graph_parameters(root, name):
+    graph = read_graph(root, load_pipeline(root, name))
+    return {parameter.name for parameter in pipeline_parameters(graph)}
 
 
 def logged(folder, step, artifact="metrics"):
@@ -62,10 +74,9 @@ def test_it_measures_what_the_local_engine_measures(tmp_path, submit):
     assert "<title>Fit the line</title>" in (folder / "train-line/executed_notebook").read_text()
 
 
-def test_parameters_and_location_are_taken_at_submission(tmp_path, submit):
+def test_parameters_are_taken_at_submission(tmp_path, submit):
     root = write_project(tmp_path / "project")
-    (root / "elsewhere.csv").unlink()
-    folder = submit(root, "line", prepare_most=2, prepare_names=[], table_location="data.csv")
+    folder = submit(root, "line", prepare_most=2, prepare_names=[])
     assert logged(folder, "train-line")["rows"] == 2
 
 
@@ -100,17 +111,24 @@ def test_texts_that_mean_something_to_shells_and_templates_arrive(tmp_path, subm
 def test_auto_mpg_measures_what_the_local_engine_measures(tmp_path, submit):
     root = tmp_path / "project"
     ensure(PROJECT, load_pipeline(PROJECT, "auto-mpg"))
-    for path in ("pipelines/auto-mpg.yaml", "data.csv.dvc", "data.csv"):
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(PROJECT / path, root / path)
-    for path in (PROJECT / "notebooks/auto-mpg").glob("*.ipynb"):
-        (root / "notebooks/auto-mpg").mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, root / "notebooks/auto-mpg" / path.name)
+    for path in (
+        "pipelines/auto-mpg.yaml",
+        "data.csv.dvc",
+        "data.csv",
+        "notebooks/auto-mpg",
+        "notebooks/shared",
+    ):
+        files.copy(PROJECT / path, root / path)
+    path = root / "pipelines/auto-mpg.yaml"
+    path.write_text(path.read_text().partition("\npublish:")[0])
 
-    folder = submit(root, "auto-mpg", table_location="data.csv")
+    folder = submit(root, "auto-mpg")
 
     here = run_here(root, "auto-mpg")
     assert here["evaluate"]["rmse"] > 0
     assert {step: logged(folder, step) for step in ("train", "evaluate")} == {
         step: here[step] for step in ("train", "evaluate")
     }
+    assert logged(folder, "gate")["verdict"] == "passed"
+    assert logged(folder, "gate")["evaluate.rmse"] == here["evaluate"]["rmse"]
+    assert (folder / "passed").is_dir()

@@ -106,7 +106,11 @@ def test_the_model_takes_raw_columns_with_gaps(
 def test_evaluate_judges_the_held_out_cars(
     prepared: dict[str, Path], trained: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
-    paths, metrics = run("../shared/evaluate-regression", tmp_path / "run", {"test_set": prepared["test_set"], "model": trained[0]})
+    paths, metrics = run(
+        "../shared/evaluate-regression",
+        tmp_path / "run",
+        {"test_set": prepared["test_set"], "model": trained[0]},
+    )
     cars, losses = pd.read_csv(prepared["test_set"]), pd.read_csv(paths["losses"])
     errors = cars["mpg"] - joblib.load(trained[0]).predict(cars)
     assert losses["row"].is_unique

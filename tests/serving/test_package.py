@@ -21,7 +21,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from nbship.errors import NbshipError, UsageError
 from nbship.gate import Verdict
 from nbship.serving import package
-from nbship.serving.schema import to_frame
+from nbship.serving.schema import to_table
 
 ORIGIN = package.Origin(
     run="20250101-000000-abcd", started=datetime(2025, 1, 1, tzinfo=UTC), revision="c0ffee"
@@ -100,7 +100,7 @@ def test_golden_records_are_what_the_loaded_model_predicts(
     taken = [(record["weight"] - 1500) // 37 for record in records]
     assert taken == [0, 7, 15, 30, 44, 59], "from all over the table, and the one row with a missing value"
     assert records[1]["power"] is None
-    predicted = model.predict(to_frame(read.inputs, records)).tolist()
+    predicted = model.predict(to_table(read.inputs, records)).tolist()
     assert predicted == [golden.prediction for golden in read.golden]
     assert predicted == pytest.approx(model.predict(rows)[taken].tolist())
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbship.serving.schema import Column, describe_column, histogram, to_frame, to_records
+from nbship.serving.schema import Column, describe_column, histogram, to_records, to_table
 
 
 def describe(text: str) -> dict[str, Column]:
@@ -75,17 +75,17 @@ def test_records_become_the_table_that_reading_the_csv_gives(records: list[dict[
     typed = pd.read_csv(io.StringIO(text), dtype_backend="numpy_nullable")
     columns = [describe_column(typed[name]) for name in typed.columns]
     expected = pd.read_csv(io.StringIO(text))
-    pd.testing.assert_frame_equal(to_frame(columns, to_records(typed)), expected)
+    pd.testing.assert_frame_equal(to_table(columns, to_records(typed)), expected)
 
 
 def test_a_name_that_is_absent_is_a_missing_value() -> None:
     columns = [Column(name="x", type="integer"), Column(name="c", type="category")]
-    frame = to_frame(columns, [{"x": 1, "c": "a"}, {"other": 1}])
+    frame = to_table(columns, [{"x": 1, "c": "a"}, {"other": 1}])
     assert list(frame.columns) == ["x", "c"]
     assert frame.isna().to_numpy().tolist() == [[False, False], [True, True]]
 
 
 @pytest.mark.parametrize(("given_values", "dtype"), [([True, False], "bool"), ([True, None], "object")])
 def test_booleans(given_values: list[bool | None], dtype: str) -> None:
-    frame = to_frame([Column(name="flag", type="boolean")], [{"flag": value} for value in given_values])
+    frame = to_table([Column(name="flag", type="boolean")], [{"flag": value} for value in given_values])
     assert str(frame["flag"].dtype) == dtype

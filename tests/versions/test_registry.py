@@ -175,12 +175,12 @@ def test_versions_need_git(folder_without_git: Path) -> None:
 
 
 def test_the_first_version() -> None:
-    assert registry.next_version("", breaking=False) == "v1.0.0"
+    assert registry.next_version("", "minor") == "v1.0.0"
 
 
-@given(st.integers(0, 99), st.integers(0, 99), st.integers(0, 99), st.booleans())
-def test_the_next_version_is_greater(major: int, minor: int, patch: int, breaking: bool) -> None:
-    following = registry.next_version(f"v{major}.{minor}.{patch}", breaking)
-    expected = (major + 1, 0, 0) if breaking else (major, minor + 1, 0)
-    assert following == "v{}.{}.{}".format(*expected)
-    assert expected > (major, minor, patch)
+@given(st.integers(0, 99), st.integers(0, 99), st.integers(0, 99))
+def test_the_next_version_is_greater(major: int, minor: int, patch: int) -> None:
+    latest = f"v{major}.{minor}.{patch}"
+    assert registry.next_version(latest, "major") == f"v{major + 1}.0.0"
+    assert registry.next_version(latest, "minor") == f"v{major}.{minor + 1}.0"
+    assert registry.next_version(latest, "patch") == f"v{major}.{minor}.{patch + 1}"

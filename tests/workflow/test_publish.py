@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from nbship.config import Column, Pipeline, Publish
 from nbship.errors import NbshipError, RejectedError, UsageError
 from nbship.local.record import State
 from nbship.serving import package
@@ -207,8 +208,6 @@ def test_artifacts_that_were_changed_after_the_run(project: Path, name: str, cha
 
 
 def test_an_output_that_the_run_does_not_have(project: Path) -> None:
-    from nbship.config import Publish
-
     make_run(project, "20250101-000000-aaaa")
     with pytest.raises(UsageError, match=r"publish\.model: .* no output 'train\.modle'") as failure:
         publish(project, make_pipeline(publish=Publish(model="train.modle", target="y")))
@@ -234,6 +233,41 @@ def test_a_description_that_belongs_to_another_model_is_written_anew(project: Pa
     assert package.read_package(path.parent).origin.run == "20250102-000000-bbbb"
 
 
+def described(weight: str, **columns: Column) -> Pipeline:
+    columns = {"x": Column(description=weight, unit="kg"), **columns}
+    return make_pipeline(publish=Publish(target="y", columns=columns), description="A line.")
+
+
+def test_new_words_about_the_champion_are_a_patch(project: Path) -> None:
+    record = make_run(project, "20250101-000000-aaaa")
+    publish(project, make_pipeline(), commit=True)
+    folder = project / "models/line"
+    before = package.read_package(folder)
+
+    renewed = publish(project, described("weight", y=Column(unit="m")), commit=True)
+    assert (renewed.placed, renewed.registered, renewed.version) == (True, True, "v1.0.1")
+    after = package.read_package(folder)
+    (column,) = after.inputs
+    assert (after.description, column.description, column.unit) == ("A line.", "weight", "kg")
+    assert after.output.reference.unit == "m"
+    assert (after.sha256, after.origin, after.golden) == (model_hash(record), before.origin, before.golden)
+    assert run_git(project, "show", "--format=%s", "--name-only").split("\n")[0] == "Publish line v1.0.1"
+    assert run_git(project, "show", "--format=", "--name-only") == "models/line/model.json\n"
+
+    again = publish(project, described("weight", y=Column(unit="m")), commit=True)
+    assert (again.placed, again.registered, again.version) == (False, False, "v1.0.1")
+    assert publish(project, make_pipeline(), commit=True).version == "v1.0.2"
+    assert package.read_package(folder) == before, "words that are gone from the pipeline file are gone"
+
+
+def test_words_about_a_column_that_there_is_not(project: Path) -> None:
+    make_run(project, "20250101-000000-aaaa")
+    publish(project, make_pipeline(), commit=True)
+    with pytest.raises(UsageError, match="neither takes nor predicts a column 'z'"):
+        publish(project, described("weight", z=Column()), commit=True)
+    assert run_git(project, "status", "--porcelain") == ""
+
+
 def test_without_git(folder_without_git: Path) -> None:
     make_run(folder_without_git, "20250101-000000-aaaa")
     with pytest.raises(NbshipError, match="no Git repository"):
@@ -248,6 +282,15 @@ def test_without_an_identity_nothing_is_begun(project: Path) -> None:
     with pytest.raises(NbshipError, match="does not know who you are"):
         publish(project, make_pipeline(), commit=True)
     assert not (project / "models").exists()
+
+
+def test_what_makes_no_commit_needs_no_identity(project: Path) -> None:
+    make_run(project, "20250101-000000-aaaa")
+    run_git(project, "config", "user.email", "")
+    run_git(project, "config", "user.name", "")
+    for placed in (True, False):
+        published = publish(project, make_pipeline())
+        assert (published.placed, published.committed, published.registered) == (placed, False, False)
 
 
 def test_a_hook_that_refuses_the_commit_can_be_satisfied_and_publishing_goes_on(project: Path) -> None:

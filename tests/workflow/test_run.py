@@ -70,6 +70,13 @@ def test_an_override_file_counts(after_a_run, tmp_path):
     assert record.settings == [f"config-override: {override}"]
 
 
+def test_a_variable_counts_and_is_recorded(after_a_run, monkeypatch):
+    monkeypatch.setenv("NBSHIP_TRAIN__SLOPE", "9")
+    record, _ = run_points(after_a_run)
+    assert record.steps["train"].parameters == {"slope": 9.0}
+    assert record.settings == ["environment: NBSHIP_TRAIN__SLOPE"]
+
+
 @pytest.mark.parametrize(
     ("request_", "ran"),
     [

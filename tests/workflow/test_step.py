@@ -5,10 +5,8 @@ import pytest
 from kfp import dsl
 
 from nbship.kubeflow.component import clean_notebook
-from nbship.workflow.step import fetch_data, run_step
-from tests.projects import PREPARE, PREPARE_CODE, TABLE, TABLE_MD5, TRAIN, TRAIN_CODE, write_notebook
-
-SOURCE = {"file": "elsewhere.csv"}
+from nbship.workflow.step import run_step
+from tests.projects import PREPARE, PREPARE_CODE, TABLE, TRAIN, TRAIN_CODE, write_notebook
 
 
 @pytest.fixture
@@ -173,31 +171,16 @@ def test_an_output_may_be_a_folder(tmp_path, artifact):
     assert (tmp_path / "artifacts/model/weights").read_text() == "w"
 
 
-def test_data_is_fetched_from_the_source(tmp_path, artifact, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "elsewhere.csv").write_text(TABLE)
-    fetch_data(artifact(dsl.Dataset, "data"), "", path="data.csv", md5=TABLE_MD5, source=SOURCE)
-    assert (tmp_path / "artifacts/data").read_text() == TABLE
-
-
-def test_data_is_fetched_from_the_location_if_there_is_one(tmp_path, artifact):
-    (tmp_path / "copy.csv").write_text(TABLE)
-    location = str(tmp_path / "copy.csv")
-    fetch_data(artifact(dsl.Dataset, "data"), location, path="data.csv", md5=TABLE_MD5, source=SOURCE)
-    assert (tmp_path / "artifacts/data").read_text() == TABLE
-
-
-def test_other_data_than_dvc_tracks_is_refused(tmp_path, artifact, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "elsewhere.csv").write_text(TABLE + "5,5\n")
-    with pytest.raises(SystemExit) as stopped:
-        fetch_data(artifact(dsl.Dataset, "data"), "", path="data.csv", md5=TABLE_MD5, source=SOURCE)
-    assert stopped.value.code == 1
-    assert f"data.csv.dvc says {TABLE_MD5}" in capsys.readouterr().err
-    assert not (tmp_path / "artifacts/data").exists()
-
-
-def test_data_without_a_source_needs_a_location(artifact, capsys):
-    with pytest.raises(SystemExit):
-        fetch_data(artifact(dsl.Dataset, "data"), "", path="data.csv", md5=TABLE_MD5, source={})
-    assert "names no source" in capsys.readouterr().err
+@pytest.mark.parametrize("content", ["", "a model"])
+def test_where_there_is_no_champion_nothing_is_run(tmp_path, artifact, capsys, content):
+    arguments = {
+        "model": artifact(dsl.Model, "model", content),
+        "losses": artifact(dsl.Dataset, "losses"),
+    }
+    declared = 'model: "Input[Model]" = "m"\nlosses: "Output[Dataset]" = "losses.csv"'
+    notebook = notebook_text(tmp_path, declared, "open(losses, 'w').write('judged')")
+    executed = artifact(dsl.HTML, "executed_notebook")
+    run_step(arguments, executed, path="n.ipynb", notebook=notebook, champion="model")
+    assert (tmp_path / "artifacts/losses").read_text() == ("judged" if content else "")
+    assert (tmp_path / "artifacts/executed_notebook").exists()
+    assert ("no champion" in capsys.readouterr().out) is not bool(content)

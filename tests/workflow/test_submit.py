@@ -12,7 +12,8 @@ from nbship.kubeflow.credentials import Server
 from nbship.local.record import State
 from nbship.workflow import submit as workflow
 from nbship.workflow.compile import compile_pipeline
-from nbship.workflow.submit import Request, exit_code, remote_runs, run_parameters, submit, wait
+from nbship.workflow.parameters import run_parameters
+from nbship.workflow.submit import Request, connect_for, exit_code, remote_runs, submit, wait
 from tests.kubeflow_server import Fault, KubeflowServer, serve
 from tests.projects import graph_of, write_project
 from tests.repositories import git
@@ -74,7 +75,7 @@ def test_a_version_by_revision_and_a_run_in_the_branchs_experiment(server, conne
     assert version["display_name"] == head
     assert version["pipeline_spec"]["pipelineInfo"]["name"] == "line"
     assert server.experiments[run["experiment_id"]]["display_name"] == "feature/x"
-    assert run["runtime_config"]["parameters"] == {"prepare_most": 2}
+    assert run["runtime_config"]["parameters"] == {"prepare_most": 2, "revision": head}
     assert run["display_name"].startswith(f"line {head[:7]} ")
 
 
@@ -163,7 +164,7 @@ def test_without_git_a_version_is_named_by_its_content(connection, tmp_path):
         ("prepare.strict=true", {"prepare_strict": True}),
         ("prepare.names=[1, 2]", {"prepare_names": [1, 2]}),
         ("prepare.options={a: {b: 1}}", {"prepare_options": {"a": {"b": 1}}}),
-        ("table_location=s3://bucket/a=1.csv", {"table_location": "s3://bucket/a=1.csv"}),
+        ("revision=feature/a=1", {"revision": "feature/a=1"}),
     ],
 )
 def test_settings_become_typed_parameters(root, setting, expected):
@@ -321,3 +322,128 @@ def test_the_names_of_runs_differ(server, connection, root):
         submit(connection, root, Request("line"), {})
     assert len({run["display_name"] for run in server.runs.values()}) == 3
     assert len(list(client.list_runs(connection, "line"))) == 3
+
+
+# Overrides.
+
+
+def override(root, text):
+    file = root.parent / "override.yaml"
+    file.write_text(text)
+    return [file]
+
+
+def test_files_variables_and_settings_set_parameters_of_the_run(server, connection, root):
+    files = override(root, "steps: {prepare: {parameters: {most: 2, C: 4, note: a=b}}}")
+    variables = {
+        "NBSHIP_PREPARE__C": "5",
+        "NBSHIP_PREPARE__STRICT": "true",
+        "NBSHIP_STEPS__PREPARE__CPU": "8",
+    }
+    request = Request("line", "", ["prepare.strict=false"], "main", files, variables)
+    submit(connection, root, request, {})
+    given = {"prepare_most": 2, "prepare_C": 5.0, "prepare_note": "a=b", "prepare_strict": False}
+    parameters = run_of(server)["runtime_config"]["parameters"]
+    assert parameters == {**given, "revision": git(root, "rev-parse", "HEAD").strip()}
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("steps: {prepare: {cpu: 2}}", "steps.prepare.cpu"),
+        ("image: a:1", "image"),
+        ("kubeflow: {secret: mine}", "kubeflow.secret"),
+        ("steps: {more: {notebook: notebooks/prepare.ipynb}}", "steps.more"),
+    ],
+)
+def test_a_file_that_changes_what_is_compiled_is_refused(server, connection, root, text, key):
+    with pytest.raises(UsageError, match=re.escape(f"'{key}' is in the compiled pipeline")) as error:
+        submit(connection, root, Request("line", "", (), "main", override(root, text)), {})
+    assert error.value.hint == "compile it so: nbship compile line --config-override FILE"
+    assert not server.runs
+
+
+def test_a_value_of_another_type_is_refused_before_anything_is_sent(server, connection, root):
+    with pytest.raises(UsageError, match=r"prepare.*most"):
+        submit(connection, root, Request("line", "", (), "main", (), {"NBSHIP_PREPARE__MOST": "many"}), {})
+    assert not server.pipelines
+
+
+def test_the_server_may_be_named_in_the_pipeline_file(root):
+    path = root / "pipelines/line.yaml"
+    (root / "ca.pem").touch()
+    written = (
+        "kubeflow: {host: 'https://a.example.org/', namespace: ada, auth: service-account, ca: ca.pem}\n"
+    )
+    path.write_text(re.sub("kubeflow:.*\n", written, path.read_text()))
+    server = connect_for(root, "line", {}).server
+    assert server == Server("https://a.example.org", "ada", "service-account", str(root / "ca.pem"))
+    environment = {"NBSHIP_KUBEFLOW_HOST": "https://b.example.org", "NBSHIP_KUBEFLOW__NAMESPACE": "grace"}
+    server = connect_for(root, "line", environment, override(root, "kubeflow: {auth: none}")).server
+    assert (server.host, server.namespace, server.auth) == ("https://b.example.org", "grace", "none")
+
+
+def test_without_a_pipeline_the_environment_names_the_server(root):
+    assert connect_for(root, "", {"NBSHIP_KUBEFLOW_HOST": "https://b.example.org"}).server.host
+    with pytest.raises(UsageError, match="no Kubeflow server is named") as error:
+        connect_for(root, "", {})
+    assert "NBSHIP_KUBEFLOW_HOST" in error.value.hint
+    assert "kubeflow.host" in error.value.hint
+
+
+# What a run checks out, and whether the gate rejected its model.
+
+
+@pytest.mark.parametrize(
+    ("origin", "repository"),
+    [
+        ("git@gitlab.example.org:group/cars.git", "https://gitlab.example.org/group/cars.git"),
+        ("ssh://git@gitlab.example.org:2222/group/cars.git", "https://gitlab.example.org/group/cars.git"),
+        ("https://ci:secret@gitlab.example.org:8443/cars.git", "https://gitlab.example.org:8443/cars.git"),
+    ],
+)
+def test_a_run_checks_out_the_origin_where_the_pipeline_file_names_no_repository(
+    server, connection, root, origin, repository
+):
+    without_repository(root)
+    git(root, "remote", "add", "origin", origin)
+    submit(connection, root, Request("line"), {})
+    assert run_of(server)["runtime_config"]["parameters"]["repository"] == repository
+
+
+@pytest.mark.parametrize("origin", ["", "../origin.git", "/srv/git/cars.git"])
+def test_a_run_that_has_nothing_to_check_out_is_refused(server, connection, root, origin):
+    without_repository(root)
+    if origin:
+        git(root, "remote", "add", "origin", origin)
+    with pytest.raises(UsageError, match="there is no repository that a run could check out"):
+        submit(connection, root, Request("line"), {})
+    assert server.seen == []
+    submit(connection, root, Request("line", settings=["repository=https://git.example.org/x"]), {})
+
+
+def without_repository(root):
+    path = root / "pipelines/line.yaml"
+    path.write_text(re.sub("kubeflow:.*\n", "", path.read_text()))
+    compile_pipeline(root, "line").write()
+
+
+@pytest.mark.parametrize(
+    ("state", "tasks", "code"),
+    [
+        ("SUCCEEDED", {"gate": "SUCCEEDED", "publish": "SUCCEEDED"}, ExitCode.DONE),
+        ("SUCCEEDED", {"gate": "SUCCEEDED", "rejected": "SUCCEEDED"}, ExitCode.REJECTED),
+        ("SUCCEEDED", {"gate": "SUCCEEDED", "rejected": "SKIPPED"}, ExitCode.DONE),
+        ("FAILED", {"gate": "FAILED"}, ExitCode.FAILED),
+        ("FAILED", {"gate": "SUCCEEDED", "rejected": "FAILED"}, ExitCode.FAILED),
+    ],
+)
+def test_a_rejection_is_told_from_a_failure(server, connection, root, state, tasks, code):
+    def end(run):
+        run["state"] = state
+        details = [{"display_name": name, "state": found} for name, found in tasks.items()]
+        run["run_details"] = {"task_details": details}
+
+    submission = submit(connection, root, Request("line"), {})
+    server.advance = [end]
+    assert exit_code(wait(connection, submission, lambda _: None)) is code

@@ -31,12 +31,12 @@ _CheckOption = Annotated[
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command("compile")(compile_pipelines)
-    app.command("schema")(schema)
+    app.command("schema", rich_help_panel="Begin")(schema)
 
 
 def compile_pipelines(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="The pipeline.", autocompletion=complete_pipeline)
+        str, typer.Argument(metavar="NAME", help="The pipeline; or --all.", autocompletion=complete_pipeline)
     ] = "",
     every: Annotated[bool, typer.Option("--all", help="Compile every pipeline.")] = False,
     check: _CheckOption = False,
@@ -51,7 +51,7 @@ def compile_pipelines(
     """Compile a pipeline for Kubeflow.
 
     Writes pipelines/compiled/NAME.yaml, KFP's v2 intermediate representation, with the notebooks in it.
-    Upload it on Kubeflow's page, or with any KFP client.
+    `nbship submit` runs it; Kubeflow's page and any KFP client take it too.
 
     Example: nbship compile auto-mpg --check
     """
@@ -89,7 +89,7 @@ def _finish(generated: Sequence[Generated], root: Path, check: bool, as_json: bo
                 {"path": str(file.path), "written": bool(file.stale) and not check, "stale": file.stale}
             )
         elif not (check and file.stale):
-            why = f" ({escape(', '.join(file.stale))})" if file.stale else ""
+            why = f" ({escape('; '.join(file.stale))})" if file.stale else ""
             console.print(f"{'wrote' if file.stale else 'current':<8} {escape(_shown(file.path, root))}{why}")
     stale = [file for file in generated if file.stale]
     if check and stale:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _NamesArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[NAME]...",
+        metavar="NAME",
         help="The pipelines; all of them if none is named.",
         autocompletion=complete_pipeline,
     ),
@@ -94,4 +95,4 @@ def _words(status: Status) -> str:
 def _pipelines(root: Path, names: list[str] | None) -> list[Pipeline]:
     from nbship.config import load_pipeline
 
-    return [load_pipeline(root, name) for name in names or pipeline_names(root)]
+    return [load_pipeline(root, name, environment=os.environ) for name in names or pipeline_names(root)]

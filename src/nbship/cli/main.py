@@ -3,26 +3,58 @@
 from __future__ import annotations
 
 import sys
+from types import ModuleType
 
 import typer
+from typer.models import CommandInfo, TyperInfo
 
 from nbship import __version__
+from nbship.cli import app as app_command
+from nbship.cli import (
+    changes,
+    config,
+    data,
+    deploy,
+    image,
+    lint,
+    new,
+    publish,
+    report,
+    run,
+    runs,
+    schedule,
+    serve,
+    show,
+    submit,
+    sweep,
+)
 from nbship.cli import compile as compile_command
-from nbship.cli import data, publish, run, runs, schedule, show, submit
 from nbship.cli.common import error_console, leave, report_error
 from nbship.errors import ExitCode, NbshipError, UsageError
 
 app = typer.Typer(
     name="nbship",
-    help="Ship notebooks to production: run a pipeline here, judge its model, take it to Kubeflow.",
+    help="Ship notebooks to production: run a pipeline, judge its model, publish, serve and deploy it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-
-for group in (run, runs, show, publish, data, compile_command, submit, schedule):
-    group.register(app)
+# In the order of `nbship --help`.
+_PANELS: dict[str, tuple[ModuleType, ...]] = {
+    "Begin": (new, show, config, lint, data),
+    "Run and judge": (run, sweep, runs),
+    "Publish and serve": (publish, serve, app_command),
+    "Run on Kubeflow": (compile_command, image, submit, schedule),
+    "Deploy with KServe": (deploy,),
+    "Work with GitLab": (changes, report),
+}
+for panel, groups in _PANELS.items():
+    for group in groups:
+        group.register(app)
+    registered: list[CommandInfo | TyperInfo] = [*app.registered_commands, *app.registered_groups]
+    for command in registered:
+        command.rich_help_panel = command.rich_help_panel or panel
 
 
 def _print_version(value: bool) -> None:

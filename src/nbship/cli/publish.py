@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -10,8 +11,10 @@ import typer
 from rich.text import Text
 
 from nbship.cli.common import (
+    ConfigOverrideOption,
     JsonOption,
     PipelineArgument,
+    SetOption,
     complete_pipeline,
     console,
     error_console,
@@ -53,6 +56,8 @@ def publish(
             help="The branch to push to; else the one checked out, or what CI builds, or the default one.",
         ),
     ] = "",
+    settings: SetOption = [],  # noqa: B006 (typer reads the default and never changes it)
+    override_files: ConfigOverrideOption = [],  # noqa: B006
     as_json: JsonOption = False,
 ) -> None:
     """Make the model of a run the champion: write its package, track it with DVC, register its version.
@@ -67,7 +72,8 @@ def publish(
 
     root = project_root()
     report = partial(error_console.print, markup=False)
-    published = publish_run(root, load_pipeline(root, name), run, commit, push, report, branch)
+    pipeline = load_pipeline(root, name, settings, override_files, os.environ)
+    published = publish_run(root, pipeline, run, commit, push, report, branch)
     if as_json:
         print_json({**asdict(published), "next_commands": published.next_commands})
     else:
@@ -78,7 +84,7 @@ def models(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="[NAME]", help="A model; all of them if none is named.", autocompletion=complete_pipeline
+            metavar="NAME", help="A model; all of them if none is named.", autocompletion=complete_pipeline
         ),
     ] = "",
     as_json: JsonOption = False,

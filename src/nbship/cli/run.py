@@ -38,6 +38,9 @@ def run(
     name: PipelineArgument,
     settings: SetOption = [],  # noqa: B006 - typer's form; it is not changed
     override_files: ConfigOverrideOption = [],  # noqa: B006
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Use the pipeline's synthetic sample in place of its data.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Run every step, whatever the cache has.")] = False,
     from_step: Annotated[
         str, typer.Option("--from", metavar="STEP", help="Run this step and all that depends on it.")
@@ -74,6 +77,7 @@ def run(
         pipeline=name,
         settings=settings,
         override_files=override_files,
+        sample=sample,
         force=force,
         from_step=from_step,
         only=only,
@@ -114,7 +118,13 @@ def _print_summary(record: RunRecord, folder: Path) -> None:
     if verdict:
         word = "[bold green]passed[/]" if verdict.passed else "[bold red]rejected[/]"
         console.print(f"gate      {word}: {escape('; '.join(verdict.reasons))}")
-    metrics = _main_metrics(record)
+    from nbship.local.words import metrics_text, synthetic_text
+
+    synthetic = synthetic_text(record)
+    if synthetic:
+        console.print(f"data      [bold yellow]synthetic[/]: {escape(synthetic)}")
+    step = record.steps.get(record.gate.step) if record.gate else None
+    metrics = metrics_text(step.metrics) if step else ""
     if metrics:
         console.print(f"metrics   {escape(metrics)}")
     outcome = "" if record.state == "done" else f"{record.state} after "
@@ -122,22 +132,10 @@ def _print_summary(record: RunRecord, folder: Path) -> None:
     page = folder / "index.html"
     if page.exists():
         console.print(f"page      {escape(os.path.relpath(page))}")
-    if verdict and verdict.passed:
+    if synthetic:
+        console.print(f"\nnext      run it on the real data: nbship run {record.pipeline}")
+    elif verdict and verdict.passed:
         console.print(f"\nnext      nbship publish {record.pipeline} --commit")
     elif verdict:
         stays = "the champion stays; " if record.champion else ""
         console.print(f"\nnext      {stays}see why: nbship runs open {record.id}")
-
-
-def _main_metrics(record: RunRecord) -> str:
-    """The metrics of the gate's step with their intervals, where the notebook gives `x_low` and `x_high`."""
-    step = record.steps.get(record.gate.step) if record.gate else None
-    values = step.metrics if step else {}
-    parts = []
-    for name, value in values.items():
-        if name.endswith(("_low", "_high")) or isinstance(value, bool) or not isinstance(value, int | float):
-            continue
-        low, high = values.get(f"{name}_low"), values.get(f"{name}_high")
-        interval = f" ({low:.4g} to {high:.4g})" if low is not None and high is not None else ""
-        parts.append(f"{name} {value:.4g}{interval}")
-    return ", ".join(parts)

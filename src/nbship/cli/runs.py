@@ -34,9 +34,7 @@ _HASH = 12
 RunArgument = Annotated[str, typer.Argument(help="A run: beginning of its id, latest or previous.")]
 NameArgument = Annotated[
     str,
-    typer.Argument(
-        metavar="[NAME]", help="The pipeline; all if not given.", autocompletion=complete_pipeline
-    ),
+    typer.Argument(metavar="NAME", help="The pipeline; all if not given.", autocompletion=complete_pipeline),
 ]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many runs at most.")]
 

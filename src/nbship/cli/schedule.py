@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from nbship.cli.common import JsonOption, complete_pipeline, console, print_json
+from nbship.cli.common import ConfigOverrideOption, JsonOption, complete_pipeline, console, print_json
 from nbship.cli.submit import ExperimentOption, ParameterOption, RevisionOption
 from nbship.errors import UsageError
 from nbship.project import project_root
@@ -39,6 +39,7 @@ def schedule(
     cron: CronOption = "",
     revision: RevisionOption = "",
     settings: ParameterOption = [],  # noqa: B006 - typer's form; it is not changed
+    override_files: ConfigOverrideOption = [],  # noqa: B006
     experiment: ExperimentOption = "",
     show: Annotated[bool, typer.Option("--list", help="List the schedules.")] = False,
     pause: Annotated[bool, typer.Option("--pause", help="Let it rest.")] = False,
@@ -53,16 +54,16 @@ def schedule(
     Example: nbship schedule auto-mpg --cron "0 3 * * 1"
     """
     from nbship.workflow import schedule as workflow
-    from nbship.workflow.submit import Request, connect
+    from nbship.workflow.submit import Request, connect_for
 
     if sum([bool(cron), show, pause, resume, delete]) != 1 or not (name or show):
         raise UsageError(
             "what about the schedule?", "NAME and one of --cron TIMES, --pause, --resume, --delete; or --list"
         )
     root = project_root()
-    connection = connect(os.environ)
+    connection = connect_for(root, name, os.environ, override_files)
     if cron:
-        request = Request(name, revision, settings, experiment)
+        request = Request(name, revision, settings, experiment, override_files, os.environ)
         result = workflow.schedule(connection, root, request, cron, os.environ)
         _print([result.schedule], as_json, result.done)
     elif delete:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -65,7 +66,7 @@ def show(
     from nbship.workflow.show import mermaid, view
 
     root = project_root()
-    graph = read_graph(root, load_pipeline(root, name, settings, overrides))
+    graph = read_graph(root, load_pipeline(root, name, settings, overrides, os.environ))
     if as_json:
         print_json(view(graph).as_json())
     elif form is Format.MERMAID:

@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from nbship.cli.common import JsonOption, PipelineArgument, console, error_console, print_json
+from nbship.cli.common import (
+    ConfigOverrideOption,
+    JsonOption,
+    PipelineArgument,
+    console,
+    error_console,
+    print_json,
+)
 from nbship.errors import ExitCode, InterruptedRun
 from nbship.project import project_root
 
 if TYPE_CHECKING:
-    from nbship.kubeflow.api import Connection
     from nbship.kubeflow.client import RemoteRun
-    from nbship.workflow.submit import Submission
+    from nbship.local.runner import Event
+    from nbship.workflow.result import Result
+    from nbship.workflow.submit import Request, Submission
+
+
+class Target(StrEnum):
+    """Where pipelines are run."""
+
+    KUBEFLOW = "kubeflow"
+    VERTEX = "vertex"
+
 
 RevisionOption = Annotated[
     str,
@@ -41,35 +59,51 @@ def submit(
     name: PipelineArgument,
     revision: RevisionOption = "",
     settings: ParameterOption = [],  # noqa: B006 - typer's form; it is not changed
+    override_files: ConfigOverrideOption = [],  # noqa: B006
     experiment: ExperimentOption = "",
+    target: Annotated[
+        Target, typer.Option("--target", help="Kubeflow, or Google's Vertex AI.")
+    ] = Target.KUBEFLOW,
     wait: Annotated[bool, typer.Option("--wait", help="Show its steps until it ends.")] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Run a compiled pipeline on Kubeflow, as a version named by the Git revision.
 
-    NBSHIP_KUBEFLOW_HOST and NBSHIP_KUBEFLOW_AUTH say where and how. With --wait, ends with 1 if it fails.
+    kubeflow.host of the pipeline file, or NBSHIP_KUBEFLOW_HOST, says where. With --wait, ends with 1 if it
+    fails, and with 3 if the gate rejects its model.
 
     Example: nbship submit auto-mpg --set train.C=3 --wait
     """
-    from nbship.workflow.submit import Request, connect
+    from nbship.workflow.result import read_result
+    from nbship.workflow.submit import Request, connect_for
     from nbship.workflow.submit import submit as start
+    from nbship.workflow.submit import wait as wait_for
 
     root = project_root()
-    connection = connect(os.environ)
-    submission = start(connection, root, Request(name, revision, settings, experiment), os.environ)
+    request = Request(name, revision, settings, experiment, override_files, os.environ)
+    if target is Target.VERTEX:
+        return _submit_to_vertex(root, request, wait, as_json)
+    connection = connect_for(root, name, os.environ, override_files)
+    submission = start(connection, root, request, os.environ)
     if as_json:
         print_json(_told(submission))
     else:
         _print_submission(submission)
-    return _wait(connection, submission, as_json) if wait else ExitCode.DONE
+    if not wait:
+        return ExitCode.DONE
+
+    def follow(on_event: Callable[[Event], None]) -> RemoteRun:
+        return wait_for(connection, submission, on_event)
+
+    return _wait(follow, lambda run: read_result(connection, run), submission.link, as_json)
 
 
 def list_remote_runs(root: Path, name: str, limit: int, as_json: bool) -> None:
     """Prints the runs on Kubeflow, newest first: of one pipeline, or of all."""
     from nbship.local.words import age_text
-    from nbship.workflow.submit import connect, remote_runs
+    from nbship.workflow.submit import connect_for, remote_runs
 
-    connection = connect(os.environ)
+    connection = connect_for(root, name, os.environ)
     runs = remote_runs(connection, root, name, limit)
     if as_json:
         print_json([asdict(run) | {"link": connection.server.run_link(run.id)} for run in runs])
@@ -86,20 +120,54 @@ def list_remote_runs(root: Path, name: str, limit: int, as_json: bool) -> None:
         )
 
 
-def _wait(connection: Connection, submission: Submission, as_json: bool) -> ExitCode:
+def _submit_to_vertex(root: Path, request: Request, wait: bool, as_json: bool) -> ExitCode:
+    from nbship.workflow import vertex
+
+    def report(line: str) -> None:
+        error_console.print(f"[bold yellow]Vertex AI:[/] {escape(line)}")
+
+    started = vertex.submit(root, request, report)
+    if as_json:
+        told = {"run": started.run.id, "link": started.link, "version": started.version}
+        print_json({"event": "submitted", **told})
+    else:
+        console.print(f"version     {escape(started.version)}")
+        console.print(f"run         {escape(started.run.id)}")
+        console.print(f"page        {escape(started.link)}")
+    if not wait:
+        return ExitCode.DONE
+    # Its logs are in Cloud Logging, which the run's page shows.
+    return _wait(lambda on_event: vertex.wait(started, on_event), lambda _: None, started.link, as_json)
+
+
+def _wait(
+    follow: Callable[[Callable[[Event], None]], RemoteRun],
+    read: Callable[[RemoteRun], Result | None],
+    link: str,
+    as_json: bool,
+) -> ExitCode:
+    """Shows a run until it ends, and then what came out of it, where the logs of its steps can be read."""
     from nbship.cli.progress import progress
-    from nbship.workflow.submit import exit_code, wait
+    from nbship.workflow.result import Result, has_result
+    from nbship.workflow.submit import exit_code
 
     try:
         with progress(as_json) as on_event:
-            run = wait(connection, submission, on_event)
+            run = follow(on_event)
+        result = read(run) if has_result(run) else Result()
     except KeyboardInterrupt:
-        raise InterruptedRun("no longer waiting; the run goes on", f"its page: {submission.link}") from None
+        raise InterruptedRun("no longer waiting; the run goes on", f"its page: {link}") from None
     code = exit_code(run)
     if as_json:
-        print_json({"event": "run", "run": run.id, "state": run.state, "error": run.error, "exit_code": code})
+        told = result.model_dump(mode="json") if result else {}
+        print_json(
+            {"event": "run", "run": run.id, "state": run.state, "error": run.error, "exit_code": code, **told}
+        )
     else:
-        _print_end(run, submission.link)
+        _print_result(result)
+        _print_end(run, link)
+    if result is None:
+        error_console.print(f"the verdict and the metrics are on its page alone: {escape(link)}")
     return code
 
 
@@ -122,7 +190,24 @@ def _print_submission(submission: Submission) -> None:
     console.print(f"page        {escape(submission.link)}")
 
 
+def _print_result(result: Result | None) -> None:
+    from nbship.local.words import metrics_text
+
+    if result and result.verdict:
+        word = "[bold green]passed[/]" if result.verdict.passed else "[bold red]rejected[/]"
+        console.print(f"gate        {word}: {escape('; '.join(result.verdict.reasons))}")
+    if result and result.main_metrics:
+        console.print(f"metrics     {escape(metrics_text(result.main_metrics))}")
+    if result and result.version:
+        console.print(f"published   {escape(result.version)}")
+
+
 def _print_end(run: RemoteRun, link: str) -> None:
+    from nbship.workflow.submit import is_rejected
+
+    if is_rejected(run):
+        console.print("run         [bold red]rejected by the gate[/]; the champion stays")
+        return
     if run.state == "SUCCEEDED":
         console.print("run         [bold green]succeeded[/]")
         return

@@ -3,7 +3,15 @@
 Says what a person may write. What the words mean together with the notebooks is the business of `graph`.
 """
 
-from nbship.config.layers import json_schema, load_pipeline, merge, validate
+from nbship.config.layers import (
+    Layer,
+    json_schema,
+    load_pipeline,
+    merge,
+    pipeline_of,
+    read_layers,
+    validate,
+)
 from nbship.config.models import (
     NAME_PATTERN,
     Column,
@@ -16,10 +24,13 @@ from nbship.config.models import (
     Publish,
     Quantity,
     Source,
+    Stage,
     Step,
     Threshold,
     Toleration,
+    Vertex,
 )
+from nbship.config.overrides import variables
 
 __all__ = [
     "NAME_PATTERN",
@@ -28,16 +39,22 @@ __all__ = [
     "Deploy",
     "Gate",
     "Kubeflow",
+    "Layer",
     "Name",
     "Pipeline",
     "Publish",
     "Quantity",
     "Source",
+    "Stage",
     "Step",
     "Threshold",
     "Toleration",
+    "Vertex",
     "json_schema",
     "load_pipeline",
     "merge",
+    "pipeline_of",
+    "read_layers",
     "validate",
+    "variables",
 ]

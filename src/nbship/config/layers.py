@@ -4,49 +4,86 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from nbship.config.locations import has, keys_at, line_of
 from nbship.config.models import Pipeline
+from nbship.config.overrides import concerns, first_keys, from_setting, from_variable, misspelt, variables
 from nbship.errors import UsageError, suggestion
 from nbship.project import PIPELINES, pipeline_names
-from nbship.values import Text, ValueTypeError, describe, parse_text, parse_yaml
+from nbship.values import describe, parse_yaml
 
 
 def load_pipeline(
-    root: Path, name: str, overrides: Sequence[str] = (), override_files: Sequence[Path] = ()
+    root: Path,
+    name: str,
+    overrides: Sequence[str] = (),
+    override_files: Sequence[Path] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Pipeline:
-    """Reads `pipelines/NAME.yaml`, lays override files and then `a.b=value` settings over it, and validates.
+    """Reads `pipelines/NAME.yaml`, lays everything else that a person said over it, and validates the whole.
+
+    Override files are laid over it first, then variables, then settings.
 
     Args:
         root: The project's folder.
         name: The pipeline.
         overrides: Settings such as `train.C=3` (a parameter of a step) or `steps.train.memory=2Gi`.
         override_files: YAML files that are merged into the pipeline file, mapping by mapping.
+        environment: Variables such as `NBSHIP_TRAIN__C`; none where a result must not depend on the machine.
 
     Raises:
         UsageError: There is no such pipeline, or something in it is not understood.
     """
+    return pipeline_of(name, read_layers(root, name, overrides, override_files, environment))
+
+
+def read_layers(
+    root: Path,
+    name: str,
+    overrides: Sequence[str] = (),
+    override_files: Sequence[Path] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> list[Layer]:
+    """Reads what `load_pipeline` lays over each other, lowest first; takes the same arguments."""
     path = root / PIPELINES / f"{name}.yaml"
     if not path.is_file():
         raise UsageError(
             f"there is no pipeline '{name}' in {PIPELINES}/", suggestion(name, pipeline_names(root))
         )
-    origin = path.relative_to(root).as_posix()
-    layers = [_read_layer(path, origin), *(_read_layer(file, str(file)) for file in override_files)]
-    tree: dict[str, Any] = {}
-    for layer in layers:
-        tree = merge(tree, layer.tree)
+    layers = [_read_layer(path, path.relative_to(root).as_posix())]
+    layers += [_read_layer(file, str(file)) for file in override_files]
+    for variable in _variables(root, environment, merged(layers)):
+        tree = from_variable(root, variable, environment[variable], merged(layers))
+        layers.append(Layer(variable, tree))
     for setting in overrides:
-        layers.append(_Layer(f"--set {setting}", _setting(setting, tree)))
-        tree = merge(tree, layers[-1].tree)
-    pipeline = _validated(tree, layers)
+        layers.append(Layer(f"--set {setting}", from_setting(setting, merged(layers))))
+    return layers
+
+
+def pipeline_of(name: str, layers: Sequence[Layer]) -> Pipeline:
+    """Validates what layers say together.
+
+    Raises:
+        UsageError: Names the first thing that is wrong, and the layer that says it.
+    """
+    pipeline = _validated(merged(layers), layers)
     if pipeline.name != name:
-        raise UsageError(f"{origin}: name is '{pipeline.name}'", f"write name: {name}, or rename the file")
+        raise UsageError(
+            f"{layers[0].origin}: name is '{pipeline.name}'", f"write name: {name}, or rename the file"
+        )
     return pipeline
+
+
+def merged(layers: Iterable[Layer]) -> dict[str, Any]:
+    """Returns what layers say together, later ones over earlier ones."""
+    return reduce(lambda tree, layer: merge(tree, layer.tree), layers, {})
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,7 +106,7 @@ def validate(tree: Mapping[str, Any], origin: str, text: str = "") -> Pipeline:
     Raises:
         UsageError: Names the first thing that is wrong, its line, and what is accepted.
     """
-    return _validated(tree, [_Layer(origin, tree, text)])
+    return _validated(tree, [Layer(origin, tree, text)])
 
 
 def json_schema() -> dict[str, Any]:
@@ -79,15 +116,21 @@ def json_schema() -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Layer:
-    """What one file or setting says; later layers lie over earlier ones."""
+class Layer:
+    """What one file, variable or setting says.
+
+    Attributes:
+        origin: How errors call it.
+        tree: What it says.
+        text: The text of a file.
+    """
 
     origin: str
     tree: Mapping[str, Any]
     text: str = ""
 
 
-def _read_layer(path: Path, origin: str) -> _Layer:
+def _read_layer(path: Path, origin: str) -> Layer:
     try:
         text = path.read_text(encoding="utf-8")
         tree = parse_yaml(text)
@@ -102,102 +145,42 @@ def _read_layer(path: Path, origin: str) -> _Layer:
         raise UsageError(f"{origin}: {error}", "correct the YAML") from None
     if not isinstance(tree, dict):
         raise UsageError(f"{origin}: not a mapping of keys to values", "start with 'name: …'")
-    return _Layer(origin, tree, text)
+    return Layer(origin, tree, text)
 
 
-def _validated(tree: Mapping[str, Any], layers: Sequence[_Layer]) -> Pipeline:
+def _variables(root: Path, environment: Mapping[str, str], tree: Mapping[str, Any]) -> list[str]:
+    """The variables that are for this pipeline; one that is for none of the project's is misspelt."""
+    given = variables(environment)
+    others = [name for name in given if not concerns(name, tree)]
+    if others:
+        files = [root / PIPELINES / f"{name}.yaml" for name in pipeline_names(root)]
+        trees = [_read_layer(file, file.relative_to(root).as_posix()).tree for file in files]
+        for name in others:
+            if not any(concerns(name, each) for each in trees):
+                raise misspelt(name, {key for each in trees for key in first_keys(each)})
+    return [name for name in given if name not in others]
+
+
+def _validated(tree: Mapping[str, Any], layers: Sequence[Layer]) -> Pipeline:
     try:
         return Pipeline.model_validate(tree)
     except ValidationError as error:
         raise _explained(error, layers) from None
 
 
-def _explained(error: ValidationError, layers: Sequence[_Layer]) -> UsageError:
+def _explained(error: ValidationError, layers: Sequence[Layer]) -> UsageError:
     """Tells of the first thing that is wrong: where it is written, and what is accepted there."""
     first = error.errors(include_url=False)[0]
     location = [str(part) for part in first["loc"] if part != "[key]"]
-    layer = next((layer for layer in reversed(layers) if location and _has(layer.tree, location)), layers[0])
-    line = _line(layer.text, location)
+    layer = next((layer for layer in reversed(layers) if location and has(layer.tree, location)), layers[0])
+    line = line_of(layer.text, location)
     where = f"{layer.origin}{f', line {line}' if line else ''}"
     key = ".".join(location)
     if first["type"] == "extra_forbidden":
-        known = _keys_at(location[:-1])
+        known = keys_at(location[:-1])
         return UsageError(f"{where}: unknown key '{key}'", suggestion(location[-1], known))
     if first["type"] == "missing":
         return UsageError(f"{where}: '{key}' is missing", f"add {location[-1]}: …")
     given = "" if first["type"] == "value_error" else f" (given: {describe(first['input'])})"
     message = str(first["msg"]).removeprefix("Value error, ")
     return UsageError(f"{where}: {key + ': ' if key else ''}{message}{given}", "see docs/pipeline-file.md")
-
-
-def _setting(setting: str, tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Turns `a.b=value` into a tree; `step.parameter` is short for `steps.step.parameters.parameter`."""
-    steps = tree.get("steps")
-    steps = steps if isinstance(steps, Mapping) else {}
-    path, equals, text = setting.partition("=")
-    keys = [key.strip() for key in path.split(".")]
-    if not equals or not all(keys) or (len(keys) == 1 and keys[0] in steps):
-        raise UsageError(
-            f"--set {setting}: not of the form step.parameter=value", "for example --set train.folds=3"
-        )
-    if keys[0] in steps:
-        keys = ["steps", keys[0], "parameters", *keys[1:]]
-    elif keys[0] not in Pipeline.model_fields:
-        known = [*steps, *Pipeline.model_fields]
-        raise UsageError(f"--set {setting}: there is no step or key '{keys[0]}'", suggestion(keys[0], known))
-    in_parameters = keys[0] == "steps" and keys[2:3] == ["parameters"]
-    if in_parameters and len(keys) > 4 and not _has(tree, keys[:-1]):
-        raise UsageError(
-            f"--set {setting}: the pipeline file has no {'.'.join(keys[:-1])} to change",
-            f"give the whole value: --set '{keys[1]}.{keys[3]}={{…}}'",
-        )
-    try:
-        value: Any = Text(text) if in_parameters and len(keys) == 4 else parse_text(text)
-    except ValueTypeError as error:
-        raise UsageError(f"--set {setting}: the value {error}", "quote it as YAML does") from None
-    for key in reversed(keys):
-        value = {key: value}
-    return dict(value)
-
-
-def _has(tree: Any, location: Iterable[str]) -> bool:
-    for part in location:
-        if isinstance(tree, list):
-            return True
-        if not isinstance(tree, Mapping) or part not in tree:
-            return False
-        tree = tree[part]
-    return True
-
-
-def _keys_at(location: Iterable[str]) -> list[str]:
-    """The keys that the schema knows at a location of the pipeline file."""
-    schema = Pipeline.model_json_schema()
-    node: dict[str, Any] = schema
-    for part in location:
-        node = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
-        if not isinstance(node, dict):
-            return []
-        references = [node, *node.get("anyOf", [])]
-        name = next((r["$ref"].rpartition("/")[2] for r in references if "$ref" in r), None)
-        node = schema["$defs"][name] if name else node
-        if "patternProperties" in node and "properties" not in node:
-            node = {**node, "additionalProperties": next(iter(node["patternProperties"].values()))}
-    return list(node.get("properties", {}))
-
-
-def _line(text: str, location: Iterable[str]) -> int | None:
-    """The line of the deepest part of a location that the file's text has."""
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader) if text else None
-    except yaml.YAMLError:
-        return None
-    line = None
-    for part in location:
-        if not isinstance(node, yaml.MappingNode):
-            break
-        pair = next(((key, value) for key, value in node.value if key.value == part), None)
-        if pair is None:
-            break
-        line, node = pair[0].start_mark.line + 1, pair[1]
-    return line

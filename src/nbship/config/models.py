@@ -56,6 +56,9 @@ class Data(_Model):
     path: str = Field(description="the file, from the project's folder; PATH.dvc tracks it")
     description: str = Field("", description="what it holds")
     source: Source | None = Field(None, description="where it comes from when no DVC remote has it")
+    sample: str | None = Field(
+        None, description="notebook that makes a synthetic stand-in, for `nbship run --sample`"
+    )
 
 
 class Toleration(_Model):
@@ -177,12 +180,83 @@ class Kubeflow(_Model):
     service_account: str | None = Field(None, description="service account of the runs")
 
 
+class Vertex(_Model):
+    """Where the pipeline runs on Google's Vertex AI, for `nbship submit --target vertex`."""
+
+    project: str | None = Field(None, description="Google Cloud project")
+    region: str | None = Field(None, description="region: europe-west1")
+    bucket: str | None = Field(
+        None, pattern="^gs://.", description="where runs keep their files: gs://bucket/prefix"
+    )
+    service_account: str | None = Field(
+        None, description="account of the runs; the project's default if none"
+    )
+    endpoint: str | None = Field(None, description="address of the API; the region's if none")
+
+
+class Stage(_Model):
+    """A place to deploy to: a namespace of a cluster."""
+
+    namespace: Name = Field(description="namespace of the model's service")
+    context: str | None = Field(
+        None, description="context of the kube config; the current one, or the cluster that it runs in"
+    )
+    url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/]+$",
+        description="address of the ingress, asked as clients ask it: http://gateway.example.org",
+    )
+    storage: str | None = Field(
+        None, description="the model store as the cluster sees it, if not `publish.store`: pvc://models"
+    )
+    min_replicas: int = Field(1, ge=0, le=100, description="servers at least; 0 only with Knative")
+    max_replicas: int = Field(2, ge=1, le=100, description="servers at most")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Stage:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError("min_replicas is more than max_replicas")
+        return self
+
+
 class Deploy(_Model):
-    """How the published model is deployed."""
+    """How the published model is deployed with KServe."""
 
     after_publish: str | None = Field(
         None, description="stage to which a run on Kubeflow deploys what it published; none if not given"
     )
+    mode: Literal["cluster", "gitops"] = Field(
+        "cluster", description="change the cluster, or commit a manifest that Flux applies"
+    )
+    kserve: Literal["Standard", "Knative"] | None = Field(
+        None, description="KServe's deployment mode; the cluster's default if not given"
+    )
+    runtime: str = Field("nbship-sklearn", description="KServe's ServingRuntime that serves the model")
+    service_account: str = Field("nbship-models", description="service account with the model store's keys")
+    cpu: Quantity = Field("500m", description="CPU request and limit of a server")
+    memory: Quantity = Field("1Gi", description="memory request and limit of a server")
+    steps: list[Annotated[int, Field(ge=1, le=100)]] = Field(
+        [10, 50, 100], min_length=1, description="shares of traffic, in percent, that a new version gets"
+    )
+    tolerance: float = Field(
+        1e-6, ge=0, description="relative difference of a prediction that still counts as the same"
+    )
+    latency: float = Field(1.0, gt=0, description="seconds that the median answer of a check may take")
+    errors: float = Field(0.0, ge=0, lt=1, description="share of requests of a check that may fail")
+    requests: int = Field(20, ge=1, le=1000, description="requests of a check")
+    timeout: float = Field(300.0, gt=0, description="seconds to wait until a change in the cluster is ready")
+    stages: dict[Name, Stage] = Field(
+        {"staging": Stage(namespace="staging"), "production": Stage(namespace="production")},
+        description="places to deploy to",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Deploy:
+        if self.steps != sorted(set(self.steps)) or self.steps[-1] != 100:
+            raise ValueError("steps rise and end with 100")
+        if self.after_publish is not None and self.after_publish not in self.stages:
+            raise ValueError(f"after_publish: there is no stage '{self.after_publish}'")
+        return self
 
 
 class Pipeline(_Model):
@@ -190,12 +264,16 @@ class Pipeline(_Model):
 
     name: Name = Field(description="the pipeline's name, as its file's")
     description: str = Field("", description="what it makes")
-    image: str = Field("nbship:latest", description="container image of the steps on Kubeflow")
+    image: str = Field(
+        "nbship",
+        description="container image of the steps on Kubeflow; without a tag, it gets that of `nbship image`",
+    )
     data: dict[str, Data] = Field({}, description="data files by the name that notebooks call them")
     steps: dict[Name, Step] = Field(min_length=1, description="notebooks by step name")
     gate: Gate | None = Field(None, description="the quality gate")
     publish: Publish | None = Field(None, description="what `nbship publish` publishes")
     kubeflow: Kubeflow = Field(Kubeflow(), description="where and how it runs on Kubeflow")
+    vertex: Vertex = Field(Vertex(), description="where it runs on Vertex AI")
     deploy: Deploy = Field(Deploy(), description="how the model is deployed")
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -40,8 +40,9 @@ _REPETITIONS = 4
 _LONGEST_PAUSE = 60
 _LONGEST_MESSAGE = 300
 _SHORTEST_SECRET = 8
+_CHUNK = 65536
 _REDIRECTS = range(300, 400)
-_NO_ANSWER = 0
+_NO_ANSWER, _OK = 0, 200
 _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _TOO_MANY = 400, 401, 403, 404, 409, 429
 _GATEWAY_TIMEOUT = 504
 
@@ -98,15 +99,21 @@ class Connection:
             ApiError: It failed; says why and what to do.
             NbshipError: The credentials cannot be had.
         """
-        if self._headers is None:
-            self._sign_in()
-        try:
-            return self._try(method, *arguments, **options)
-        except ApiError as error:
-            if error.status != _UNAUTHORIZED and error.status not in _REDIRECTS:
-                raise
-        self._sign_in()
-        return self._try(method, *arguments, **options)
+        return self._signed_in(lambda: self._try(method, *arguments, **options))
+
+    def read(self, path: str, query: Mapping[str, str], limit: int) -> str:
+        """Returns the text that the server has at a path; asked for once, since nothing depends on it.
+
+        Args:
+            path: From the server's address on.
+            query: Its parameters.
+            limit: Bytes after which no more is read.
+
+        Raises:
+            ApiError: There is none.
+            NbshipError: The credentials cannot be had.
+        """
+        return self._signed_in(lambda: self._read(path, query, limit))
 
     def create(self, make: Callable[[], T], find: Callable[[], T | None]) -> T:
         """Creates something that must not be there twice.
@@ -145,6 +152,17 @@ class Connection:
             pause *= 2
         return None
 
+    def _signed_in(self, request: Callable[[], T]) -> T:
+        if self._headers is None:
+            self._sign_in()
+        try:
+            return request()
+        except ApiError as error:
+            if error.status != _UNAUTHORIZED and error.status not in _REDIRECTS:
+                raise
+        self._sign_in()
+        return request()
+
     def _sign_in(self) -> None:
         self._headers = self._login()
         for name, value in self._headers.items():
@@ -157,7 +175,7 @@ class Connection:
             if not isinstance(json.loads(self._client.last_response.data), dict):
                 raise ValueError
         except ApiException as error:
-            raise self._refused(error) from None
+            raise self._refused(int(error.status), error.headers or {}, error.body) from None
         except HTTPError as error:
             raise _unanswered(self.server, error) from None
         except (ValueError, TypeError, AttributeError):
@@ -169,9 +187,32 @@ class Connection:
             ) from None
         return answer
 
-    def _refused(self, error: ApiException) -> ApiError:
-        status, headers = int(error.status), error.headers or {}
-        said = self._without_secrets(_message(error.body))
+    def _read(self, path: str, query: Mapping[str, str], limit: int) -> str:
+        until = time.monotonic() + self.server.timeout
+        content = b""
+        try:
+            answer = self._client.rest_client.pool_manager.request(
+                "GET",
+                self.server.host + path,
+                fields=query,
+                headers=dict(self._client.default_headers),
+                preload_content=False,
+                redirect=False,
+                retries=False,
+                timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=self.server.timeout),
+            )
+            # What arrives in drops is read no longer than any answer is waited for.
+            while len(content) < limit and time.monotonic() < until and (part := answer.read1(_CHUNK)):
+                content += part
+            answer.close()
+        except HTTPError as error:
+            raise _unanswered(self.server, error) from None
+        if answer.status != _OK:
+            raise self._refused(answer.status, answer.headers, content)
+        return content.decode("utf-8", "replace")
+
+    def _refused(self, status: int, headers: Mapping[str, str], body: Any) -> ApiError:
+        said = self._without_secrets(_message(body))
         message, hint = _explained(self.server, status, said, headers.get("Location", ""))
         pause = _pause(headers.get("Retry-After"))
         return ApiError(message, hint, status, pause, under_way=status == _GATEWAY_TIMEOUT)

@@ -18,6 +18,7 @@ import kfp_server_api  # type: ignore[import-untyped]
 from nbship.errors import NbshipError
 from nbship.kubeflow.api import ApiError, Connection
 from nbship.kubeflow.credentials import PREFIX
+from nbship.kubeflow.logs import pod_names
 
 _EQUALS, _CONTAINS = 1, 9
 _PAGE = 100
@@ -44,6 +45,7 @@ class Task:
         started: When it began; None before that.
         finished: When it ended; None before that.
         error: Why it failed.
+        pods: The names that its pod may have, the likeliest first.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Task:
     started: datetime | None
     finished: datetime | None
     error: str
+    pods: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -315,6 +318,7 @@ def _run(found: Any) -> RemoteRun:
                 started=_moment(task.start_time),
                 finished=_moment(task.end_time),
                 error=_error(task.error),
+                pods=pod_names(task.pod_name, [child.pod_name for child in task.child_tasks or ()]),
             )
             for task in details or ()
         ),

@@ -28,7 +28,7 @@ def differences(old: str, new: str) -> list[str]:
     """
     if old == new:
         return []
-    before, after = _read(old), _read(new)
+    before, after = (_merged(_read(text)) for text in (old, new))
     if "root" not in before or "deploymentSpec" not in before:
         return [_NO_PIPELINE]
     try:
@@ -39,12 +39,29 @@ def differences(old: str, new: str) -> list[str]:
     return found or ["another nbship generated it, or a hand edited it"]
 
 
-def _read(text: str) -> _Tree:
+def _read(text: str) -> list[_Tree]:
     try:
-        tree = yaml.safe_load(text)
+        trees = list(yaml.safe_load_all(text))
     except yaml.YAMLError:
-        return {}
-    return tree if isinstance(tree, dict) else {}
+        return []
+    return [tree for tree in trees if isinstance(tree, dict)]
+
+
+def _merged(documents: list[_Tree]) -> _Tree:
+    """The pipeline, with the platform's settings in it where there are any."""
+    tree: dict[str, Any] = {}
+    for document in documents:
+        tree |= document
+    return tree
+
+
+def _tasks(tree: _Tree) -> dict[str, Any]:
+    """The tasks of the pipeline and of all that is nested in it, but for the nests themselves."""
+    nests = [tree["root"], *_at(tree, "components").values()]
+    tasks = {name: task for nest in nests for name, task in _at(nest, "dag", "tasks").items()}
+    return {
+        name: task for name, task in tasks.items() if "dag" not in _at(tree, "components", f"comp-{name}")
+    }
 
 
 def _compiler(before: _Tree, after: _Tree) -> Iterator[str]:
@@ -68,12 +85,19 @@ def _parameters(before: _Tree, after: _Tree) -> Iterator[str]:
 
 
 def _steps(before: _Tree, after: _Tree) -> Iterator[str]:
-    old, new = (_at(tree, "root", "dag", "tasks") for tree in (before, after))
+    old, new = _tasks(before), _tasks(after)
+    images = {_images(name, before, after) for name in old.keys() & new.keys()}
+    everywhere = images.pop() if len(images) == 1 else ("", "")
+    yield from _image(*everywhere)
+    alike: dict[str, list[str]] = {}
     for name in sorted({*old, *new}):
         if name not in old or name not in new:
             yield f"{name} is {'new' if name not in old else 'gone'}"
-        elif changed := list(dict.fromkeys([*_task(old[name], new[name]), *_component(name, before, after)])):
-            yield f"{name}: {', '.join(changed)}"
+        elif changed := dict.fromkeys(
+            [*_task(old[name], new[name]), *_component(name, before, after, everywhere)]
+        ):
+            alike.setdefault(", ".join(changed), []).append(name)
+    yield from (f"{', '.join(names)}: {changed}" for changed, names in alike.items())
 
 
 def _task(old: _Tree, new: _Tree) -> Iterator[str]:
@@ -86,7 +110,18 @@ def _task(old: _Tree, new: _Tree) -> Iterator[str]:
     yield from (name for key, name in names.items() if old.get(key) != new.get(key))
 
 
-def _component(name: str, before: _Tree, after: _Tree) -> Iterator[str]:
+def _images(name: str, *trees: _Tree) -> tuple[str, ...]:
+    """The image that a task runs in, in each of the pipelines."""
+    containers = (_at(tree, "deploymentSpec", "executors", f"exec-{name}", "container") for tree in trees)
+    return tuple(str(container.get("image")) for container in containers)
+
+
+def _image(old: str, new: str) -> Iterator[str]:
+    if old != new:
+        yield f"image {old} → {new}"
+
+
+def _component(name: str, before: _Tree, after: _Tree, told: tuple[str, ...]) -> Iterator[str]:
     """Compares what a task runs; the keys are those that KFP derives from the task's name."""
     old, new = (_at(tree, "components", f"comp-{name}") for tree in (before, after))
     interfaces = {"inputDefinitions": "inputs", "outputDefinitions": "outputs"}
@@ -94,10 +129,18 @@ def _component(name: str, before: _Tree, after: _Tree) -> Iterator[str]:
     old, new = (
         _at(tree, "deploymentSpec", "executors", f"exec-{name}", "container") for tree in (before, after)
     )
-    if old.get("image") != new.get("image"):
-        yield f"image {old.get('image')} → {new.get('image')}"
+    images = _images(name, before, after)
+    yield from _image(*images) if images != told else ()
     if old.get("resources") != new.get("resources"):
-        yield "cpu or memory"
+        yield "cpu, memory or gpu"
+    if old.get("env") != new.get("env"):
+        yield "env"
+    pods = [
+        _at(tree, "platforms", "kubernetes", "deploymentSpec", "executors", f"exec-{name}")
+        for tree in (before, after)
+    ]
+    names = {"secretAsEnv": "secrets", "nodeSelector": "node_selector", "tolerations": "tolerations"}
+    yield from (word for key, word in names.items() if pods[0].get(key) != pods[1].get(key))
     if old.get("command") != new.get("command"):
         yield from _code(str(old.get("command", [""])[-1]), str(new["command"][-1]))
 

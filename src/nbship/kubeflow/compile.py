@@ -1,16 +1,16 @@
 """Compiles a graph into what Kubeflow runs: KFP's v2 intermediate representation, as YAML.
 
-KFP's own SDK builds it from the generated components; this adds the descriptions and writes the text. Where
-the text goes, and whether the committed one is current, is decided elsewhere.
+KFP's own SDK builds it from the generated components: the notebooks, and around them what production needs
+(`wiring`). This adds the descriptions and writes the text. Where the text goes, and whether the committed one
+is current, is decided elsewhere.
 """
 
 from __future__ import annotations
 
 import inspect
-import re
 import runpy
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,19 @@ from typing import Any
 import yaml
 
 from nbship.errors import UsageError
-from nbship.graph import Graph, Step
-from nbship.kubeflow.component import EXECUTED_NOTEBOOK, fetch_source, function_name, step_source
+from nbship.graph import CHAMPION, Graph, with_champion
+from nbship.kubeflow import production, wiring
+from nbship.kubeflow.component import EXECUTED_NOTEBOOK, function_name, step_source
 from nbship.notebook import Role
 
 # Names that a component uses for itself, or that KFP does.
 _RESERVED = (EXECUTED_NOTEBOOK, "run_step", "Output", "self")
+_CHECKOUT_NAMES = ("repository", "revision", production.COMMIT, production.HASHES, "production")
 # KFP passes a component's source, with some lines of its own, as one argument; Linux allows 128 KiB for one.
 _LONGEST_SOURCE = 127 * 1024
 # JSON's numbers are doubles for KFP: whole numbers beyond this would arrive changed.
 _LARGEST_INTEGER = 2**53
-_PYTHON_TYPES: Mapping[str, type] = {t.__name__: t for t in (bool, dict, float, int, list, str)}
+PYTHON_TYPES: Mapping[str, type] = {t.__name__: t for t in (bool, dict, float, int, list, str)}
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Parameter:
         type: One of `nbship.values.TYPES`.
         default: The value it has unless it is set.
         help: What it is for.
-        origin: What it belongs to, for errors: `step.parameter`, or a data file.
+        origin: What it belongs to, for errors: `step.parameter`, or the run.
     """
 
     name: str
@@ -50,34 +52,36 @@ class Parameter:
     origin: str
 
 
-def compile_graph(graph: Graph, hashes: Mapping[str, str]) -> str:
+def compile_graph(graph: Graph, tracked: Collection[str]) -> str:
     """Compiles a graph; the same graph gives the same bytes.
 
     Args:
         graph: The pipeline with its notebooks.
-        hashes: MD5 of each data file, by its name, against which what is fetched is checked.
+        tracked: The names of the data files that DVC tracks.
 
     Returns:
-        The YAML.
+        The YAML: the pipeline, and where steps have settings of Kubernetes a second document with those.
 
     Raises:
         UsageError: Kubeflow cannot take a name, a value or a setting, or a notebook is too long.
     """
     parameters = pipeline_parameters(graph)
-    _check_names(graph, parameters)
+    plain, graph = graph, with_champion(graph, Path(CHAMPION))
+    check_names(graph, parameters)
+    _check_tracked(plain, tracked)
     for parameter in parameters:
-        _check_value(parameter.origin, parameter.default)
-    pipeline = _build(graph, parameters, _sources(graph, hashes))
-    _describe(pipeline.pipeline_spec, graph, parameters)
-    return _header(graph) + _to_yaml(pipeline.pipeline_spec)
+        check_value(parameter.origin, parameter.default)
+    pipeline = _build(graph, parameters)
+    describe(pipeline.pipeline_spec, graph, parameters)
+    return header(graph) + to_yaml(pipeline.pipeline_spec, pipeline.platform_spec)
 
 
 def pipeline_parameters(graph: Graph) -> list[Parameter]:
-    """Returns what may be set at submission: parameters that are not wired, and places of data files."""
+    """Returns what may be set at submission: steps' parameters that are not wired, and production's own."""
     declared = {step.name: step.notebook.signature.parameters for step in graph.steps.values()}
     parameters = [
         Parameter(
-            _argument(step, name),
+            wiring.argument(step.name, name),
             declared[step.name][name].type,
             value,
             declared[step.name][name].help,
@@ -86,16 +90,28 @@ def pipeline_parameters(graph: Graph) -> list[Parameter]:
         for step in graph.steps.values()
         for name, value in step.parameters.items()
     ]
-    for name in _used_data(graph):
-        path = graph.data[name]
-        text = f"path or URL to take {path} from instead of its source"
-        parameters.append(Parameter(_location(name), "str", "", text, f"data file '{name}'"))
-    return parameters
+    return [*parameters, *_production_parameters(graph)]
 
 
-def _sources(graph: Graph, hashes: Mapping[str, str]) -> dict[str, str]:
+def _production_parameters(graph: Graph) -> list[Parameter]:
+    pipeline = graph.pipeline
+    own = []
+    if production.is_needed(graph):
+        own += [
+            ("repository", pipeline.kubeflow.repository or "", "https address of the Git repository"),
+            ("revision", "", "branch, tag or commit to check out; the default branch if empty"),
+        ]
+    if pipeline.publish:
+        own += [
+            ("branch", "", "branch that gets the published model; the default branch if empty"),
+            ("deploy", pipeline.deploy.after_publish or "", "stage to deploy the published model to, if any"),
+        ]
+    return [Parameter(name, "str", value, text, f"the run's {name}") for name, value, text in own]
+
+
+def component_sources(graph: Graph) -> dict[str, str]:
     """The source of every component, by component."""
-    sources = {_fetch(name): _fetch_source(graph, name, hashes) for name in _used_data(graph)}
+    sources = dict(production.sources(graph))
     for step in graph.steps.values():
         sources[step.name] = source = step_source(graph, step)
         size = len(source.encode())
@@ -107,41 +123,27 @@ def _sources(graph: Graph, hashes: Mapping[str, str]) -> dict[str, str]:
     return sources
 
 
-def _fetch_source(graph: Graph, name: str, hashes: Mapping[str, str]) -> str:
-    data = graph.pipeline.data[name]
-    if name not in hashes:
-        raise UsageError(f"data file '{name}': there is no {data.path}.dvc", f"track it: dvc add {data.path}")
-    return fetch_source(_fetch(name), data.path, data.description, hashes[name], data.source)
-
-
-def _build(graph: Graph, parameters: list[Parameter], sources: Mapping[str, str]) -> Any:
+def _build(graph: Graph, parameters: list[Parameter]) -> Any:
     """Lets KFP make components of the sources, and a pipeline of the components."""
     from kfp import dsl
 
-    components = _components(graph, sources)
+    components = make_components(graph, component_sources(graph))
 
     def pipeline(*channels: Any) -> None:
         given = dict(zip((p.name for p in parameters), channels, strict=True))
-        tasks = {
-            _fetch(name): components[_fetch(name)](location=given[_location(name)])
-            for name in _used_data(graph)
-        }
-        for step in graph.steps.values():
-            task = components[step.name](**_arguments(step, given, tasks))
-            tasks[step.name] = task.after(*(tasks[other] for other in step.settings.after))
-            _configure(task, step)
+        wiring.wire(graph, components, given)
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     pipeline.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
-            inspect.Parameter(p.name, kind, default=p.default, annotation=_PYTHON_TYPES[p.type])
+            inspect.Parameter(p.name, kind, default=p.default, annotation=PYTHON_TYPES[p.type])
             for p in parameters
         ]
     )
     return dsl.pipeline(pipeline, name=graph.name, description=graph.pipeline.description or None)
 
 
-def _components(graph: Graph, sources: Mapping[str, str]) -> dict[str, Callable[..., Any]]:
+def make_components(graph: Graph, sources: Mapping[str, str]) -> dict[str, Callable[..., Any]]:
     """KFP reads a component's source from its file, so each function is written to one."""
     from kfp import dsl
 
@@ -151,58 +153,24 @@ def _components(graph: Graph, sources: Mapping[str, str]) -> dict[str, Callable[
             path = Path(folder, f"{name}.py")
             path.write_text(f"from kfp import dsl\n\n\n{source}", encoding="utf-8")
             function = runpy.run_path(str(path))[function_name(name)]
-            # KFP would look for descriptions of arguments in the docstring; `_describe` sets them.
+            # KFP would look for descriptions of arguments in the docstring; `describe` sets them.
             function.__doc__ = None
-            settings = graph.pipeline.steps.get(name)
-            image = settings.image if settings and settings.image else graph.pipeline.image
+            step = graph.steps.get(name)
+            image = (step.settings.image if step else None) or graph.pipeline.image
             components[name] = dsl.component(function, base_image=image, install_kfp_package=False)
     return components
 
 
-def _arguments(step: Step, given: Mapping[str, Any], tasks: Mapping[str, Any]) -> dict[str, Any]:
-    wired = {
-        name: tasks[reference.step].outputs[reference.name]
-        if reference.step
-        else tasks[_fetch(reference.name)].outputs["data"]
-        for name, reference in step.inputs.items()
-    }
-    return {**wired, **{name: given[_argument(step, name)] for name in step.parameters}}
-
-
-def _configure(task: Any, step: Step) -> None:
-    settings = step.settings
-    limits = {
-        "cpu": (settings.cpu, (task.set_cpu_request, task.set_cpu_limit), "2, 0.5 or 500m"),
-        "memory": (
-            settings.memory,
-            (task.set_memory_request, task.set_memory_limit),
-            "512Mi or 2Gi, a whole number",
-        ),
-    }
-    for key, (quantity, setters, accepted) in limits.items():
-        try:
-            for setter in setters if quantity else ():
-                setter(quantity)
-        except ValueError:
-            raise UsageError(
-                f"steps.{step.name}.{key}: Kubeflow Pipelines does not take '{quantity}'",
-                f"write it like {accepted}",
-            ) from None
-    if settings.retries:
-        task.set_retry(settings.retries)
-    task.set_caching_options(settings.cache)
-
-
-def _describe(spec: Any, graph: Graph, parameters: Iterable[Parameter]) -> None:
+def describe(spec: Any, graph: Graph, parameters: Iterable[Parameter]) -> None:
     """Sets the help texts; a docstring, where KFP looks for them, cannot carry every text."""
     for parameter in parameters:
         spec.root.input_definitions.parameters[parameter.name].description = parameter.help
-    for name in _used_data(graph):
-        component = spec.components[f"comp-{_fetch(name)}"]
-        component.input_definitions.parameters[
-            "location"
-        ].description = "path or URL, or nothing for the source"
-        component.output_definitions.artifacts["data"].description = graph.pipeline.data[name].description
+    for name in production.used_data(graph):
+        data = graph.pipeline.data.get(name)
+        outputs = spec.components[f"comp-{production.CHECKOUT}"].output_definitions.artifacts
+        outputs[production.identifier(name)].description = (
+            data.description if data else "the champion; an empty file where there is none"
+        )
     for step in graph.steps.values():
         component = spec.components[f"comp-{step.name}"]
         component.output_definitions.artifacts[
@@ -216,7 +184,19 @@ def _describe(spec: Any, graph: Graph, parameters: Iterable[Parameter]) -> None:
             group[variable.name].description = variable.help
 
 
-def _check_names(graph: Graph, parameters: Iterable[Parameter]) -> None:
+def _check_tracked(graph: Graph, tracked: Collection[str]) -> None:
+    for name in production.used_data(graph):
+        if name not in tracked:
+            path = graph.data[name]
+            raise UsageError(f"data file '{name}': there is no {path}.dvc", f"track it: dvc add {path}")
+
+
+def check_names(graph: Graph, parameters: Iterable[Parameter]) -> None:
+    """Checks that Kubeflow can take all names, and that none is there twice.
+
+    Raises:
+        UsageError: It cannot.
+    """
     for step in graph.steps.values():
         for variable in step.notebook.signature.variables:
             plain = variable.name.isascii() and variable.name[0].isalpha()
@@ -225,11 +205,17 @@ def _check_names(graph: Graph, parameters: Iterable[Parameter]) -> None:
                     f"{step.settings.notebook}: Kubeflow cannot take the name '{variable.name}'",
                     f"use ASCII letters, digits and _, begin with a letter, and avoid {', '.join(_RESERVED)}",
                 )
-    for name in _used_data(graph):
-        if not _identifier(name)[:1].isalpha():
+    outputs = [(name, f"checkout's own '{name}'") for name in _CHECKOUT_NAMES]
+    for name in production.used_data(graph):
+        outputs.append((production.identifier(name), f"data file '{name}'"))
+        if not production.identifier(name)[:1].isalpha():
             raise UsageError(f"data: Kubeflow cannot take the name '{name}'", "begin it with an ASCII letter")
-    components = [(_fetch(name), f"data file '{name}'") for name in _used_data(graph)]
-    _check_unique("component", [*components, *((name, f"step '{name}'") for name in graph.steps)])
+    _check_unique("output", outputs)
+    own = [(name, "production's own") for name in production.sources(graph)]
+    _check_unique("component", [*own, *((name, f"step '{name}'") for name in graph.steps)])
+    measured = [*production.measured(graph).items()]
+    measured += [(name, reference) for name, (reference, _) in production.results(graph).items()]
+    _check_unique("input", measured)
     _check_unique("parameter", ((p.name, p.origin) for p in parameters))
 
 
@@ -244,11 +230,11 @@ def _check_unique(kind: str, names: Iterable[tuple[str, str]]) -> None:
         taken[name] = origin
 
 
-def _check_value(origin: str, value: Any) -> None:
+def check_value(origin: str, value: Any) -> None:
     """Refuses what KFP would lose or alter on the way."""
     if isinstance(value, list | dict):
         for item in value.values() if isinstance(value, dict) else value:
-            _check_value(origin, item)
+            check_value(origin, item)
     elif value is None:
         raise UsageError(
             f"{origin}: Kubeflow cannot carry null in a default", "leave the key out, or use text"
@@ -257,31 +243,6 @@ def _check_value(origin: str, value: Any) -> None:
         raise UsageError(
             f"{origin}: Kubeflow cannot carry {value} exactly", "whole numbers end at 2^53; use text"
         )
-
-
-def _used_data(graph: Graph) -> list[str]:
-    """The data files that some step reads."""
-    read = {r.name for step in graph.steps.values() for r in step.inputs.values() if r.step is None}
-    return [name for name in graph.data if name in read]
-
-
-def _argument(step: Step, parameter: str) -> str:
-    """The pipeline's parameter for a step's."""
-    return f"{_identifier(step.name)}_{parameter}"
-
-
-def _fetch(data: str) -> str:
-    """The component that fetches a data file."""
-    return f"fetch-{_identifier(data).replace('_', '-')}"
-
-
-def _location(data: str) -> str:
-    """The pipeline's parameter for the place of a data file."""
-    return f"{_identifier(data)}_location"
-
-
-def _identifier(name: str) -> str:
-    return re.sub("[^0-9a-z]+", "_", name.lower()).strip("_")
 
 
 class _Dumper(yaml.SafeDumper):
@@ -297,7 +258,7 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_text)
 
 
-def _header(graph: Graph) -> str:
+def header(graph: Graph) -> str:
     """The comment from which KFP takes a description when it loads a compiled pipeline."""
     description = "".join(c for c in " ".join(graph.pipeline.description.split()) if c.isprintable())
     lines = ["PIPELINE DEFINITION", f"Name: {graph.name}"]
@@ -308,8 +269,9 @@ def _header(graph: Graph) -> str:
     return "".join(f"# {line}\n" for line in lines)
 
 
-def _to_yaml(spec: Any) -> str:
+def to_yaml(spec: Any, platform: Any) -> str:
+    """Returns a pipeline as YAML, and what is for Kubernetes alone in a document after it."""
     from google.protobuf import json_format
 
-    content = json_format.MessageToDict(spec)
-    return str(yaml.dump(content, Dumper=_Dumper, allow_unicode=True, width=110))
+    documents = [document for document in map(json_format.MessageToDict, (spec, platform)) if document]
+    return str(yaml.dump_all(documents, Dumper=_Dumper, allow_unicode=True, width=110))

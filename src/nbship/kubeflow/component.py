@@ -1,4 +1,4 @@
-"""The Python source of a pipeline's components: small functions that KFP's page shows to people.
+"""The Python source of the notebooks' components: small functions that KFP's page shows to people.
 
 Every function declares what a notebook declares and hands it to `nbship.workflow.step`, which does the work.
 Makes text only and needs no KFP; wiring the components is the business of `compile`.
@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nbship.config import Source
-from nbship.graph import Graph, Step
+from nbship.graph import CHAMPION, Graph, Reference, Step
 from nbship.notebook import Role, Variable
 
 EXECUTED_NOTEBOOK = "executed_notebook"
+_CHAMPION = Reference(None, CHAMPION)
 _INDENT = "    "
 _NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -36,41 +36,18 @@ def step_source(graph: Graph, step: Step) -> str:
     arguments = [f"{v.name}: {_annotation(v)}" for v in variables]
     passed = "\n".join(f'{_INDENT * 3}"{v.name}": {v.name},' for v in variables)
     timeout = f"{_INDENT * 2}timeout={step.settings.timeout!r},\n" if step.settings.timeout else ""
+    champion = next((name for name, origin in step.inputs.items() if origin == _CHAMPION), "")
+    champion = f"{_INDENT * 2}champion={literal(champion)},\n" if champion else ""
     return (
-        f"{_header(step.name, [*arguments, f'{EXECUTED_NOTEBOOK}: dsl.Output[dsl.HTML]'])}"
-        f"{_docstring(notebook.title, notebook.description)}"
+        f"{header(step.name, [*arguments, f'{EXECUTED_NOTEBOOK}: dsl.Output[dsl.HTML]'])}"
+        f"{docstring(notebook.title, notebook.description)}"
         f"{_INDENT}from nbship.workflow.step import run_step\n\n"
         f"{_INDENT}run_step(\n"
         f"{_INDENT * 2}{{\n{passed}\n{_INDENT * 2}}},\n"
         f"{_INDENT * 2}{EXECUTED_NOTEBOOK},\n"
-        f"{_INDENT * 2}path={_literal(step.settings.notebook)},\n"
-        f"{timeout}"
-        f"{_INDENT * 2}notebook={_json_literal(clean_notebook(notebook.path))},\n"
-        f"{_INDENT})\n"
-    )
-
-
-def fetch_source(name: str, path: str, description: str, md5: str, source: Source | None) -> str:
-    """Returns the source of the component that fetches a data file and checks what arrives.
-
-    Args:
-        name: The component.
-        path: The data file, from the project's folder.
-        description: What the file holds.
-        md5: The hash in its `.dvc` file.
-        source: Where it comes from unless the pipeline's run names another place.
-    """
-    origin = source.model_dump(exclude_none=True) if source else {}
-    return (
-        f"{_header(name, ['location: str', 'data: dsl.Output[dsl.Dataset]'])}"
-        f"{_docstring(f'Fetches {path}', description)}"
-        f"{_INDENT}from nbship.workflow.step import fetch_data\n\n"
-        f"{_INDENT}fetch_data(\n"
-        f"{_INDENT * 2}data,\n"
-        f"{_INDENT * 2}location,\n"
-        f"{_INDENT * 2}path={_literal(path)},\n"
-        f"{_INDENT * 2}md5={_literal(md5)},\n"
-        f"{_INDENT * 2}source={{{', '.join(f'{_literal(k)}: {_literal(v)}' for k, v in origin.items())}}},\n"
+        f"{_INDENT * 2}path={literal(step.settings.notebook)},\n"
+        f"{timeout}{champion}"
+        f"{_INDENT * 2}notebook={json_literal(clean_notebook(notebook.path))},\n"
         f"{_INDENT})\n"
     )
 
@@ -113,7 +90,7 @@ def _inputs(graph: Graph, step: Step) -> Iterable[Variable]:
         reference = step.inputs.get(variable.name)
         given = variable.type
         if reference is not None and reference.step is None:
-            given = "Dataset"
+            given = "Model" if reference.name == CHAMPION else "Dataset"
         elif reference is not None and reference.step is not None:
             produced = graph.steps[reference.step].notebook.signature
             given = {**produced.outputs, **produced.results}[reference.name].type
@@ -130,12 +107,14 @@ def _annotation(variable: Variable) -> str:
     return forms[variable.role].format(variable.type)
 
 
-def _header(component: str, arguments: Iterable[str]) -> str:
+def header(component: str, arguments: Iterable[str], returns: str = "None") -> str:
+    """Returns the first lines of a component, with arguments such as `rows: dsl.Input[dsl.Dataset]`."""
     lines = "".join(f"{_INDENT}{argument},\n" for argument in arguments)
-    return f"def {function_name(component)}(\n{lines}) -> None:\n"
+    return f"def {function_name(component)}(\n{lines}) -> {returns}:\n"
 
 
-def _docstring(title: str, description: str) -> str:
+def docstring(title: str, description: str) -> str:
+    """Returns the indented docstring of a component."""
     paragraphs = [title if title.endswith((".", "!", "?")) else f"{title}."]
     paragraphs += ["", *textwrap.wrap(description, 96)] if description else []
     body = "\n".join(f"{_INDENT}{_escaped(line)}" if line else "" for line in paragraphs).lstrip()
@@ -143,8 +122,8 @@ def _docstring(title: str, description: str) -> str:
     return f'{_INDENT}"""{body}{end}"""\n'
 
 
-def _literal(text: str) -> str:
-    """Text as a Python literal on one line."""
+def literal(text: str) -> str:
+    """Returns text as a Python literal on one line."""
     return f'"{_escaped(text)}"'
 
 
@@ -155,8 +134,8 @@ def _escaped(text: str) -> str:
     return "".join(visible).replace("{{", "{\\x7b")
 
 
-def _json_literal(content: Any) -> str:
-    """Plain data as a raw Python string of JSON, one line of a cell on a line; escapes are JSON's own."""
+def json_literal(content: Any) -> str:
+    """Returns plain data as a raw Python string of JSON, a cell's line on a line; escapes are JSON's own."""
     text = json.dumps(content, ensure_ascii=False, indent=1)
     text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
     text = text.replace("{{", "{\\u007b").replace("'''", "''\\u0027")

@@ -57,7 +57,7 @@ def read_server(environment: Mapping[str, str], written: Mapping[str, str] | Non
 
     Args:
         environment: `NBSHIP_KUBEFLOW_HOST`, `…_NAMESPACE`, `…_AUTH`, `…_CA`, `…_UI` and `…_TIMEOUT` are read.
-        written: The same by their lower-case names, for what the environment does not say.
+        written: Of what the environment does not say, what `kubeflow` of a pipeline file does.
 
     Raises:
         UsageError: No server is named, or a setting is not understood.
@@ -65,22 +65,23 @@ def read_server(environment: Mapping[str, str], written: Mapping[str, str] | Non
     keys = ("host", "namespace", "auth", "ca", "ui", "timeout")
     given = {key: environment.get(PREFIX + key.upper(), "").strip() for key in keys}
     found = {key: given[key] or (written or {}).get(key, "") for key in keys}
+    called = {key: PREFIX + key.upper() if given[key] else f"kubeflow.{key}" for key in keys}
     auth = found["auth"] or "none"
     if not found["host"]:
         raise UsageError(
             "no Kubeflow server is named",
-            f"for example export {PREFIX}HOST=https://kubeflow.example.org/pipeline",
+            f"set kubeflow.host in its file, or {PREFIX}HOST: https://kubeflow.example.org/pipeline",
         )
     if auth not in AUTHENTICATIONS:
-        raise UsageError(f"{PREFIX}AUTH: there is no way '{auth}'", suggestion(auth, AUTHENTICATIONS))
+        raise UsageError(f"{called['auth']}: there is no way '{auth}'", suggestion(auth, AUTHENTICATIONS))
     if found["ca"] and not Path(found["ca"]).is_file():
-        raise UsageError(f"{PREFIX}CA: there is no file {found['ca']}", "give a file of PEM certificates")
+        raise UsageError(f"{called['ca']}: there is no file {found['ca']}", "give a file of PEM certificates")
     return Server(
-        host=_address("HOST", found["host"]),
+        host=_address(called["host"], found["host"]),
         namespace=found["namespace"],
         auth=auth,
         ca=found["ca"],
-        ui=_address("UI", found["ui"]) if found["ui"] else "",
+        ui=_address(called["ui"], found["ui"]) if found["ui"] else "",
         timeout=_seconds(found["timeout"]) if found["timeout"] else Server.timeout,
     )
 
@@ -195,10 +196,10 @@ def _header_value(name: str, value: str) -> str:
 def _address(name: str, text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"{PREFIX}{name}: '{_shown(text)}' is no web address", "begin it with https://")
+        raise UsageError(f"{name}: '{_shown(text)}' is no web address", "begin it with https://")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise UsageError(
-            f"{PREFIX}{name}: an address without user, password, ? and # is needed",
+            f"{name}: an address without user, password, ? and # is needed",
             f"name the way to authenticate in {PREFIX}AUTH",
         )
     return text.rstrip("/")

@@ -23,6 +23,8 @@ from dataclasses import asdict
 from nbship.errors import NbshipError
 from nbship.local.kernel_forker import Preload, Request, kill_group
 
+# The specification of the kernels that are forked.
+KERNEL_NAME = "nbship"
 _SERVER = "nbship.local.kernel_forker"
 
 

@@ -24,11 +24,9 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
 from traitlets import List, Type, Unicode
 
-from nbship.local.forkserver import ForkedProcess, describe_end, start, stop
+from nbship.local.forkserver import KERNEL_NAME, ForkedProcess, describe_end, start, stop
 
 __all__ = ["KERNEL_NAME", "PromptKernelManager", "WarmKernelProvisioner", "start", "stop"]
-
-KERNEL_NAME = "nbship"
 
 # What Python, the C library or a numerical library reads once, when it is loaded.
 _READ_ONCE = re.compile(

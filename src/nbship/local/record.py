@@ -88,7 +88,11 @@ class Environment(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """A run; `gate` is what the pipeline file said of the gate when it started."""
+    """A run.
+
+    `gate` is what the pipeline file said of the gate when it started; `synthetic` names the data files in
+    whose place a sample was used.
+    """
 
     id: str
     pipeline: str
@@ -98,6 +102,7 @@ class RunRecord(BaseModel):
     seconds: float = 0.0
     process: int = 0
     settings: list[str] = []
+    synthetic: list[str] = []
     environment: Environment
     steps: dict[str, StepRecord] = {}
     gate: Gate | None = None

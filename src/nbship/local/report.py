@@ -9,26 +9,26 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from nbship.files import write_text
-from nbship.gate import Check, percent_text
+from nbship.gate import percent_text
 from nbship.graph import champion_step
 from nbship.local import words
 from nbship.local.drawing import run_svg, sign_path, step_note
 from nbship.local.interval import interval_svg
+from nbship.local.metrics import Metric, compared, measured
 from nbship.local.outputs import Shown, read_shown
+from nbship.local.page import TEMPLATES, template
 from nbship.local.record import Artifact, RunRecord, State, StepRecord
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 PAGE = "index.html"
-_TEMPLATES = Path(__file__).parent / "templates"
 # The project's folder, seen from runs/NAME/ID.
 _PROJECT = "../../../"
 _SIGNS = {
@@ -37,30 +37,6 @@ _SIGNS = {
     words.Tone.WARNING: "interrupted",
     words.Tone.NEUTRAL: "running",
 }
-
-
-@dataclass(frozen=True)
-class _Metric:
-    """A measured value as text, and its interval or standard deviation where the step measured that too."""
-
-    name: str
-    value: Any
-    spread: str = ""
-
-    @property
-    def text(self) -> str:
-        return words.number_text(self.value)
-
-
-@dataclass(frozen=True)
-class _Compared:
-    """A line of the gate's table."""
-
-    metric: _Metric
-    champion: _Metric | None
-    difference: str
-    tone: str
-    check: Check | None
 
 
 @dataclass(frozen=True)
@@ -89,7 +65,7 @@ class _Step:
     parameters: list[_Parameter]
     inputs: list[_File]
     outputs: list[_File]
-    metrics: list[_Metric]
+    metrics: list[Metric]
 
 
 def write_run_page(record: RunRecord, folder: Path) -> Path:
@@ -115,13 +91,14 @@ def _render(record: RunRecord, folder: Path) -> str:
 
     outcome = words.outcome(record)
     steps = [_step(step, folder) for step in record.steps.values()]
-    compared = _compared(record)
-    judged = {row.metric.name for row in compared} if compared else set()
+    rows = compared(record)
+    judged = {row.metric.name for row in rows}
     gate_steps = {record.gate.step, champion_step(record.gate.step)} if record.gate and judged else set()
-    script = (_TEMPLATES / "run.js").read_text(encoding="utf-8")
+    script = (TEMPLATES / "run.js").read_text(encoding="utf-8")
     return _template().render(
         run=record,
         outcome=outcome,
+        synthetic=words.synthetic_text(record),
         outcome_sign=_SIGNS[outcome.tone],
         started=record.started.astimezone(),
         # Names are escaped where the pictures are drawn.
@@ -130,12 +107,12 @@ def _render(record: RunRecord, folder: Path) -> str:
         steps=steps,
         champion_name=champion_step(record.gate.step) if record.gate else "",
         failures=[step for step in steps if step.record.state is State.FAILED],
-        compared=compared,
-        has_champion=any(row.champion for row in compared),
+        compared=rows,
+        has_champion=any(row.champion for row in rows),
         interval=Markup(_interval(record)),  # noqa: S704
         other_metrics=[step for step in steps if step.metrics and step.record.name not in gate_steps],
         commands=words.next_commands(record),
-        style=Markup((_TEMPLATES / "run.css").read_text(encoding="utf-8")),  # noqa: S704
+        style=Markup((TEMPLATES / "run.css").read_text(encoding="utf-8")),  # noqa: S704
         script=Markup(script),  # noqa: S704
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
@@ -143,25 +120,18 @@ def _render(record: RunRecord, folder: Path) -> str:
 
 @functools.cache
 def _template() -> Template:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return template(
+        "run.html.j2",
+        {
+            "bounds": words.bounds_text,
+            "counted": words.counted,
+            "number": words.number_text,
+            "percent": percent_text,
+            "seconds": words.seconds_text,
+            "sign": sign_path,
+            "url": quote,
+        },
     )
-    environment.filters |= {
-        "bounds": words.bounds_text,
-        "counted": words.counted,
-        "number": words.number_text,
-        "percent": percent_text,
-        "seconds": words.seconds_text,
-        "sign": sign_path,
-        "url": quote,
-    }
-    return environment.get_template("run.html.j2")
 
 
 def _step(record: StepRecord, folder: Path) -> _Step:
@@ -173,7 +143,7 @@ def _step(record: StepRecord, folder: Path) -> _Step:
         parameters=[_parameter(name, value, shown) for name, value in record.parameters.items()],
         inputs=[_File(name, a, _address(a)) for name, a in record.inputs.items()],
         outputs=[_File(name, a, _address(a)) for name, a in record.outputs.items()],
-        metrics=_metrics(record),
+        metrics=measured(record),
     )
 
 
@@ -195,58 +165,6 @@ def _address(artifact: Artifact) -> str:
     return quote(artifact.path if of_a_step else _PROJECT + artifact.path)
 
 
-def _metrics(step: StepRecord) -> list[_Metric]:
-    """The step's metrics; `NAME_low` with `NAME_high`, or `NAME_std`, are told along with `NAME`."""
-    values = {**step.results, **step.metrics}
-    metrics = []
-    for name, value in values.items():
-        base, _, part = name.rpartition("_")
-        if base in values and (part == "std" or (part in ("low", "high") and _has_interval(base, values))):
-            continue
-        spread = ""
-        if _has_interval(name, values):
-            low, high = (words.number_text(values[f"{name}_{end}"]) for end in ("low", "high"))
-            spread = f"{low} to {high}"
-        elif f"{name}_std" in values:
-            spread = f"± {words.number_text(values[f'{name}_std'])}"
-        metrics.append(_Metric(name, value, spread))
-    return metrics
-
-
-def _has_interval(name: str, values: Mapping[str, Any]) -> bool:
-    return f"{name}_low" in values and f"{name}_high" in values
-
-
-def _compared(record: RunRecord) -> list[_Compared]:
-    """The metrics of the gate's step beside the champion's, and those of other steps that have bounds."""
-    step = record.steps.get(record.gate.step) if record.gate else None
-    if step is None:
-        return []
-    champion = record.steps.get(champion_step(step.name))
-    theirs = {metric.name: metric for metric in _metrics(champion)} if champion else {}
-    checks = {check.metric.removeprefix(f"{step.name}."): check for check in _checks(record)}
-    rows = [_row(metric, theirs.get(metric.name), checks.pop(metric.name, None)) for metric in _metrics(step)]
-    return [*rows, *(_row(_Metric(name, check.value), None, check) for name, check in checks.items())]
-
-
 def _interval(record: RunRecord) -> str:
     comparison = record.verdict.comparison if record.verdict else None
     return interval_svg(comparison) if comparison else ""
-
-
-def _checks(record: RunRecord) -> tuple[Check, ...]:
-    return record.verdict.checks if record.verdict else ()
-
-
-def _row(metric: _Metric, champion: _Metric | None, check: Check | None) -> _Compared:
-    difference, tone = "", ""
-    if champion and _is_number(metric.value) and _is_number(champion.value):
-        change = metric.value - champion.value
-        difference = words.change_text(metric.value, champion.value)
-        if change and check and (check.min is None) != (check.max is None):
-            tone = "better" if (change < 0) == (check.min is None) else "worse"
-    return _Compared(metric, champion, difference, tone, check)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

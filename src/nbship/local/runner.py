@@ -27,7 +27,7 @@ from nbship.local.html import export_html
 from nbship.local.imports import libraries
 from nbship.local.record import Artifact, RunRecord, State, StepRecord, save
 
-WARM_KERNEL = "nbship"
+WARM_KERNEL = forkserver.KERNEL_NAME
 STANDARD_KERNEL = "python3"
 _SECONDS_BETWEEN_KILLS = 0.05
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -72,7 +73,9 @@ def next_commands(record: RunRecord) -> list[tuple[str, str]]:
         what = "Correct the notebook, then go on" if record.state is State.FAILED else "Go on"
         return [(repeat_command(record), f"{what}: finished steps come from the cache")]
     commands = [(repeat_command(record), "Run it again with the same settings")]
-    if record.verdict and record.verdict.passed:
+    if record.synthetic:
+        commands.insert(0, (f"nbship run {name}", "Run it on the real data"))
+    elif record.verdict and record.verdict.passed:
         commands.insert(0, (f"nbship publish {name}", "Publish this model as the new champion"))
     return [*commands, (f"nbship runs compare previous {record.id}", "See what changed since the run before")]
 
@@ -83,7 +86,16 @@ def repeat_command(record: RunRecord) -> str:
     for setting in record.settings:
         file = setting.removeprefix(_OVERRIDE_FILE)
         options += ["--set", setting] if file == setting else ["--config-override", file]
+    if record.synthetic:
+        options.append("--sample")
     return shlex.join(["nbship", "run", record.pipeline, *options])
+
+
+def synthetic_text(record: RunRecord) -> str:
+    """Returns what is to be known of a run on synthetic data; empty for one on real data."""
+    if not record.synthetic:
+        return ""
+    return f"a sample stands in for {', '.join(record.synthetic)}; the figures say nothing of the real data"
 
 
 def bounds_text(check: Check) -> str:
@@ -107,6 +119,18 @@ def number_text(value: Any) -> str:
             return "not a number" if math.isnan(value) else "infinite"
         return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
     return value_text(value)
+
+
+def metrics_text(values: Mapping[str, Any]) -> str:
+    """Returns the numbers among metrics, with their intervals where there are `x_low` and `x_high`."""
+    parts = []
+    for name, value in values.items():
+        if name.endswith(("_low", "_high")) or isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        low, high = values.get(f"{name}_low"), values.get(f"{name}_high")
+        interval = f" ({low:.4g} to {high:.4g})" if low is not None and high is not None else ""
+        parts.append(f"{name} {value:.4g}{interval}")
+    return ", ".join(parts)
 
 
 def change_text(new: float, old: float) -> str:
@@ -163,6 +187,8 @@ def _judged(verdict: Verdict, record: RunRecord) -> Outcome:
     if verdict.comparison:
         title = f"Passed: {verdict.comparison.outcome} than the champion"
         return Outcome(Tone.GOOD, title, (*compared, *held))
+    if record.synthetic:
+        return Outcome(Tone.GOOD, "Passed on synthetic data", tuple(held))
     first = "There is no champion yet: thresholds alone decide."
     return Outcome(Tone.GOOD, "Passed: the first model", (first, *held))
 

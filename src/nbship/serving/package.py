@@ -10,19 +10,23 @@ import hashlib
 import io
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nbship import __version__
+from nbship.config import Column as ColumnSettings
 from nbship.errors import NbshipError, UsageError, suggestion
 from nbship.files import content_hash, write_text
 from nbship.gate import Verdict
-from nbship.serving.schema import Column, Output, describe_column, to_frame, to_records
+from nbship.serving.heldout import cross_validated_interval
+from nbship.serving.reference import read_reference
+from nbship.serving.schema import Column, Output, describe_column, to_records, to_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +50,7 @@ class Origin(_Frozen):
         revision: The Git commit that was checked out; empty if there was none.
         dirty: Whether files differed from that commit.
         data: SHA-256 by name of the data files that the run read.
+        synthetic: Names of the data files in whose place the run used a synthetic sample.
     """
 
     run: str
@@ -53,6 +58,7 @@ class Origin(_Frozen):
     revision: str = ""
     dirty: bool = False
     data: dict[str, str] = {}
+    synthetic: list[str] = []
 
 
 class Golden(_Frozen):
@@ -75,6 +81,7 @@ class Package(_Frozen):
     Attributes:
         format: Of this file.
         name: The model.
+        description: What it is for, in words.
         sha256: Hash of `model.joblib`.
         origin: Where the model comes from.
         inputs: The raw columns that it takes.
@@ -88,6 +95,7 @@ class Package(_Frozen):
 
     format: Literal[1] = 1
     name: str
+    description: str = ""
     sha256: str
     origin: Origin
     inputs: list[Column]
@@ -108,6 +116,8 @@ def build(
     origin: Origin,
     metrics: Mapping[str, float],
     verdict: Verdict | None,
+    columns: Mapping[str, ColumnSettings] = MappingProxyType({}),
+    description: str = "",
 ) -> Package:
     """Writes the package of a model.
 
@@ -115,26 +125,30 @@ def build(
         folder: Where to; must exist.
         name: How the model is called.
         model: The fitted model, written by joblib or pickle, whose origin the caller has checked.
-        reference: CSV of the rows that it learnt from.
+        reference: The rows that it learnt from; see `read_reference`.
         target: The column that it predicts.
         origin: Where it comes from.
         metrics: What was measured of it.
         verdict: What the gate said of it.
+        columns: What is known of its columns beyond what the rows show.
+        description: What it is for, in words.
 
     Raises:
         NbshipError: The model cannot be loaded outside its notebook, or does not fit the reference rows.
     """
     content = model.read_bytes()
     estimator = _unpickle(content, model)
-    rows = _read_table(reference)
+    rows = read_reference(reference)
     names = _input_names(estimator, rows, target, reference)
-    inputs = [describe_column(rows[column]) for column in names]
+    _check_known(columns, [*names, target])
+    inputs = _inputs(rows[names], columns)
     package = Package(
         name=name,
+        description=description,
         sha256=hashlib.sha256(content).hexdigest(),
         origin=origin,
         inputs=inputs,
-        output=_output(estimator, rows[target]),
+        output=_output(estimator, inputs, rows, target, columns),
         rows=len(rows),
         metrics={key: value for key, value in metrics.items() if math.isfinite(value)},
         verdict=verdict,
@@ -142,8 +156,41 @@ def build(
         golden=_golden(estimator, inputs, rows[names]),
     )
     (folder / MODEL).write_bytes(content)
-    write_text(folder / DESCRIPTION, package.model_dump_json(indent=2) + "\n")
+    write_description(folder, package)
     return package
+
+
+def write_description(folder: Path, package: Package) -> None:
+    """Writes `model.json`."""
+    write_text(folder / DESCRIPTION, package.model_dump_json(indent=2) + "\n")
+
+
+def reworded(package: Package, columns: Mapping[str, ColumnSettings], description: str) -> Package:
+    """Returns a package with other words about the same model: what a person says, not what was measured.
+
+    Raises:
+        UsageError: The model neither takes nor predicts such a column.
+    """
+
+    def worded(column: Column) -> Column:
+        return column.model_copy(update=columns.get(column.name, ColumnSettings()).model_dump())
+
+    inputs, output = package.inputs, package.output
+    _check_known(columns, [*(column.name for column in inputs), output.target])
+    return package.model_copy(
+        update={
+            "description": description,
+            "inputs": [worded(column) for column in inputs],
+            "output": output.model_copy(update={"reference": worded(output.reference)}),
+        }
+    )
+
+
+def words(package: Package) -> dict[str, ColumnSettings]:
+    """Returns what a person has said of the columns, as it is in the pipeline file."""
+    said = set(ColumnSettings.model_fields)
+    columns = [*package.inputs, package.output.reference]
+    return {c.name: ColumnSettings(**c.model_dump(include=said)) for c in columns}
 
 
 def parse_package(text: str, where: str) -> Package:
@@ -233,21 +280,6 @@ def _unpickle(content: bytes, path: Path) -> Any:
     return model
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    """Reads a CSV file with types that tell a whole number from a missing value, and so from a fraction."""
-    import pandas as pd
-
-    try:
-        rows = pd.read_csv(path, dtype_backend="numpy_nullable")
-    except (OSError, ValueError) as error:
-        raise NbshipError(f"{path}: no CSV table: {error}", "publish.reference names a CSV output") from None
-    if rows.empty:
-        raise NbshipError(
-            f"{path}: has no rows", "publish.reference names the rows that the model learnt from"
-        )
-    return rows
-
-
 def _input_names(estimator: Any, rows: pd.DataFrame, target: str, reference: Path) -> list[str]:
     columns = [str(column) for column in rows.columns]
     if target not in columns:
@@ -268,14 +300,51 @@ def _input_names(estimator: Any, rows: pd.DataFrame, target: str, reference: Pat
     return names
 
 
-def _output(estimator: Any, target: pd.Series[Any]) -> Output:
+def _check_known(known: Iterable[str], names: Sequence[str]) -> None:
+    for name in known:
+        if name not in names:
+            raise UsageError(
+                f"publish.columns: the model neither takes nor predicts a column '{name}'",
+                suggestion(name, names),
+            )
+
+
+def _described(values: pd.Series[Any], known: Mapping[str, ColumnSettings]) -> Column:
+    """Describes a column by its rows and by what the pipeline file says of it."""
+    column = describe_column(values)
+    settings = known.get(column.name)
+    return column.model_copy(update=settings.model_dump()) if settings else column
+
+
+def _inputs(rows: pd.DataFrame, known: Mapping[str, ColumnSettings]) -> list[Column]:
+    inputs = [_described(rows[name], known) for name in rows.columns]
+    arrays = [column.name for column in inputs if column.type == "array"]
+    if arrays and len(inputs) > 1:
+        raise NbshipError(
+            f"the model takes the array '{arrays[0]}' and other columns", "fit it on one array a record"
+        )
+    return inputs
+
+
+def _output(
+    estimator: Any,
+    inputs: Sequence[Column],
+    rows: pd.DataFrame,
+    target: str,
+    known: Mapping[str, ColumnSettings],
+) -> Output:
     classes = getattr(estimator, "classes_", None)
+    interval = None
+    if classes is None:
+        table = to_table(inputs, to_records(rows))
+        interval = cross_validated_interval(estimator, table, rows[target])
     return Output(
         kind="regression" if classes is None else "classification",
-        target=str(target.name),
+        target=target,
         classes=[] if classes is None else classes.tolist(),
         probabilities=hasattr(estimator, "predict_proba"),
-        reference=describe_column(target),
+        interval=interval,
+        reference=_described(rows[target], known),
     )
 
 
@@ -284,7 +353,7 @@ def _golden(estimator: Any, inputs: Sequence[Column], rows: pd.DataFrame) -> lis
     positions = {round(i * (len(rows) - 1) / (_GOLDEN - 1)) for i in range(_GOLDEN)}
     incomplete = rows.isna().any(axis=1).to_numpy().nonzero()[0][:1].tolist()
     records = to_records(rows.iloc[sorted(positions | set(incomplete))])
-    table = to_frame(inputs, records)
+    table = to_table(inputs, records)
     try:
         predictions = estimator.predict(table).tolist()
         probabilities = estimator.predict_proba(table).tolist() if hasattr(estimator, "predict_proba") else []

@@ -6,17 +6,24 @@ Derived from the rows that the model learnt from. Does not know how a model is s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 Record = Mapping[str, Any]
+Type = Literal["integer", "number", "boolean", "category", "text", "array"]
 # Text with at most this many values, each seen twice on average, is a choice among them.
 _CATEGORIES_AT_MOST = 50
 _BINS = 10
+# Elements of arrays whose distribution is looked at.
+_ELEMENTS = 100_000
+# Whole numbers that floating point numbers hold exactly.
+_WHOLE_BELOW = 2**53
 
 
 class _Frozen(BaseModel):
@@ -47,16 +54,52 @@ class Column(_Frozen):
         maximum: The largest number seen.
         histogram: The distribution of numbers.
         categories: The values of a category or a boolean, and how many rows have each, most frequent first.
+        shape: Of an array, such as an image: its lengths; empty for a single value.
+        description: What it is, in words.
+        unit: Of its numbers.
+        labels: Words for its values, by the value as text.
+        aliases: Other ways to write its values, by what is written, as text.
+        unseen: Whether a category that is not in `categories` is accepted and flagged, or refused.
     """
 
     name: str
-    type: Literal["integer", "number", "boolean", "category", "text"]
+    type: Type
     missing: int = 0
     typical: bool | int | float | str | None = None
     minimum: float | None = None
     maximum: float | None = None
     histogram: Histogram | None = None
     categories: dict[str, int] = {}
+    shape: tuple[int, ...] = ()
+    description: str = ""
+    unit: str = ""
+    labels: dict[str, str] = {}
+    aliases: dict[str, Any] = {}
+    unseen: Literal["accept", "refuse"] = "accept"
+
+    @property
+    def required(self) -> bool:
+        """Whether every record must have a value: the model has not learnt what to do without one."""
+        return not self.missing
+
+    @cached_property
+    def codes(self) -> Mapping[str, int]:
+        """What stands for each category in a compiled model: its position."""
+        return {value: position for position, value in enumerate(self.categories)}
+
+
+class Interval(_Frozen):
+    """Where the truth lies around a predicted number, by the errors on rows that were held out.
+
+    Attributes:
+        low: Added to the prediction, gives the lower end.
+        high: Added to the prediction, gives the upper end.
+        coverage: The share of held-out rows whose truth lay within.
+    """
+
+    low: float
+    high: float
+    coverage: float
 
 
 class Output(_Frozen):
@@ -67,6 +110,7 @@ class Output(_Frozen):
         target: The column that it predicts.
         classes: The classes, in the order of the model's probabilities.
         probabilities: Whether the model gives a probability for each class.
+        interval: Of a regression; None if it is not known.
         reference: The target in the reference rows.
     """
 
@@ -74,17 +118,21 @@ class Output(_Frozen):
     target: str
     classes: list[bool | int | float | str] = []
     probabilities: bool = False
+    interval: Interval | None = None
     reference: Column
 
 
 def describe_column(values: pd.Series[Any]) -> Column:
-    """Describes a column of a table that was read with pandas' nullable types."""
+    """Describes a column of a table that was read with pandas' nullable types; an array is one object."""
+    import numpy as np
     from pandas.api import types
 
     present = values.dropna()
     common = {"name": str(values.name), "missing": int(values.isna().sum())}
     if present.empty:
         return Column(type="number", **common)
+    if isinstance(present.iloc[0], np.ndarray):
+        return _describe_arrays(np.stack(present.to_list()), common)
     if types.is_bool_dtype(values):
         counts = present.astype(str).str.lower().value_counts()
         return Column(type="boolean", typical=bool(present.mode()[0]), categories=counts.to_dict(), **common)
@@ -108,35 +156,60 @@ def histogram(numbers: Sequence[float]) -> Histogram:
     return Histogram(edges=edges.tolist(), counts=counts.tolist())
 
 
-def to_frame(columns: Sequence[Column], records: Sequence[Record]) -> pd.DataFrame:
-    """Makes the table that a model takes from records, typed as `pandas.read_csv` types the reference rows.
+def to_table(columns: Sequence[Column], records: Sequence[Record]) -> pd.DataFrame | np.ndarray[Any, Any]:
+    """Makes what a model takes from records.
 
     Args:
         columns: The model's columns.
         records: One mapping a row; a name that is absent, or None, is a missing value.
+
+    Returns:
+        See `columns_to_table`.
+    """
+    return columns_to_table(columns, {c.name: [record.get(c.name) for record in records] for c in columns})
+
+
+def columns_to_table(
+    columns: Sequence[Column], values: Mapping[str, Sequence[Any]]
+) -> pd.DataFrame | np.ndarray[Any, Any]:
+    """Makes what a model takes from columns of values, all of one length; None is a missing value.
+
+    Returns:
+        A table, typed as `pandas.read_csv` types the reference rows. For a model that takes one array a
+        record, numbers of the shape (rows, *shape).
     """
     import numpy as np
     import pandas as pd
 
-    def values(column: Column) -> pd.Series[Any]:
-        given = [record.get(column.name) for record in records]
-        if column.type in ("integer", "number"):
-            numbers = pd.Series(given, dtype="float64")
-            whole = column.type == "integer" and not numbers.isna().any() and not numbers.mod(1).any()
-            return numbers.astype("int64") if whole else numbers
-        if column.type == "boolean" and None not in given:
-            return pd.Series(given, dtype="bool")
-        return pd.Series([np.nan if value is None else value for value in given], dtype="object")
+    if columns[0].type == "array":
+        return np.asarray(values[columns[0].name], dtype="float64").reshape(-1, *columns[0].shape)
+    return pd.DataFrame({column.name: _to_series(column, values[column.name]) for column in columns})
 
-    return pd.DataFrame({column.name: values(column) for column in columns})
+
+def _to_series(column: Column, given: Sequence[Any]) -> pd.Series[Any]:
+    import numpy as np
+    import pandas as pd
+
+    if column.type in ("integer", "number"):
+        numbers = np.array(given, dtype="float64")  # None becomes NaN
+        exact = (numbers % 1 == 0) & (abs(numbers) < _WHOLE_BELOW)
+        whole = column.type == "integer" and bool(exact.all())
+        return pd.Series(numbers.astype("int64") if whole else numbers)
+    if column.type == "boolean" and None not in given:
+        return pd.Series(given, dtype="bool")
+    return pd.Series([np.nan if value is None else value for value in given], dtype="object")
 
 
 def to_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Makes records of a table that was read with pandas' nullable types; a missing value becomes None."""
+    import numpy as np
     import pandas as pd
 
+    def plain(value: Any) -> Any:
+        return None if value is pd.NA else value.tolist() if isinstance(value, np.ndarray) else value
+
     rows = frame.astype("object").to_dict("records")
-    return [{str(name): None if value is pd.NA else value for name, value in row.items()} for row in rows]
+    return [{str(name): plain(value) for name, value in row.items()} for row in rows]
 
 
 def _describe_numbers(values: pd.Series[Any], present: pd.Series[Any], common: dict[str, Any]) -> Column:
@@ -154,5 +227,18 @@ def _describe_numbers(values: pd.Series[Any], present: pd.Series[Any], common: d
         minimum=float(finite.min()),
         maximum=float(finite.max()),
         histogram=histogram(finite.tolist()),
+        **common,
+    )
+
+
+def _describe_arrays(arrays: np.ndarray[Any, Any], common: dict[str, Any]) -> Column:
+    """Describes numbers of the shape (rows, ...); the distribution is that of all their elements."""
+    numbers = arrays.astype("float64").ravel()
+    return Column(
+        type="array",
+        shape=arrays.shape[1:],
+        minimum=float(numbers.min()),
+        maximum=float(numbers.max()),
+        histogram=histogram(numbers[:: max(1, numbers.size // _ELEMENTS)].tolist()),
         **common,
     )

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 from nbship import files
 from nbship.errors import NbshipError
@@ -184,10 +185,12 @@ def versions(root: Path, name: str) -> list[Version]:
     ]
 
 
-def next_version(latest: str, breaking: bool) -> str:
-    """Returns the version after another: a major one if clients must change, else a minor one."""
-    major, minor, _ = _numbers(latest) if latest else (0, 0, 0)
-    return f"v{major + 1}.0.0" if breaking or not latest else f"v{major}.{minor + 1}.0"
+def next_version(latest: str, change: Literal["major", "minor", "patch"]) -> str:
+    """Returns the version after another; the first one if that is empty."""
+    major, minor, patch = _numbers(latest) if latest else (0, 0, 0)
+    if change == "major" or not latest:
+        return f"v{major + 1}.0.0"
+    return f"v{major}.{minor + 1}.0" if change == "minor" else f"v{major}.{minor}.{patch + 1}"
 
 
 def register(root: Path, name: str, version: str, commit: str, message: str) -> str:

@@ -65,7 +65,7 @@ def open_store(root: Path, address: str) -> Store:
 
 def is_free(store: Store, name: str, version: str, folder: Path) -> bool:
     """Returns whether the store has nothing else under a version than files of this package."""
-    held = ((_ask(store, name, version, file), _content(folder, file)) for file in (MODEL, DESCRIPTION))
+    held = ((read(store, name, version, file), _content(folder, file)) for file in (MODEL, DESCRIPTION))
     return all(there in (None, content) for there, content in held)
 
 
@@ -87,13 +87,13 @@ def put(store: Store, name: str, version: str, folder: Path) -> str:
     address = f"{store.address}/{name}/{version}"
     for file in (MODEL, DESCRIPTION):
         content = _content(folder, file)
-        there = _ask(store, name, version, file)
+        there = read(store, name, version, file)
         if there is None:
             try:
                 store.create(f"{name}/{version}/{file}", content)
             except Exception as error:  # a store raises whatever its client library does
                 raise _failure(address, error) from None
-            there = _ask(store, name, version, file)
+            there = read(store, name, version, file)
         if there != content:
             raise NbshipError(
                 f"the model store has another {file} at {address}",
@@ -102,7 +102,12 @@ def put(store: Store, name: str, version: str, folder: Path) -> str:
     return address
 
 
-def _ask(store: Store, name: str, version: str, file: str) -> bytes | None:
+def read(store: Store, name: str, version: str, file: str) -> bytes | None:
+    """Returns a file of a version of a model, or None if the store does not have it.
+
+    Raises:
+        NbshipError: The store cannot be read.
+    """
     try:
         return store.read(f"{name}/{version}/{file}")
     except Exception as error:  # a store raises whatever its client library does

@@ -14,6 +14,7 @@ from nbship import config, files
 from nbship.graph import read_graph
 from nbship.project import PIPELINES
 from nbship.versions import dvc
+from nbship.workflow.image import image_reference
 
 COMPILED = Path(PIPELINES, "compiled")
 SCHEMA = Path(PIPELINES, "schema.json")
@@ -50,6 +51,8 @@ def compile_pipeline(
 ) -> Generated:
     """Compiles a pipeline and compares it with the file that is there; writes nothing.
 
+    No variable of the environment goes in, so the same files give the same text everywhere.
+
     Args:
         root: The project's folder.
         name: The pipeline.
@@ -63,7 +66,9 @@ def compile_pipeline(
     from nbship.kubeflow.compare import differences
     from nbship.kubeflow.compile import compile_graph
 
-    graph = read_graph(root, config.load_pipeline(root, name, overrides, override_files))
+    pipeline = config.load_pipeline(root, name, overrides, override_files)
+    pipeline = pipeline.model_copy(update={"image": image_reference(root, pipeline.image)})
+    graph = read_graph(root, pipeline)
     tracked = {key: dvc.read(root / data.path) for key, data in graph.pipeline.data.items()}
     text = compile_graph(graph, {key: found.md5 for key, found in tracked.items() if found})
     path = output or root / COMPILED / f"{name}.yaml"

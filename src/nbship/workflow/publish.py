@@ -7,7 +7,7 @@ business of `push`.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,7 +102,8 @@ def publish(
     if settings is None:
         raise UsageError(f"pipelines/{pipeline.name}.yaml: has no publish", "add publish: {target: …}")
     git.require_repository(root)
-    git.identity(root)
+    if commit or push:
+        git.identity(root)
     name = pipeline.name
     destination = find_destination(root, settings, branch) if push else None
     with registry.exclusive(root, name, report):
@@ -144,16 +145,24 @@ def summary(description: Package) -> str:
 
 def _finished_run(root: Path, name: str, run_id: str) -> tuple[RunRecord, Path]:
     record, folder = find_run(root, name, run_id)
-    if record.state is State.DONE:
+    if record.state is State.DONE and not record.synthetic:
         return record, folder
-    passed = (r.id for r in all_runs(root, name) if r.state is State.DONE and r.verdict and r.verdict.passed)
-    earlier = next(passed, None)
+    if record.synthetic:
+        problem = f"run {record.id} is not on real data: a sample stands in for {', '.join(record.synthetic)}"
+    else:
+        problem = f"run {record.id} is not finished: it is {record.state}"
+    earlier = next((run.id for run in all_runs(root, name) if _passed(run)), None)
     raise NbshipError(
-        f"run {record.id} is not finished: it is {record.state}",
+        problem,
         f"publish the last one that passed: nbship publish {name} --run {earlier}"
         if earlier
         else f"run it: nbship run {name}",
     )
+
+
+def _passed(record: RunRecord) -> bool:
+    judged = record.verdict is not None and record.verdict.passed
+    return record.state is State.DONE and judged and not record.synthetic
 
 
 def _artifact(record: RunRecord, folder: Path, reference: str, key: str) -> Artifact:
@@ -185,45 +194,76 @@ def _place(
     destination: Destination | None,
     report: Report,
 ) -> bool:
-    """Puts the model of a run in place, unless it is the champion already; returns whether it did."""
+    """Puts a run's model in place, or new words about it if it is the champion; returns whether it did."""
     name = pipeline.name
     model = _artifact(record, folder, settings.model, "publish.model")
     champion = registry.champion(root, name, report)
     current = files.content_hash(champion) if champion else ""
-    if current == model.hash and _is_described(registry.model_folder(root, name)):
-        return False
+    described = _described(registry.model_folder(root, name))
+    if described and current == model.hash:
+        return _reword(root, pipeline, settings, described)
     _check_verdict(pipeline, record)
     if record.champion != current:
         raise NbshipError(
             f"the champion has changed since run {record.id} was judged against it",
             f"judge against the new one: nbship run {name}",
         )
-    reference = _artifact(record, folder, settings.reference, "publish.reference")
+    _artifact(record, folder, settings.reference, "publish.reference")  # before anything is written
     if destination:
         check(root, destination, name, model.hash)
     with registry.staged(root, name) as staging:
-        package.build(
-            staging,
-            name=name,
-            model=folder / model.path,
-            reference=folder / reference.path,
-            target=settings.target,
-            origin=_origin(pipeline, record),
-            metrics=record.metrics,
-            verdict=record.verdict,
-        )
+        package_run(staging, pipeline, settings, record, folder)
         staged = staging / package.MODEL
         tracking = dvc.tracking_text(staged, dvc.store(root, staged))
         files.write_text(dvc.tracking_file(staged), tracking)
     return True
 
 
-def _is_described(folder: Path) -> bool:
+def _described(folder: Path) -> Package | None:
     try:
-        package.read_package(folder)
+        return package.read_package(folder)
     except NbshipError:
+        return None
+
+
+def _reword(root: Path, pipeline: Pipeline, settings: Publish, champion: Package) -> bool:
+    renewed = package.reworded(champion, settings.columns, pipeline.description)
+    if renewed == champion:
         return False
+    with registry.staged(root, pipeline.name) as staging:
+        package.write_description(staging, renewed)
     return True
+
+
+def package_run(
+    target: Path, pipeline: Pipeline, settings: Publish, record: RunRecord, folder: Path
+) -> Package:
+    """Writes the package of a run's model into a folder, whatever the gate said of it.
+
+    Args:
+        target: The folder to write to.
+        pipeline: The run's pipeline.
+        settings: What the package is made of.
+        record: The run.
+        folder: The run's folder.
+
+    Raises:
+        NbshipError: The run has no such outputs or they were changed; the model cannot be packaged.
+    """
+    model = _artifact(record, folder, settings.model, "publish.model")
+    reference = _artifact(record, folder, settings.reference, "publish.reference")
+    return package.build(
+        target,
+        name=pipeline.name,
+        model=folder / model.path,
+        reference=folder / reference.path,
+        target=settings.target,
+        origin=_origin(pipeline, record),
+        metrics=record.metrics,
+        verdict=record.verdict,
+        columns=settings.columns,
+        description=pipeline.description,
+    )
 
 
 def _check_verdict(pipeline: Pipeline, record: RunRecord) -> None:
@@ -251,6 +291,7 @@ def _origin(pipeline: Pipeline, record: RunRecord) -> Origin:
         revision=record.environment.revision,
         dirty=record.environment.dirty,
         data=data,
+        synthetic=record.synthetic,
     )
 
 
@@ -260,7 +301,7 @@ def _register(root: Path, description: Package, commit: bool) -> Registration:
     versioned = registry.versioned_files(root, name)
     known = registry.versions(root, name)
     committed = git.committed(root, versioned)
-    if committed and known and known[0].active and _same_model(root, known[0], versioned[0]):
+    if committed and known and known[0].active and _is_version(root, known[0], versioned):
         return Registration(known[0].version, new=False)
     latest = known[0] if known else None
     before = git.read_at(root, latest.commit, versioned[1]) if latest else None
@@ -274,5 +315,5 @@ def _register(root: Path, description: Package, commit: bool) -> Registration:
     return Registration(version, new=True)
 
 
-def _same_model(root: Path, version: registry.Version, tracking: Path) -> bool:
-    return git.read_at(root, version.commit, tracking) == tracking.read_text(encoding="utf-8")
+def _is_version(root: Path, version: registry.Version, versioned: Sequence[Path]) -> bool:
+    return all(git.read_at(root, version.commit, f) == f.read_text(encoding="utf-8") for f in versioned)

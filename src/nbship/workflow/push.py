@@ -133,17 +133,20 @@ def push(root: Path, destination: Destination, name: str, message: str, report: 
 
 
 def next_version(description: Package, latest: str, before: str | None) -> str:
-    """A client must change, and so the major version, when the model takes or gives something else.
+    """Finds the version of a model by what is new about it.
+
+    A client must change, and so the major version, when it takes or gives something else. The patch version
+    tells that only words about the same model have changed.
 
     Args:
         description: Of the model that needs a version.
         latest: The version before; empty if there is none.
         before: The `model.json` of that version; None if it had none.
     """
-    if not latest:
-        return registry.next_version("", breaking=False)
     there = package.parse_package(before, f"{description.name}@{latest}") if before else None
-    return registry.next_version(latest, there is None or _interface(there) != _interface(description))
+    if there is None or _interface(there) != _interface(description):
+        return registry.next_version(latest, "major")
+    return registry.next_version(latest, "patch" if there.sha256 == description.sha256 else "minor")
 
 
 def _texts(root: Path, name: str, commit: str) -> list[str | None]:
@@ -173,26 +176,30 @@ def _check(root: Path, there: Upstream, remote: Remote, name: str, sha256: str) 
 
 
 def _adopt(root: Path, remote: Remote, name: str) -> None:
-    """Takes over how the remote describes this very model, where another run brought it there first."""
-    theirs = _texts(root, name, remote.head)
-    if _sha256(theirs) != package.read_package(registry.model_folder(root, name)).sha256:
+    """Takes over where this very model comes from, where another run brought it to the remote first."""
+    folder, theirs = registry.model_folder(root, name), _texts(root, name, remote.head)
+    ours = package.read_package(folder)
+    if _sha256(theirs) != ours.sha256:
         return
     for path, text in zip(registry.versioned_files(root, name), theirs, strict=True):
         if text is not None and text != path.read_text(encoding="utf-8"):
             files.write_text(path, text)
+    adopted = package.read_package(folder)
+    reworded = package.reworded(adopted, package.words(ours), ours.description)
+    if reworded != adopted:
+        package.write_description(folder, reworded)
 
 
 def _change(root: Path, destination: Destination, remote: Remote, name: str, message: str) -> _Change:
     versioned = registry.versioned_files(root, name)
-    tracking = versioned[0].read_text(encoding="utf-8")
+    here = [path.read_text(encoding="utf-8") for path in versioned]
     latest = next(iter(upstream.newest_first(name, remote.tags)), "")
     if latest and f"{latest}!" not in remote.tags:
         known = remote.tags[latest]
-        there = [git.read_at(root, commit, versioned[0]) for commit in (known.commit, remote.head)]
-        if there == [tracking, tracking]:
+        if _texts(root, name, known.commit) == here == _texts(root, name, remote.head):
             return _Change(known.commit, known, latest.removeprefix(f"{name}@"), new=False)
     version = _version(root, destination, remote, name)
-    if git.read_at(root, remote.head, versioned[0]) == tracking:
+    if _texts(root, name, remote.head) == here:
         commit = remote.head
     else:
         commit = upstream.commit_onto(root, remote.head, versioned, commit_message(name, version, message))
@@ -209,12 +216,12 @@ def _version(root: Path, destination: Destination, remote: Remote, name: str) ->
     folder = registry.model_folder(root, name)
     versioned = registry.versioned_files(root, name)
     known = registry.versions(root, name)
-    tracking = versioned[0].read_text(encoding="utf-8")
+    here = [path.read_text(encoding="utf-8") for path in versioned]
     if (
         known
         and known[0].active
         and f"{name}@{known[0].version}" not in remote.tags
-        and git.read_at(root, known[0].commit, versioned[0]) == tracking
+        and _texts(root, name, known[0].commit) == here
     ):
         version = known[0].version
     else:
@@ -225,7 +232,7 @@ def _version(root: Path, destination: Destination, remote: Remote, name: str) ->
         version = next_version(package.read_package(folder), latest, before)
     # A publishing that lost against another one may have left its model in the store.
     while destination.store and not store.is_free(destination.store, name, version, folder):
-        version = registry.next_version(version, breaking=False)
+        version = registry.next_version(version, "minor")
     return version
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from nbship import __version__
+from nbship import __version__, config
 from nbship.config import Gate, load_pipeline
 from nbship.errors import NbshipError, UsageError, suggestion
 from nbship.files import content_hash, write_text
 from nbship.gate import Verdict, judge, read_losses
-from nbship.graph import Graph, champion_step, read_graph, with_champion
+from nbship.graph import Graph, champion_step, read_graph, with_champion, with_samples
 from nbship.local import runner
 from nbship.local.cache import environment_hash
 from nbship.local.record import Environment, RunRecord, State, new_run_id, run_folder, running, save
@@ -36,6 +36,7 @@ class Request:
         pipeline: The pipeline's name.
         settings: `step.parameter=value`, or any key of the pipeline file.
         override_files: YAML files merged into the pipeline file.
+        sample: Use synthetic samples in place of the data files that have one.
         force: Run every step.
         from_step: Run this step and all that depends on it.
         only: Run this step, and of the others no more than it needs.
@@ -46,6 +47,7 @@ class Request:
     pipeline: str
     settings: Sequence[str] = ()
     override_files: Sequence[Path] = ()
+    sample: bool = False
     force: bool = False
     from_step: str = ""
     only: str = ""
@@ -77,12 +79,16 @@ def run(
         NbshipError: A step failed; the record and the page say which.
         KeyboardInterrupt: The run was interrupted; the record and the page say so.
     """
-    pipeline = load_pipeline(root, request.pipeline, request.settings, request.override_files)
+    pipeline = load_pipeline(root, request.pipeline, request.settings, request.override_files, os.environ)
     graph = read_graph(root, pipeline)
+    if request.sample:
+        graph = with_samples(root, graph)
     _check_step(graph, request.from_step)
     _check_step(graph, request.only)
-    data.ensure(root, pipeline, report)
-    champion = registry.champion(root, pipeline.name, report) if pipeline.gate else None
+    data.ensure(root, graph.pipeline, report)
+    # What stands in for the data tells nothing of how two models compare on it.
+    compared = pipeline.gate is not None and not request.sample
+    champion = registry.champion(root, pipeline.name, report) if compared else None
     if champion:
         graph = with_champion(graph, champion.relative_to(root))
     if request.only:
@@ -94,7 +100,12 @@ def run(
         description=pipeline.description,
         started=datetime.now(UTC),
         process=os.getpid(),
-        settings=[*request.settings, *(f"config-override: {file}" for file in request.override_files)],
+        settings=[
+            *request.settings,
+            *(f"config-override: {file}" for file in request.override_files),
+            *(f"environment: {name}" for name in config.variables(os.environ)),
+        ],
+        synthetic=[name for name in pipeline.data if name not in graph.data],
         environment=_environment(root),
         gate=pipeline.gate,
         champion=content_hash(champion) if champion else "",

@@ -1,4 +1,4 @@
-"""What a step does on Kubeflow: run the notebook that its component carries, or fetch a data file.
+"""What a step does on Kubeflow: run the notebook that its component carries.
 
 Called by the functions of `nbship.kubeflow.component`, in a container or under `kfp.local`. Artifacts are
 KFP's; what happens in between is what happens on this machine.
@@ -6,19 +6,17 @@ KFP's; what happens in between is what happens on this machine.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from nbship import files
-from nbship.config import Source
 from nbship.errors import NbshipError
 from nbship.local.execute import StepError, check_outputs, execute
 from nbship.notebook import Notebook, read_notebook
@@ -41,6 +39,7 @@ def run_step(
     path: str,
     notebook: str,
     timeout: float | None = None,
+    champion: str = "",
 ) -> None:
     """Runs a notebook as a step, and ends the process when it fails.
 
@@ -51,39 +50,36 @@ def run_step(
         path: The notebook's file in the project; its name appears in errors.
         notebook: The notebook's JSON.
         timeout: Seconds that one cell may take.
+        champion: The input that is the champion; where that is empty there is none, and all outputs are.
     """
-    with _failures_end_the_process(), tempfile.TemporaryDirectory(prefix="nbship-") as folder:
+    if champion and not Path(arguments[champion].path).stat().st_size:
+        _leave_empty([*arguments.values(), executed_notebook])
+        return
+    with failures_end_the_process(), tempfile.TemporaryDirectory(prefix="nbship-") as folder:
         source = Path(folder, Path(path).name)
         source.write_text(notebook, encoding="utf-8")
         _run(read_notebook(source, path), arguments, Path(executed_notebook.path), timeout)
 
 
-def fetch_data(data: Artifact, location: str, *, path: str, md5: str, source: Mapping[str, str]) -> None:
-    """Fetches a data file and checks it, and ends the process when it is not the file that DVC tracks.
+@contextmanager
+def failures_end_the_process() -> Iterator[None]:
+    """Tells a failure that a person can act on in the log, without the traceback of KFP's executor."""
+    try:
+        yield
+    except NbshipError as error:
+        lines = filter(
+            None, [f"error: {error.message}", error.details, error.hint and f"hint:  {error.hint}"]
+        )
+        sys.stderr.write("\n".join(lines) + "\n")
+        raise SystemExit(error.exit_code) from None
 
-    Args:
-        data: Receives the file.
-        location: A path or URL that is used instead of the source; empty for the source.
-        path: The file in the project.
-        md5: The hash that its `.dvc` file states.
-        source: The `source` of the pipeline file; empty if it has none.
-    """
-    from nbship.versions.sources import fetch
 
-    with _failures_end_the_process():
-        if not location and not source:
-            raise NbshipError(f"{path}: the pipeline file names no source", "submit with its location")
-        origin = _place(location) if location else Source.model_validate(source)
-        target = Path(data.path)
-        fetch(origin, target, Path.cwd())
-        with target.open("rb") as file:
-            found = hashlib.file_digest(file, "md5").hexdigest()
-        if found != md5:
-            target.unlink()
-            raise NbshipError(
-                f"{path}: what arrived has md5 {found}, and {path}.dvc says {md5}",
-                "the source has changed: track its new content with DVC, or name the location of the old",
-            )
+def _leave_empty(artifacts: Iterable[Any]) -> None:
+    """Writes the artifacts that are not there yet, which are the outputs."""
+    sys.stdout.write("there is no champion yet\n")
+    for path in (Path(artifact.path) for artifact in artifacts if hasattr(artifact, "path")):
+        if not path.exists():
+            files.write_bytes(path, b"")
 
 
 def _run(notebook: Notebook, arguments: Mapping[str, Any], html: Path, timeout: float | None) -> None:
@@ -177,24 +173,6 @@ def _finite_thresholds(curve: Mapping[str, list[float]]) -> dict[str, list[float
     return {**curve, "threshold": [t if math.isfinite(t) else above for t in curve["threshold"]]}
 
 
-def _place(location: str) -> Source:
-    is_url = location.startswith(("http://", "https://"))
-    return Source.model_validate({"url" if is_url else "file": location})
-
-
 def _tell_progress(cell: int, cells: int) -> None:
     sys.stdout.write(f"cell {cell} of {cells}\n")
     sys.stdout.flush()
-
-
-@contextmanager
-def _failures_end_the_process() -> Iterator[None]:
-    """A failure that a person can act on is told in the log without the traceback of KFP's executor."""
-    try:
-        yield
-    except NbshipError as error:
-        lines = filter(
-            None, [f"error: {error.message}", error.details, error.hint and f"hint:  {error.hint}"]
-        )
-        sys.stderr.write("\n".join(lines) + "\n")
-        raise SystemExit(error.exit_code) from None

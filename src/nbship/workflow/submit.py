@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -19,12 +19,14 @@ from nbship import config, files
 from nbship.errors import ExitCode, NbshipError, UsageError, suggestion
 from nbship.graph import Graph, read_graph
 from nbship.kubeflow.credentials import login, read_server
+from nbship.kubeflow.production import REJECTED, is_needed
 from nbship.local.record import State, new_run_id
 from nbship.local.runner import Event
 from nbship.project import pipeline_names
-from nbship.values import Text, ValueTypeError, check_value
 from nbship.versions import git, snapshot
+from nbship.versions.clone import is_commit, own_address
 from nbship.workflow.compile import COMPILED, compile_pipeline
+from nbship.workflow.parameters import SERVER_KEYS, overridden_parameters, run_parameters
 
 if TYPE_CHECKING:
     from nbship.kubeflow.api import Connection
@@ -53,12 +55,16 @@ class Request:
         revision: A branch, a tag or a commit; what is in the project's folder if empty.
         settings: `step.parameter=value`.
         experiment: Where the run is kept; named by the branch if empty.
+        override_files: YAML files with other values for steps' parameters.
+        variables: The environment; `NBSHIP_STEP__PARAMETER` goes over these files.
     """
 
     pipeline: str
     revision: str = ""
     settings: Sequence[str] = ()
     experiment: str = ""
+    override_files: Sequence[Path] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,12 +76,14 @@ class Prepared:
         compiled: Its YAML file.
         version: The name of its version.
         parameters: What is set, by the names in Kubeflow.
+        checked_out: The parameter `revision` as the commit of this version, where Git knows one.
     """
 
     graph: Graph
     compiled: Path
     version: str
     parameters: Mapping[str, Any]
+    checked_out: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -97,16 +105,37 @@ class Submission:
     steps: tuple[str, ...]
 
 
-def connect(environment: Mapping[str, str]) -> Connection:
-    """Returns the server that the environment names; nothing is sent yet.
+def connect(environment: Mapping[str, str], settings: config.Kubeflow | None = None) -> Connection:
+    """Returns the server that the environment or a pipeline file names; nothing is sent yet.
+
+    Args:
+        environment: `NBSHIP_KUBEFLOW_HOST` and the others; they go over the settings.
+        settings: What a pipeline file says.
 
     Raises:
         UsageError: A setting is missing or not understood.
     """
     from nbship.kubeflow.api import Connection
 
-    server = read_server(environment)
+    written = settings.model_dump(include=set(SERVER_KEYS), exclude_none=True) if settings else {}
+    server = read_server(environment, written)
     return Connection(server, login(server, environment))
+
+
+def connect_for(
+    root: Path, pipeline: str, environment: Mapping[str, str], override_files: Sequence[Path] = ()
+) -> Connection:
+    """Returns the server of a pipeline; without its name, the one that the environment alone names.
+
+    Raises:
+        UsageError: There is no such pipeline, or a setting is missing or not understood.
+    """
+    if not pipeline:
+        return connect(environment)
+    settings = config.load_pipeline(root, pipeline, (), override_files, environment).kubeflow
+    if settings.ca:
+        settings = settings.model_copy(update={"ca": str(root / settings.ca)})
+    return connect(environment, settings)
 
 
 def submit(
@@ -131,7 +160,9 @@ def submit(
         version = ensure_version(connection, request.pipeline, pipeline.version, pipeline.compiled)
         experiment_id = ensure_experiment(connection, experiment)
         name = f"{request.pipeline} {pipeline.version[:7]} {new_run_id()}"
-        run = start_run(connection, name, experiment_id, version, pipeline.parameters)
+        # What is run here is what is checked out there.
+        parameters = {**pipeline.checked_out, **pipeline.parameters}
+        run = start_run(connection, name, experiment_id, version, parameters)
         return Submission(
             run, version, experiment, connection.server.run_link(run.id), tuple(pipeline.graph.steps)
         )
@@ -152,10 +183,23 @@ def wait(
     Raises:
         NbshipError: The server does not answer any more; the run may go on.
     """
+    return follow(lambda: _look(connection, submission.run.id), submission.steps, on_event)
+
+
+def follow(
+    look: Callable[[], RemoteRun], steps: Sequence[str], on_event: Callable[[Event], None]
+) -> RemoteRun:
+    """Looks at a run until it has ended, and tells of every step that changes its state.
+
+    Args:
+        look: Returns the run as it is now.
+        steps: The pipeline's steps, in order.
+        on_event: Called with each change.
+    """
     seen: dict[str, State] = {}
     while True:
-        run = _look(connection, submission.run.id)
-        for event in _events(run, submission.steps):
+        run = look()
+        for event in _events(run, steps):
             if seen.get(event.step) is not event.state:
                 on_event(event)
             seen[event.step] = event.state
@@ -165,11 +209,15 @@ def wait(
 
 
 def exit_code(run: RemoteRun) -> ExitCode:
-    """Returns how a command ends that waited for a run.
+    """Returns how a command ends that waited for a run."""
+    if run.state != "SUCCEEDED":
+        return ExitCode.FAILED
+    return ExitCode.REJECTED if is_rejected(run) else ExitCode.DONE
 
-    Only the run's state counts: no compiled pipeline has a gate of its own whose verdict the run could carry.
-    """
-    return ExitCode.DONE if run.state == "SUCCEEDED" else ExitCode.FAILED
+
+def is_rejected(run: RemoteRun) -> bool:
+    """Returns whether the gate rejected the run's model: then the step for that has run."""
+    return any(task.name == REJECTED and task.state == "SUCCEEDED" for task in run.tasks)
 
 
 def remote_runs(connection: Connection, root: Path, pipeline: str, limit: int) -> list[RemoteRun]:
@@ -192,13 +240,13 @@ def prepared(root: Path, request: Request) -> Iterator[Prepared]:
     """
     if not request.revision:
         _check_current(root, request.pipeline)
-        yield _prepare(root, request, _version(root, request.pipeline))
+        yield _prepare(root, root, request, _version(root, request.pipeline))
         return
     git.require_repository(root)
     commit = snapshot.resolve(root, request.revision)
     with TemporaryDirectory(prefix="nbship-") as folder:
         snapshot.export(root, commit, Path(folder))
-        yield _prepare(Path(folder), request, commit)
+        yield _prepare(root, Path(folder), request, commit)
 
 
 def default_experiment(root: Path, environment: Mapping[str, str]) -> str:
@@ -214,35 +262,6 @@ def default_experiment(root: Path, environment: Mapping[str, str]) -> str:
     return name
 
 
-def run_parameters(graph: Graph, settings: Sequence[str]) -> dict[str, Any]:
-    """Turns `step.parameter=value` into the run's parameters, checked against what the notebooks declare.
-
-    Raises:
-        UsageError: There is no such parameter, or the value is not of its type.
-    """
-    from nbship.kubeflow.compile import pipeline_parameters
-
-    parameters = pipeline_parameters(graph)
-    known = {(p.origin if p.origin.partition(".")[0] in graph.steps else p.name): p for p in parameters}
-    values = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        key = key.strip()
-        if not equals or not key:
-            raise UsageError(
-                f"--set {setting}: not of the form step.parameter=value", "for example --set train.C=3"
-            )
-        if key not in known:
-            raise UsageError(f"--set {setting}: a run has no parameter '{key}'", suggestion(key, known))
-        parameter = known[key]
-        try:
-            value = check_value(parameter.type, Text(text))
-        except ValueTypeError as error:
-            raise UsageError(f"--set {setting}: {key} {error}", f"it takes {parameter.type}") from None
-        values[parameter.name] = _carried(setting, value)
-    return values
-
-
 def _check_current(root: Path, pipeline: str) -> None:
     generated = compile_pipeline(root, pipeline)
     if generated.stale:
@@ -254,7 +273,8 @@ def _check_current(root: Path, pipeline: str) -> None:
         )
 
 
-def _prepare(root: Path, request: Request, version: str) -> Prepared:
+def _prepare(here: Path, root: Path, request: Request, version: str) -> Prepared:
+    """Reads a request; `root` is the project as it is to run, and `here` the one with the repository."""
     graph = read_graph(root, config.load_pipeline(root, request.pipeline))
     compiled = root / COMPILED / f"{request.pipeline}.yaml"
     if not compiled.is_file():
@@ -262,7 +282,25 @@ def _prepare(root: Path, request: Request, version: str) -> Prepared:
             f"{request.revision} has no {COMPILED / compiled.name}",
             f"commit it there first: nbship compile {request.pipeline}",
         )
-    return Prepared(graph, compiled, version, run_parameters(graph, request.settings))
+    parameters = {
+        **_repository(here, graph),
+        **overridden_parameters(root, graph, request.override_files, request.variables),
+        **run_parameters(graph, request.settings),
+    }
+    if is_needed(graph) and not parameters.get("repository", graph.pipeline.kubeflow.repository):
+        raise UsageError(
+            "there is no repository that a run could check out",
+            f"name it in pipelines/{graph.name}.yaml: kubeflow.repository; or git remote add origin URL",
+        )
+    commit = version.partition("-")[0]
+    checked_out = {"revision": commit} if is_needed(graph) and is_commit(commit) else {}
+    return Prepared(graph, compiled, version, parameters, checked_out)
+
+
+def _repository(root: Path, graph: Graph) -> dict[str, str]:
+    """The parameter `repository`, where the pipeline file leaves it to Git."""
+    address = "" if graph.pipeline.kubeflow.repository else own_address(root)
+    return {"repository": address} if address and is_needed(graph) else {}
 
 
 def _version(root: Path, pipeline: str) -> str:
@@ -273,16 +311,6 @@ def _version(root: Path, pipeline: str) -> str:
     if commit and git.committed(root, [compiled]):
         return commit
     return "-".join(filter(None, [commit, files.content_hash(compiled)[:8]]))
-
-
-def _carried(setting: str, value: Any) -> Any:
-    """Refuses what would arrive as something else: Kubeflow's numbers are doubles."""
-    from google.protobuf import json_format, struct_pb2
-
-    arrived = json_format.MessageToDict(json_format.ParseDict(value, struct_pb2.Value()))
-    if arrived != value:
-        raise UsageError(f"--set {setting}: Kubeflow cannot carry it exactly", "whole numbers end at 2^53")
-    return value
 
 
 def _look(connection: Connection, run_id: str) -> RemoteRun:

@@ -1,0 +1,1 @@
+"""One model behind several servers, and without one: how many requests each answers."""

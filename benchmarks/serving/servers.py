@@ -1,0 +1,139 @@
+"""The servers that are compared: each a process that serves one model package while it is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import requests
+
+from benchmarks.serving.results import NBSHIP, STOCK
+from benchmarks.workspace import CommandError
+from nbship.serving.package import MODEL, Package
+from nbship.serving.server import free_port
+
+MLSERVER = {"mlserver": "1.7.1", "mlserver-sklearn": "1.7.1"}
+_ENVIRONMENT = Path(__file__).parents[1] / ".venv"
+# The model is unpickled there too.
+_ALIKE = ("scikit-learn", "numpy", "pandas", "joblib")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server.
+
+    Attributes:
+        name: In the table.
+        address: Where it predicts.
+        protocol: Of the requests it gets: v1 or v2.
+    """
+
+    name: str
+    address: str
+    protocol: str
+
+
+@contextlib.contextmanager
+def running(folder: Path, package: Package, mlserver: Path | None) -> Iterator[list[Server]]:
+    """Starts all servers, each on a port of its own, and ends them.
+
+    Args:
+        folder: The model package.
+        package: Its description.
+        mlserver: MLServer's program; None to go without it.
+    """
+    name = package.name
+    ours = [sys.executable, "-m", "nbship.serving.server", "--model_name", name, "--model_dir", str(folder)]
+    stock = [sys.executable, "-m", "benchmarks.serving.stock", "--model_name", name]
+    stock += ["--model_file", str(folder / MODEL)]
+    with contextlib.ExitStack() as stack, tempfile.TemporaryDirectory() as scratch:
+        servers = [
+            stack.enter_context(_running(NBSHIP, ours, name)),
+            stack.enter_context(_running(f"{NBSHIP}, 2 workers", [*ours, "--workers", "2"], name)),
+            stack.enter_context(_running(STOCK, stock, name)),
+        ]
+        if mlserver:
+            _write_settings(Path(scratch), name, folder)
+            servers.append(stack.enter_context(_running_mlserver([str(mlserver), "start", scratch], name)))
+        yield servers
+
+
+def install_mlserver() -> Path:
+    """Makes MLServer's own environment, for it does not fit beside KServe's, or finds it.
+
+    Returns:
+        Its program.
+
+    Raises:
+        CommandError: It cannot be installed.
+    """
+    program = _ENVIRONMENT / "bin" / "mlserver"
+    if program.exists():
+        return program
+    wanted = MLSERVER | {name: version(name) for name in _ALIKE}
+    requirements = [f"{name}=={pinned}" for name, pinned in wanted.items()]
+    for command in (
+        [sys.executable, "-m", "venv", "--clear", str(_ENVIRONMENT)],
+        [str(_ENVIRONMENT / "bin/python"), "-m", "pip", "install", "--quiet", *requirements],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            said = (done.stderr.strip() or done.stdout.strip() or "it says nothing").splitlines()[-1]
+            raise CommandError(f"pip could not install it: {said}")
+    return program
+
+
+def _write_settings(folder: Path, name: str, package: Path) -> None:
+    parameters = {"uri": str(package / MODEL), "content_type": "pd"}
+    model = {"name": name, "implementation": "mlserver_sklearn.SKLearnModel", "parameters": parameters}
+    (folder / "model-settings.json").write_text(json.dumps(model), encoding="utf-8")
+    server = {"parallel_workers": 0, "debug": False}
+    (folder / "settings.json").write_text(json.dumps(server), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _running(name: str, command: Sequence[str], model: str) -> Iterator[Server]:
+    port = free_port("127.0.0.1")
+    with _process([*command, "--http_port", str(port)], {}, model, port) as base:
+        yield Server(name, f"{base}/v1/models/{model}:predict", "v1")
+
+
+@contextlib.contextmanager
+def _running_mlserver(command: Sequence[str], model: str) -> Iterator[Server]:
+    ports = {f"MLSERVER_{kind}_PORT": free_port("127.0.0.1") for kind in ("HTTP", "GRPC", "METRICS")}
+    variables = {name: str(port) for name, port in ports.items()}
+    with _process(command, variables, model, ports["MLSERVER_HTTP_PORT"]) as base:
+        yield Server("MLServer's sklearn runtime", f"{base}/v2/models/{model}/infer", "v2")
+
+
+@contextlib.contextmanager
+def _process(command: Sequence[str], variables: dict[str, str], model: str, port: int) -> Iterator[str]:
+    base = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(command, env=os.environ | variables, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            _wait(f"{base}/v2/models/{model}/ready", process)
+            yield base
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(600):
+        with contextlib.suppress(requests.ConnectionError):
+            if requests.get(address, timeout=5).ok:
+                return
+        if process.poll() is not None:
+            break
+        time.sleep(0.1)
+    raise CommandError(f"{address} does not answer")

@@ -1,0 +1,57 @@
+"""Places in a pipeline file: whether a tree has one, which keys the schema knows there, and its line.
+
+A place is the keys that lead to it, outermost first. Says nothing of what may stand there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+from nbship.config.models import Pipeline
+
+
+def has(tree: Any, location: Iterable[str]) -> bool:
+    """Returns whether a tree has a place; what is inside a list counts as there."""
+    for part in location:
+        if isinstance(tree, list):
+            return True
+        if not isinstance(tree, dict) or part not in tree:
+            return False
+        tree = tree[part]
+    return True
+
+
+def keys_at(location: Iterable[str]) -> list[str]:
+    """Returns the keys that the schema knows at a place; none where any name may stand."""
+    schema = Pipeline.model_json_schema()
+    node: dict[str, Any] = schema
+    for part in location:
+        node = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
+        if not isinstance(node, dict):
+            return []
+        references = [node, *node.get("anyOf", [])]
+        name = next((r["$ref"].rpartition("/")[2] for r in references if "$ref" in r), None)
+        node = schema["$defs"][name] if name else node
+        if "patternProperties" in node and "properties" not in node:
+            node = {**node, "additionalProperties": next(iter(node["patternProperties"].values()))}
+    return list(node.get("properties", {}))
+
+
+def line_of(text: str, location: Iterable[str]) -> int | None:
+    """Returns the line of the deepest part of a place that a file's text has."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader) if text else None
+    except yaml.YAMLError:
+        return None
+    line = None
+    for part in location:
+        if not isinstance(node, yaml.MappingNode):
+            break
+        pair = next(((key, value) for key, value in node.value if key.value == part), None)
+        if pair is None:
+            break
+        line, node = pair[0].start_mark.line + 1, pair[1]
+    return line

@@ -1,0 +1,161 @@
+"""A loaded model: checks values, predicts by the fast path where that is the same, else by the pipeline.
+
+Does not change once it is made, so that a server can exchange it for another between two requests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nbship.serving.compiled import Compiled, compile_model
+from nbship.serving.package import MODEL, Package, load_model, read_package
+from nbship.serving.records import Checked, Problem, check
+from nbship.serving.schema import Column, columns_to_table
+
+# No category is called that.
+_UNSEEN = "\N{REPLACEMENT CHARACTER}unseen"
+
+
+class RefusedError(Exception):
+    """A request that cannot be answered, told to its sender.
+
+    Args:
+        status: Of HTTP.
+        message: One line.
+        problems: The values that do not fit.
+        headers: Of the answer.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        problems: Sequence[Problem] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.problems = problems
+        self.headers = headers
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model makes of records, one entry each.
+
+    Attributes:
+        values: Numbers or classes.
+        probabilities: Of each class, in the order of `Output.classes`; empty if the model gives none.
+        intervals: Lower and upper ends; empty if they are not known.
+    """
+
+    values: list[Any]
+    probabilities: list[list[float]] = field(default_factory=list)
+    intervals: list[list[float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model that is ready to predict."""
+
+    package: Package
+    columns: tuple[Column, ...]
+    estimator: Any
+    compiled: Compiled
+
+    def predict(self, checked: Checked) -> Prediction:
+        """Predicts records that were found to fit.
+
+        The compiled model answers for what it was compared on; the pipeline itself answers when a value is
+        unlike those in training, or a text is missing.
+
+        Raises:
+            RefusedError: The model cannot predict one of them.
+        """
+        if self.compiled.session and checked.complete and not checked.flags.counts:
+            prediction = self._of_outputs(self.compiled.run(self.columns, checked.coded))
+        else:
+            prediction = self._of_pipeline(checked.values)
+        interval = self.package.output.interval
+        if interval:
+            prediction.intervals.extend([v + interval.low, v + interval.high] for v in prediction.values)
+        return prediction
+
+    def _of_outputs(self, outputs: Sequence[Any]) -> Prediction:
+        output = self.package.output
+        if output.kind == "regression":
+            return Prediction(_finite(outputs[0]).ravel().tolist())
+        if not output.probabilities:
+            return Prediction(outputs[0].tolist())
+        shares = _finite(outputs[1])
+        return Prediction([output.classes[i] for i in shares.argmax(axis=1).tolist()], shares.tolist())
+
+    def _of_pipeline(self, values: Mapping[str, Sequence[Any]]) -> Prediction:
+        output = self.package.output
+        table = columns_to_table(self.columns, values)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of categories that it does not know
+                predicted = self.estimator.predict(table)
+                shares = self.estimator.predict_proba(table) if output.probabilities else None
+        except Exception as error:  # the model's own code may raise anything
+            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            raise RefusedError(422, f"the model cannot predict these records: {reason}") from None
+        if output.kind == "regression":
+            return Prediction(_finite(predicted).ravel().tolist())
+        return Prediction(predicted.tolist(), [] if shares is None else _finite(shares).tolist())
+
+
+def load_predictor(folder: Path) -> Predictor:
+    """Loads a model package.
+
+    Raises:
+        NbshipError: It is damaged, or was fitted with another scikit-learn.
+    """
+    package = read_package(folder)
+    estimator = load_model(folder)
+    columns = tuple(_as_the_model_can(column, package, estimator) for column in package.inputs)
+    compiled = compile_model(estimator, columns, package.output, (folder / MODEL).stat().st_size)
+    predictor = Predictor(package, columns, estimator, compiled)
+    with contextlib.suppress(RefusedError):  # a first prediction takes longer; what it is does not matter
+        predictor.predict(check(columns, typical_values(columns), 1))
+    return predictor
+
+
+def typical_values(columns: Sequence[Column]) -> dict[str, list[Any]]:
+    """Returns one record, as columns, of each column's typical value."""
+    return {c.name: [_middle(c) if c.type == "array" else c.typical] for c in columns}
+
+
+def _middle(column: Column) -> Any:
+    import numpy as np
+
+    return np.full(column.shape, column.minimum or 0.0).tolist()
+
+
+def _as_the_model_can(column: Column, package: Package, estimator: Any) -> Column:
+    """Has unseen categories refused if the model cannot take them, whatever the pipeline file says."""
+    if column.type != "category" or column.unseen == "refuse":
+        return column
+    values = typical_values(package.inputs) | {column.name: [_UNSEEN]}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            estimator.predict(columns_to_table(package.inputs, values))
+    except Exception:  # the model's own code may raise anything
+        return column.model_copy(update={"unseen": "refuse"})
+    return column
+
+
+def _finite(numbers: Any) -> Any:
+    import numpy as np
+
+    if not np.isfinite(numbers).all():
+        raise RefusedError(422, "the model has no finite prediction for these records")
+    return numbers

@@ -1,0 +1,68 @@
+"""The rows that a model learnt from, as they are packaged: read from CSV, or from NumPy's archive of arrays.
+
+Knows files and tables; what is said of their columns is the business of `schema`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbship.errors import NbshipError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+
+def read_reference(path: Path) -> pd.DataFrame:
+    """Reads reference rows with types that tell a whole number from a missing value, and so from a fraction.
+
+    Args:
+        path: A CSV file; or an `.npz` archive, whose arrays are the columns, their first axis the rows. A
+            column of arrays of one shape, such as images, has a NumPy array in each row.
+
+    Raises:
+        NbshipError: It cannot be read, or has no rows.
+    """
+    rows = _read_arrays(path) if path.suffix == ".npz" else _read_table(path)
+    if rows.empty:
+        raise NbshipError(
+            f"{path}: has no rows", "publish.reference names the rows that the model learnt from"
+        )
+    return rows
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path, dtype_backend="numpy_nullable")
+    except (OSError, ValueError) as error:
+        raise NbshipError(f"{path}: no CSV table: {error}", "publish.reference names a CSV output") from None
+
+
+def _read_arrays(path: Path) -> pd.DataFrame:
+    import zipfile
+
+    import numpy as np
+    import pandas as pd
+
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            columns = {name: _to_series(archive[name]) for name in archive.files}
+        if len({len(column) for column in columns.values()}) > 1:
+            raise ValueError(", ".join(f"{name} has {len(column)}" for name, column in columns.items()))
+        return pd.DataFrame(columns)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise NbshipError(
+            f"{path}: no archive of arrays of one length: {error}", "write it with numpy.savez"
+        ) from None
+
+
+def _to_series(array: np.ndarray[Any, Any]) -> pd.Series[Any]:
+    import pandas as pd
+
+    if array.ndim > 1:
+        return pd.Series(list(array), dtype="object")
+    return pd.Series(array).convert_dtypes(convert_floating=array.dtype.kind != "f")

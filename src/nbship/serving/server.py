@@ -1,0 +1,148 @@
+"""Starts KServe's model server with one model: here, and as a module in the container of a ServingRuntime.
+
+usage: python -m nbship.serving.server --model_name NAME --model_dir /mnt/models
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nbship.errors import ExitCode, NbshipError
+
+if TYPE_CHECKING:
+    from nbship.serving.model import Settings
+
+_EVERYWHERE = "0.0.0.0"  # noqa: S104 - where a container's server listens
+
+
+def serve(
+    settings: Callable[[], Settings], host: str, port: int, workers: int, ready: Callable[[], None]
+) -> None:
+    """Serves a model until a signal ends it.
+
+    Args:
+        settings: Makes the settings; called when KServe can be imported.
+        host: The address to listen on.
+        port: The port to listen on.
+        workers: Processes that answer.
+        ready: Called when the model is loaded, just before the server starts to listen.
+
+    Raises:
+        NbshipError: The model cannot be loaded, the port is taken, or the serving libraries are not there.
+    """
+    _require_libraries()
+    _require_free(host, port)
+    with _shared_metrics(workers):
+        from nbship.serving.listening import ListeningServer
+        from nbship.serving.routes import open_model
+
+        server = ListeningServer(http_port=port, workers=workers, enable_grpc=False, host=host)
+        model = open_model(settings())
+        model.load()
+        if workers > 1:
+            _keep_interrupt()
+        ready()
+        server.start([model])
+
+
+def free_port(host: str) -> int:
+    """Returns a port that nobody listens on."""
+    with socket.socket() as found:
+        found.bind((host, 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def _require_libraries() -> None:
+    absent = [name for name in ("kserve", "onnxruntime", "skl2onnx") if find_spec(name) is None]
+    if absent:
+        raise NbshipError(f"serving needs {', '.join(absent)}", "pip install 'nbship[serve]'")
+
+
+def _require_free(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", "") or str(error)
+            raise NbshipError(f"cannot listen on {host}:{port}: {reason}", "choose another: --port") from None
+
+
+def _keep_interrupt() -> None:
+    """Has Ctrl-C, which a terminal sends to all processes, end this one, which ends its workers.
+
+    They inherit that it is blocked: one that is about to start would say where it was interrupted. To be
+    called when multiprocessing is in use already, for its resource tracker unblocks the signal as it starts.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+    def forward() -> None:
+        signal.sigwait({signal.SIGINT})
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=forward, daemon=True).start()
+
+
+@contextlib.contextmanager
+def _shared_metrics(workers: int) -> Iterator[None]:
+    """Has several processes put their metrics in one folder, so that each can show the sum of all."""
+    if workers == 1:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="nbship-metrics-") as folder:
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
+        yield
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Serves as a container of KServe's ServingRuntime does; takes the arguments of KServe's own servers too.
+
+    Raises:
+        NbshipError: See `serve`.
+    """
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="python -m nbship.serving.server", description=main.__doc__)
+    parser.add_argument("--model_name", required=True, help="the model's name in addresses")
+    parser.add_argument("--model_dir", type=Path, default=Path("/mnt/models"), help="the model package")
+    parser.add_argument("--model_version", default="", help="the version that clients are told")
+    parser.add_argument("--host", default=_EVERYWHERE, help="the address to listen on")
+    parser.add_argument("--http_port", type=int, default=8080, help="the port to listen on")
+    parser.add_argument("--workers", type=int, default=1, help="processes that answer")
+    parser.add_argument("--max_records", type=int, default=100_000, help="records in one request")
+    parser.add_argument("--max_bytes", type=int, default=64 * 2**20, help="bytes of one request's body")
+    parser.add_argument("--allowed_origins", default="", help="hosts of pages that may call, with commas")
+    given, _ = parser.parse_known_args(arguments)
+
+    def settings() -> Settings:
+        from nbship.serving.model import Settings
+
+        return Settings(
+            name=given.model_name,
+            folder=given.model_dir,
+            version=given.model_version,
+            records_at_most=given.max_records,
+            bytes_at_most=given.max_bytes,
+            origins=tuple(filter(None, given.allowed_origins.split(","))),
+        )
+
+    serve(settings, given.host, given.http_port, given.workers, ready=lambda: None)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except NbshipError as failure:
+        sys.stderr.write(f"error: {failure.message}\nhint:  {failure.hint}\n")
+        sys.exit(ExitCode.FAILED)

@@ -1,0 +1,81 @@
+"""Starts a compiled pipeline on Vertex AI and waits for it, as `workflow.submit` does on Kubeflow.
+
+Hands over the same YAML; what Vertex AI has not is told before anything is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from nbship import config
+from nbship.errors import UsageError
+from nbship.local.record import new_run_id
+from nbship.local.runner import Event
+from nbship.workflow.submit import Request, follow, prepared
+
+if TYPE_CHECKING:
+    from nbship.kubeflow.client import RemoteRun
+
+
+@dataclass(frozen=True)
+class VertexRun:
+    """A run that was started.
+
+    Attributes:
+        run: The run, as it was when it was started.
+        version: What it runs: the name of the version, as Kubeflow would have it.
+        link: Its page.
+        steps: The pipeline's steps, in order.
+        look: Returns the run as it is now.
+    """
+
+    run: RemoteRun
+    version: str
+    link: str
+    steps: tuple[str, ...]
+    look: Callable[[], RemoteRun]
+
+
+def submit(root: Path, request: Request, report: Callable[[str], None]) -> VertexRun:
+    """Starts a run.
+
+    Args:
+        root: The project's folder.
+        request: What to run.
+        report: Told in lines what Vertex AI has not, before anything is sent.
+
+    Raises:
+        UsageError: The request is wrong; nothing was sent.
+        NbshipError: The compiled pipeline is not current, or Vertex AI refuses or does not answer.
+    """
+    from nbship.kubeflow import vertex
+
+    if request.experiment:
+        raise UsageError("Vertex AI's runs are in no experiment of Kubeflow's", "leave out --experiment")
+    name = request.pipeline
+    settings = config.load_pipeline(root, name, (), request.override_files, request.variables).vertex
+    with prepared(root, request) as pipeline:
+        documents = list(yaml.safe_load_all(pipeline.compiled.read_text(encoding="utf-8")))
+        for line in vertex.unsupported(documents):
+            report(line)
+        client = vertex.connect(settings)
+        # What is run here is what is checked out there.
+        parameters = {**pipeline.checked_out, **pipeline.parameters}
+        run = vertex.start_run(client, settings, f"{name}-{new_run_id()}", documents[0], parameters)
+    link = vertex.run_link(settings, run.id)
+    steps = tuple(pipeline.graph.steps)
+    return VertexRun(run, pipeline.version, link, steps, lambda: vertex.get_run(client, settings, run.id))
+
+
+def wait(started: VertexRun, on_event: Callable[[Event], None]) -> RemoteRun:
+    """Waits until a run has ended, and tells of every step that changes its state.
+
+    Raises:
+        NbshipError: Vertex AI does not answer any more; the run may go on.
+    """
+    return follow(started.look, started.steps, on_event)

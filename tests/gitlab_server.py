@@ -1,0 +1,291 @@
+"""A GitLab API server on loopback, for tests: the calls that python-gitlab makes for nbship, in memory.
+
+It refuses what the real one refuses, and can be told to fail.
+"""
+
+from __future__ import annotations
+
+import email
+import itertools
+import json
+import re
+import secrets
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.kubeflow_server import Fault, RefusedError
+
+API = "/api/v4"
+PROJECT, NUMBER = "group/cars", 1
+TOKEN = "glpat-battery-staple"  # noqa: S105
+Record = dict[str, Any]
+_STATES = {"pending", "running", "success", "failed", "canceled", "skipped"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request: its query, and its body."""
+
+    method: str
+    query: dict[str, str]
+    body: bytes
+    content_type: str
+
+    @property
+    def values(self) -> Record:
+        return json.loads(self.body)
+
+
+@dataclass
+class GitlabServer:
+    """What one project has, and how the server behaves.
+
+    Attributes:
+        address: Where it is, once it runs.
+        user: The number of the token's user.
+        statuses: By commit and name.
+        merge_requests: By number; `commits` lists what they hold.
+        notes: By the merge request's number, in the order in which they were made.
+        uploads: Content by address.
+        seen: Lines `METHOD path` of the requests.
+        page: How many records an answer holds.
+    """
+
+    address: str = ""
+    user: int = 7
+    statuses: dict[tuple[str, str], Record] = field(default_factory=dict)
+    merge_requests: dict[int, Record] = field(default_factory=dict)
+    notes: dict[int, list[Record]] = field(default_factory=dict)
+    uploads: dict[str, bytes] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
+    page: int = 20
+    _ids: Iterator[int] = field(default_factory=lambda: itertools.count(100))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which nbship finds it."""
+        return {"NBSHIP_GITLAB_URL": self.address, "NBSHIP_GITLAB_TOKEN": TOKEN, "CI_PROJECT_PATH": PROJECT}
+
+    def add_merge_request(self, number: int, branch: str, commits: list[str], **changes: Any) -> None:
+        address = f"{self.address}/{PROJECT}/-/merge_requests/{number}"
+        self.merge_requests[number] = {
+            "id": 1000 + number,
+            "iid": number,
+            "source_branch": branch,
+            "state": "opened",
+            "source_project_id": NUMBER,
+            "target_project_id": NUMBER,
+            "web_url": address,
+            "commits": commits,
+            **changes,
+        }
+
+    def add_note(self, number: int, body: str, author: int) -> Record:
+        note = {"id": next(self._ids), "body": body, "author": {"id": author}, "system": False}
+        self.notes.setdefault(number, []).append(note)
+        return note
+
+    def bodies(self, number: int) -> list[str]:
+        return [note["body"] for note in self.notes.get(number, [])]
+
+    def lines(self, part: str) -> list[str]:
+        return [line for line in self.seen if part in line]
+
+    def fault(self, line: str) -> Fault:
+        for fault in self.faults:
+            if fault.on in line and fault.times:
+                fault.times -= 1
+                return fault
+        return Fault("", times=0)
+
+    def answer(self, path: str, request: Request) -> tuple[int, Any]:
+        """Carries out one request."""
+        for pattern, carry_out in ROUTES:
+            match = re.fullmatch(pattern, f"{request.method} {path}")
+            if match:
+                return carry_out(self, request, *match.groups())
+        raise RefusedError(404, "404 Project Not Found")
+
+    def _user(self, request: Request) -> tuple[int, Any]:
+        return 200, {"id": self.user, "username": "project_1_bot"}
+
+    def _project(self, request: Request, project: str) -> tuple[int, Any]:
+        return 200, {"id": NUMBER, "path_with_namespace": PROJECT}
+
+    def _set_status(self, request: Request, commit: str) -> tuple[int, Any]:
+        values = request.values
+        if not re.fullmatch("[0-9a-f]{40}", commit):
+            raise RefusedError(404, "404 Commit Not Found")
+        if values["state"] not in _STATES or len(values.get("description", "")) > 255:
+            raise RefusedError(400, "state does not have a valid value")
+        old = self.statuses.get((commit, values["name"]))
+        if old and old["status"] == values["state"]:
+            raise RefusedError(400, f"Cannot transition status via :enqueue from :{old['status']}")
+        status = {"id": next(self._ids), "status": values["state"], **values}
+        self.statuses[commit, values["name"]] = status
+        return 201, status
+
+    def _of_commit(self, request: Request, commit: str) -> tuple[int, Any]:
+        return 200, [each for each in self.merge_requests.values() if commit in each["commits"]]
+
+    def _list(self, request: Request) -> tuple[int, Any]:
+        wanted = {key: request.query[key] for key in ("source_branch", "state") if key in request.query}
+        mine = [m for m in self.merge_requests.values() if all(m[key] == wanted[key] for key in wanted)]
+        return 200, mine
+
+    def _show(self, request: Request, number: str) -> tuple[int, Any]:
+        return 200, self._found(number)
+
+    def _list_notes(self, request: Request, number: str) -> tuple[int, Any]:
+        self._found(number)
+        notes = self.notes.get(int(number), [])
+        return 200, notes if request.query.get("sort") == "asc" else notes[::-1]
+
+    def _create_note(self, request: Request, number: str) -> tuple[int, Any]:
+        self._found(number)
+        return 201, self.add_note(int(number), self._body(request), self.user)
+
+    def _change_note(self, request: Request, number: str, note: str) -> tuple[int, Any]:
+        found = self._found_note(number, note)
+        found["body"] = self._body(request)
+        return 200, found
+
+    def _delete_note(self, request: Request, number: str, note: str) -> tuple[int, Any]:
+        self.notes[int(number)].remove(self._found_note(number, note))
+        return 204, None
+
+    def _upload(self, request: Request) -> tuple[int, Any]:
+        head = f"Content-Type: {request.content_type}\r\n\r\n".encode()
+        message = email.message_from_bytes(head + request.body)
+        (part,) = (part for part in message.walk() if part.get_filename())
+        name = part.get_filename() or ""
+        address = f"/uploads/{secrets.token_hex(16)}/{name}"
+        content = part.get_payload(decode=True)
+        assert isinstance(content, bytes)
+        self.uploads[address] = content
+        return 201, {"alt": name, "url": address, "markdown": f"![{name}]({address})"}
+
+    def _found(self, number: str) -> Record:
+        if int(number) not in self.merge_requests:
+            raise RefusedError(404, "404 Not found")
+        return self.merge_requests[int(number)]
+
+    def _found_note(self, number: str, note: str) -> Record:
+        for each in self.notes.get(int(number), []):
+            if each["id"] == int(note):
+                if each["author"]["id"] != self.user:
+                    raise RefusedError(403, "403 Forbidden")
+                return each
+        raise RefusedError(404, "404 Note Not Found")
+
+    def _body(self, request: Request) -> str:
+        body = request.values["body"]
+        if not body.strip():
+            raise RefusedError(400, "Note can't be blank")
+        return body
+
+
+_AT = f"{API}/projects/{NUMBER}"
+_REQUESTS = f"{_AT}/merge_requests"
+ROUTES: list[tuple[str, Callable[..., tuple[int, Any]]]] = [
+    (f"GET {API}/user", GitlabServer._user),
+    (f"GET {API}/projects/({NUMBER}|{PROJECT})", GitlabServer._project),
+    (f"POST {_AT}/statuses/([^/]+)", GitlabServer._set_status),
+    (f"GET {_AT}/repository/commits/([^/]+)/merge_requests", GitlabServer._of_commit),
+    (f"GET {_REQUESTS}", GitlabServer._list),
+    (f"GET {_REQUESTS}/(\\d+)", GitlabServer._show),
+    (f"GET {_REQUESTS}/(\\d+)/notes", GitlabServer._list_notes),
+    (f"POST {_REQUESTS}/(\\d+)/notes", GitlabServer._create_note),
+    (f"PUT {_REQUESTS}/(\\d+)/notes/(\\d+)", GitlabServer._change_note),
+    (f"DELETE {_REQUESTS}/(\\d+)/notes/(\\d+)", GitlabServer._delete_note),
+    (f"POST {_AT}/uploads", GitlabServer._upload),
+]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    gitlab: GitlabServer
+
+    def log_message(self, *arguments: Any) -> None:
+        """Says nothing."""
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        url = urlsplit(self.path)
+        path = unquote(url.path)
+        line = f"{self.command} {path}"
+        self.gitlab.seen.append(line)
+        fault = self.gitlab.fault(line)
+        time.sleep(fault.slow)
+        if fault.cut == "before":
+            self.close_connection = True
+            return
+        if fault.status:
+            self._send(fault.status, fault.body, fault.headers)
+            return
+        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        request = Request(self.command, query, body, self.headers.get("Content-Type", ""))
+        try:
+            if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+                raise RefusedError(401, "401 Unauthorized")
+            status, answer = self.gitlab.answer(path, request)
+        except RefusedError as refused:
+            status, answer = refused.status, {"message": str(refused)}
+        if fault.cut:
+            self.close_connection = True
+        elif isinstance(answer, list):
+            self._send_page(answer, path, query)
+        else:
+            self._send(status, "" if answer is None else json.dumps(answer), {})
+
+    do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815
+
+    def _send_page(self, records: list[Record], path: str, query: dict[str, str]) -> None:
+        number, size = int(query.get("page", 1)), int(query.get("per_page", self.gitlab.page))
+        headers = {"X-Page": str(number), "X-Per-Page": str(size), "X-Total": str(len(records))}
+        if number * size < len(records):
+            rest = "&".join(f"{key}={value}" for key, value in query.items() if key != "page")
+            following = f"{self.gitlab.address}{path}?{rest}&page={number + 1}&per_page={size}"
+            headers |= {"Link": f'<{following}>; rel="next"', "X-Next-Page": str(number + 1)}
+        self._send(200, json.dumps(records[(number - 1) * size : number * size]), headers)
+
+    def _send(self, status: int, body: str, headers: dict[str, str]) -> None:
+        content = body.encode()
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that gave up waiting is part of the tests."""
+
+
+@contextmanager
+def serve(gitlab: GitlabServer, tls: ssl.SSLContext | None = None) -> Iterator[GitlabServer]:
+    """Runs a server on loopback."""
+    http = _QuietServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"gitlab": gitlab}))
+    if tls:
+        http.socket = tls.wrap_socket(http.socket, server_side=True)
+    gitlab.address = f"{'https' if tls else 'http'}://localhost:{http.server_port}"
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield gitlab
+    finally:
+        http.shutdown()
+        http.server_close()
+        thread.join()

@@ -1,0 +1,107 @@
+"""Tables that no one prepared: how they are read, and what their columns hold."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nbship.errors import UsageError
+from nbship.templates import table as tables
+from nbship.templates.table import Kind, kind_of, read_table
+from tests.templates.tables import ROWS, flats, write
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, {}),
+        ({"encoding": "utf-8-sig"}, {}),
+        ({"sep": "\t"}, {"sep": "\t"}),
+        ({"sep": "|"}, {"sep": "|"}),
+        ({"sep": ";", "decimal": ","}, {"sep": ";", "decimal": ","}),
+        ({"sep": ";", "encoding": "latin-1"}, {"sep": ";", "encoding": "latin-1"}),
+        ({"encoding": "utf-16"}, {"encoding": "utf-16"}),
+    ],
+)
+def test_how_a_file_is_to_be_read(tmp_path, options, expected):
+    table = read_table(write(tmp_path / "a.csv", flats(), **options))
+    assert table.options == expected
+    assert table.columns == {
+        "Fläche m²": Kind.NUMBER,
+        "district": Kind.WORDS,
+        "listed": Kind.DATE,
+        "rent": Kind.NUMBER,
+    }
+
+
+RANDOM = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind"),
+    [
+        ("x", RANDOM.normal(size=100), Kind.NUMBER),
+        ("x", ["1", "2.5", "3", "4", "5", "6", "7", "8", "9", "?"] * 10, Kind.NUMBER),
+        ("x", [1, 2, 3, 4] * 25, Kind.NUMBER),
+        ("x", [True, False] * 50, Kind.WORDS),
+        ("x", ["a", None, "b", "3"] * 25, Kind.WORDS),
+        ("x", ["2024-01-02", "2023-05-06 10:00"] * 50, Kind.DATE),
+        ("x", ["31.12.2023", "1.2.2024"] * 50, Kind.DATE),
+        ("x", ["3 May 2021", "May 4, 2022"] * 50, Kind.DATE),
+        ("x", [f"the quick brown fox {i}" for i in range(100)], Kind.TEXT),
+        ("customerID", [f"C{i}" for i in range(100)], Kind.IDENTIFIER),
+        ("id", list(RANDOM.permutation(100)), Kind.IDENTIFIER),
+        ("row", list(range(7, 107)), Kind.IDENTIFIER),
+        ("x", [f"{i:032x}" for i in range(100)], Kind.IDENTIFIER),
+        ("x", ["same"] * 100, Kind.CONSTANT),
+        ("x", [None] * 100, Kind.CONSTANT),
+        ("x", [1.0, None] * 50, Kind.CONSTANT),
+    ],
+)
+def test_what_a_column_holds(name, values, kind):
+    assert kind_of(pd.Series(values, name=name)) is kind
+
+
+def test_dates_with_the_day_first(tmp_path):
+    table = flats()
+    assert read_table(write(tmp_path / "a.csv", table, date_format="%d.%m.%Y")).day_first
+    assert not read_table(write(tmp_path / "b.csv", table, date_format="%m/%d/%Y")).day_first
+
+
+def test_of_a_large_file_rows_from_everywhere_are_looked_at(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.csv", flats(late=[0] * (ROWS - 30) + [1] * 30).sort_values("late"))
+    monkeypatch.setattr(tables, "_SAMPLED_BYTES", path.stat().st_size - 1)
+    table = read_table(path)
+    assert table.sampled
+    assert ROWS / 5 < len(table.sample) < ROWS / 2
+    assert table.columns["late"] is Kind.NUMBER
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"\n \n", "is empty"),
+        (b"a,b\n", "has no rows"),
+        (b"a\n1\n2\n", "has one column"),
+        (b"PK\x03\x04", "not a CSV file"),
+        (b"a,b\n\x00,1\n", "not a CSV file"),
+        (b"a,b\n1,2\n1,2,3,4\n", "not a CSV file"),
+        (b'a,b\n1,"2\n', "not a CSV file"),
+    ],
+)
+def test_what_is_no_table(tmp_path, content, message):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(UsageError, match=rf"a\.csv: {message}"):
+        read_table(tmp_path / "a.csv")
+
+
+@given(content=st.binary(max_size=200) | st.text(",;\t\n\"'a1.é-", max_size=200).map(str.encode))
+def test_any_file_is_a_table_or_an_error_that_names_it(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    path.write_bytes(content)
+    try:
+        assert len(read_table(path).columns) > 1
+    except UsageError as error:
+        assert "any.csv" in error.message

@@ -1,0 +1,159 @@
+import os
+import shutil
+
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
+
+from nbship import __version__
+from nbship.cli import image as image_command
+from nbship.errors import UsageError
+from nbship.workflow.compile import compile_pipeline
+from nbship.workflow.image import image_reference, image_tag, ingredients
+from tests.projects import write_project
+
+LIST = "# what goes in\n*\n!src\n!pyproject.toml\n**/__pycache__\n**/*.pyc\nsrc/desk\n"
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "project"
+    write(
+        root,
+        {
+            "Dockerfile": "FROM scratch\n",
+            ".dockerignore": LIST,
+            "pyproject.toml": "",
+            "src/room/a.py": "a = 1\n",
+            "src/desk/b.py": "b = 1\n",
+            "docs/page.md": "",
+        },
+    )
+    return root
+
+
+def write(root, texts):
+    for name, text in texts.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+def names(root):
+    return [path.relative_to(root).as_posix() for path in ingredients(root)]
+
+
+def test_what_an_image_is_made_of(root):
+    assert names(root) == ["Dockerfile", "pyproject.toml", "src/room/a.py"]
+
+
+def test_the_same_files_give_the_same_tag_wherever_and_whenever(root, tmp_path):
+    tag = image_tag(root)
+    assert len(tag) == 16
+    other = shutil.copytree(root, tmp_path / "elsewhere/other")
+    os.utime(other / "src/room/a.py", (1, 1))
+    (other / "src/room/a.py").chmod(0o600)
+    write(
+        other,
+        {"src/room/__pycache__/a.pyc": "x", "src/b.pyc": "x", "src/desk/b.py": "b", "docs/page.md": "x"},
+    )
+    assert image_tag(other) == tag
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"src/room/a.py": "a = 2\n"},
+        {"src/room/c.py": ""},
+        {"pyproject.toml": "[project]"},
+        {"Dockerfile": "FROM other\n"},
+    ],
+)
+def test_any_change_gives_another_tag(root, changed):
+    tag = image_tag(root)
+    write(root, changed)
+    assert image_tag(root) != tag
+
+
+def test_a_file_that_moves_gives_another_tag(root):
+    tag = image_tag(root)
+    (root / "src/room/a.py").rename(root / "src/room/b.py")
+    assert image_tag(root) != tag
+
+
+def test_links_are_not_followed(root):
+    (root / "src/page").symlink_to("../docs")
+    (root / "src/gone").symlink_to("nowhere")
+    tag = image_tag(root)
+    write(root, {"docs/page.md": "other"})
+    assert image_tag(root) == tag
+    (root / "src/gone").unlink()
+    (root / "src/gone").symlink_to("elsewhere")
+    assert image_tag(root) != tag
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, ".dockerignore is missing"),
+        ("", "not a list of what goes in"),
+        ("!src\n", "not a list of what goes in"),
+        ("*\n", "not a list of what goes in"),
+        ("*\n!src\n!gone\n", "there is no gone"),
+    ],
+)
+def test_a_list_that_is_not_understood(root, text, said):
+    (root / ".dockerignore").unlink()
+    if text is not None:
+        write(root, {".dockerignore": text})
+    with pytest.raises(UsageError, match=said):
+        image_tag(root)
+
+
+@pytest.mark.parametrize(
+    ("image", "tagged"),
+    [
+        ("nbship", "nbship:TAG"),
+        ("registry.example.org:5000/cars/nbship", "registry.example.org:5000/cars/nbship:TAG"),
+        ("registry.example.org:5000/cars/nbship:1", "registry.example.org:5000/cars/nbship:1"),
+        ("nbship@sha256:0123", "nbship@sha256:0123"),
+    ],
+)
+def test_only_an_image_without_tag_and_digest_gets_the_tag(root, image, tagged):
+    assert image_reference(root, image) == tagged.replace("TAG", image_tag(root))
+
+
+def test_without_a_dockerfile_the_tag_is_nbships_version(root):
+    (root / "Dockerfile").unlink()
+    assert image_reference(root, "nbship") == f"nbship:{__version__}"
+
+
+@pytest.mark.parametrize("image", ["nbship", "registry.example.org/cars"])
+def test_the_compiled_pipeline_names_the_tag(root, image, monkeypatch):
+    write_project(root)
+    path = root / "pipelines/line.yaml"
+    path.write_text(f"{path.read_text()}image: {image}\n")
+    step = "  other: {notebook: notebooks/prepare.ipynb, image: 'own:1'}\n"
+    path.write_text(path.read_text().replace("  train-line:", f"{step}  train-line:", 1))
+    path.write_text(
+        path.read_text().replace("{scale: prepare.count}", "{scale: prepare.count, rows: prepare.rows}")
+    )
+    executors = next(yaml.safe_load_all(compile_pipeline(root, "line").text))["deploymentSpec"]["executors"]
+    images = {name: executor["container"]["image"] for name, executor in executors.items()}
+    tagged = f"{image}:{image_tag(root)}"
+    assert images == {
+        "exec-checkout": tagged,
+        "exec-report": tagged,
+        "exec-prepare": tagged,
+        "exec-other": "own:1",
+        "exec-train-line": tagged,
+    }
+    monkeypatch.chdir(root)
+    assert printed("line") == f"{tagged}\n"
+    assert printed() == f"{image_tag(root)}\n"
+
+
+def printed(*arguments):
+    app = typer.Typer()
+    image_command.register(app)
+    return CliRunner().invoke(app, arguments).output
