@@ -55,6 +55,13 @@ def tensor(
     return {"name": name, "shape": shape or [len(data)], "datatype": datatype, "data": data}
 
 
+def test_an_optional_column_may_be_left_out_though_no_row_lacked_it() -> None:
+    optional = tuple(c.model_copy(update={"optional": c.name in ("weight", "origin")}) for c in COLUMNS)
+    record = {name: value for name, value in FITS.items() if name not in ("weight", "origin")}
+    assert not read({"instances": [record]}, optional).errors.told
+    assert {e.field for e in read({"instances": [record]}).errors.told} == {"weight", "origin"}
+
+
 def test_all_forms_mean_the_same() -> None:
     other = FITS | {"weight": 2000, "power": None, "diesel": None}
     forms: list[dict[str, Any]] = [

@@ -40,7 +40,7 @@ export async function predictFile(container, file, model, predict, signal) {
 /** Finds what a file has beyond the model's columns; those that it lacks are an error if the model needs them. */
 function checkColumns(rows, columns) {
   const given = new Set(rows.slice(0, 1000).flatMap((row) => Object.keys(row)));
-  const lacking = columns.filter(({ name, missing }) => !missing && !given.has(name)).map(({ name }) => name);
+  const lacking = columns.filter(({ name, missing, optional }) => !missing && !optional && !given.has(name)).map(({ name }) => name);
   if (lacking.length) {
     throw new Error(`The file has no column ${lacking.join(", ")}. It has: ${[...given].join(", ")}.`);
   }

@@ -76,13 +76,13 @@ function plainField(column, id) {
 }
 
 function selectOf(column, id, options) {
-  const none = element("option", { value: "" }, column.missing ? "unknown" : "choose …");
+  const none = element("option", { value: "" }, column.missing || column.optional ? "unknown" : "choose …");
   return element("select", { id, name: column.name },
     none, ...options.map((value) => element("option", { value: String(value) }, labelOf(column, value))));
 }
 
 function inputOf(column, id) {
-  const common = { id, name: column.name, autocomplete: "off", placeholder: column.missing ? "unknown" : undefined };
+  const common = { id, name: column.name, autocomplete: "off", placeholder: column.missing || column.optional ? "unknown" : undefined };
   if (!isNumber(column)) return element("input", { ...common, type: "text" });
   return element("input", { ...common, type: "number", step: column.type === "integer" ? "1" : "any", inputmode: "decimal" });
 }

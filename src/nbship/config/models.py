@@ -142,6 +142,9 @@ class Column(_Model):
     unseen: Literal["accept", "refuse"] = Field(
         "accept", description="a category that the model has not seen: accepted and flagged, or refused"
     )
+    optional: bool = Field(
+        False, description="may be left out of a record although every row had a value: the model fills gaps"
+    )
 
 
 class Publish(_Model):

@@ -183,6 +183,6 @@ def _draw(column: Column, rows: int, random: Generator) -> list[Any]:
         arrays: list[Any] = list(numbers.reshape(rows, *column.shape))
         return arrays
     values: list[Any] = [round(n) for n in numbers.tolist()] if column.type == "integer" else numbers.tolist()
-    if column.missing:
+    if not column.required:
         values[::7] = [None] * len(values[::7])
     return values

@@ -60,6 +60,7 @@ class Column(_Frozen):
         labels: Words for its values, by the value as text.
         aliases: Other ways to write its values, by what is written, as text.
         unseen: Whether a category that is not in `categories` is accepted and flagged, or refused.
+        optional: Whether it may be left out although every reference row has a value.
     """
 
     name: str
@@ -76,11 +77,12 @@ class Column(_Frozen):
     labels: dict[str, str] = {}
     aliases: dict[str, Any] = {}
     unseen: Literal["accept", "refuse"] = "accept"
+    optional: bool = False
 
     @property
     def required(self) -> bool:
         """Whether every record must have a value: the model has not learnt what to do without one."""
-        return not self.missing
+        return not (self.missing or self.optional)
 
     @cached_property
     def codes(self) -> Mapping[str, int]:

@@ -177,7 +177,8 @@ def push(root: Path, path: Path) -> None:
             there = repo.cloud.get_remote_odb().exists(tracked.md5)
         except Exception as error:  # a remote raises whatever its client library does
             raise NbshipError(
-                f"DVC could not push {name}: {_first_line(error)}", f"see why: dvc push {name}.dvc"
+                f"DVC could not push {name}: {_first_line(error)}",
+                f"check the remote and its keys (on Kubeflow, the secret); see why: dvc push {name}.dvc",
             ) from None
     if not there:
         raise NbshipError(

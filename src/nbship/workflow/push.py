@@ -76,7 +76,7 @@ def find_destination(root: Path, settings: Publish, branch: str = "") -> Destina
     there = upstream.find(root, branch)
     if not dvc.default_remote(root):
         raise NbshipError(
-            "no DVC remote is set to push to", "set one: dvc remote add --local --default NAME URL"
+            "no DVC remote is set to push to", "set one and commit it: dvc remote add --default NAME URL"
         )
     address = os.environ.get(store.ADDRESS) or settings.store
     return Destination(there, store.open_store(root, address) if address else None)
