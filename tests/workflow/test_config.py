@@ -40,7 +40,7 @@ def test_where_each_value_comes_from(root):
     )
     shown = {key: (value.value, value.origin) for key, value in found.items()}
     assert shown["name"] == ("line", "pipelines/line.yaml, line 1")
-    assert shown["data.table.source.file"] == ("elsewhere.csv", "pipelines/line.yaml, line 3")
+    assert shown["data.table.source.file"] == ("elsewhere.csv", "pipelines/line.yaml, line 4")
     assert shown["steps.prepare.cpu"] == ("2", f"{more}, line 3")
     assert shown["steps.prepare.parameters.note"] == ("a=b", f"{more}, line 4")
     assert shown["steps.prepare.parameters.most"] == (7, "NBSHIP_PREPARE__MOST")
