@@ -8,6 +8,7 @@ notebooks (`kernel_engine`).
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import sys
@@ -20,8 +21,10 @@ from typing import Any
 import zmq.asyncio
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
+from jupyter_core.paths import jupyter_path
 from traitlets import List, Type, Unicode
 
 from nbship.local.forkserver import KERNEL_NAME, ForkedProcess, describe_end, start, stop
@@ -128,6 +131,13 @@ class PromptKernelManager(AsyncKernelManager):  # type: ignore[misc]
     def _context_default(self) -> zmq.asyncio.Context:
         self._created_context = True
         return _impatient_context()
+
+    def _kernel_spec_manager_default(self) -> KernelSpecManager:
+        # Where its own default looks as well; but that imports IPython to ask for the last folder.
+        ipython = Path(os.environ.get("IPYTHONDIR") or "~/.ipython").expanduser()
+        return KernelSpecManager(
+            parent=self, kernel_dirs=[*jupyter_path("kernels"), str(ipython / "kernels")]
+        )
 
     @property
     def ipykernel(self) -> bool:

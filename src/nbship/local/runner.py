@@ -75,6 +75,9 @@ class _Run:
     exporter: ThreadPoolExecutor
     running: dict[Future[None], str] = field(default_factory=dict)
     exports: dict[str, Future[None]] = field(default_factory=dict)
+    # Unlike `concurrent.futures.wait`, a queue can be interrupted without leaving a lock locked. None in it
+    # tells that a kernel has started.
+    ended: SimpleQueue[Future[None] | None] = field(default_factory=SimpleQueue)
     kernels: set[int] = field(default_factory=set)
     stopped: bool = False
     failure: NbshipError | None = None
@@ -120,8 +123,6 @@ def run_graph(root: Path, graph: Graph, folder: Path, record: RunRecord, options
 def _run_in_order(run: _Run, workers: ThreadPoolExecutor) -> None:
     sorter = TopologicalSorter({name: step.upstream for name, step in run.graph.steps.items()})
     sorter.prepare()
-    # Unlike `concurrent.futures.wait`, a queue can be interrupted without leaving a lock locked.
-    ended: SimpleQueue[Future[None]] = SimpleQueue()
     while sorter.is_active():
         steps = [run.graph.steps[name] for name in sorter.get_ready()]
         settled = [step for step in steps if _settled_without_running(run, step)]
@@ -134,12 +135,14 @@ def _run_in_order(run: _Run, workers: ThreadPoolExecutor) -> None:
         for step in unsettled:
             future = workers.submit(_execute, run, step)
             run.running[future] = step.name
-            future.add_done_callback(ended.put)
+            future.add_done_callback(run.ended.put)
         if run.running:
-            import_module("nbconvert.exporters.html")
-            future = ended.get()
-            name = run.running.pop(future)
-            _settle(run, name, future)
+            done = run.ended.get()
+            if done is None:
+                import_module("nbconvert.exporters.html")
+                continue
+            name = run.running.pop(done)
+            _settle(run, name, done)
             sorter.done(name)
 
 
@@ -313,6 +316,8 @@ def _libraries(steps: Iterable[Step]) -> list[str]:
 
 
 def _kernel_started(run: _Run, process: int) -> None:
+    # Exporting is imported beside the first cells; before that it would delay the start of their kernel.
+    run.ended.put(None)
     run.kernels.add(process)
     if run.stopped:
         _kill_kernels(run)
