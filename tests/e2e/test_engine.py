@@ -121,6 +121,8 @@ def test_a_killed_run_leaves_no_process_and_is_known_as_interrupted(slow, kernel
     process = start_nbship("run", NAME, "--kernel", kernel, cwd=slow)
     wait_for((slow / "notebooks/begun").exists)
     assert "running" in nbship("runs", NAME, cwd=slow).stdout
+    # A step is kept once its page is written, which is done beside the next step.
+    wait_for(lambda: any((slow / ".nbship/cache/steps").glob("*.json")))
     process.kill()
     process.communicate(timeout=20)
     kernels = [p for p in processes_of(slow) if "sleep" not in p.name()]
