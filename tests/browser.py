@@ -18,7 +18,8 @@ import requests
 from websockets.sync.client import ClientConnection, connect
 
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-SWITCHES = (
+# It draws without a screen, and asks for nothing of its own accord.
+QUIET = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -28,6 +29,9 @@ SWITCHES = (
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
+)
+SWITCHES = (
+    *QUIET,
     "--hide-scrollbars",
     "--remote-debugging-port=0",
     # Nothing beyond this machine is asked for, not even by the browser itself.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,35 +12,24 @@ import pytest
 
 from nbship.local.html import export_html
 from nbship.local.report import write_run_page
+from tests.browser import PROGRAM, QUIET
 from tests.records import every_state, markdown_cell, picture_cell, write_executed, write_run
 
 pytestmark = pytest.mark.e2e
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-SWITCHES = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    # What the browser itself wants to know must not leave the machine either.
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-)
+# What the browser itself wants to know must not leave the machine either.
+SWITCHES = (*QUIET, "--host-resolver-rules=MAP * ~NOTFOUND")
 
 
 @pytest.fixture
 def browse(tmp_path):
     """Opens a page and returns its document after scripts ran, its log, and where it looked for anything."""
-    if BROWSER is None:
+    if PROGRAM is None:
         pytest.skip("no Chromium on this machine")
 
     def open_page(address: str, *switches: str) -> tuple[str, str, list[str]]:
         profile, trace = tmp_path / "profile", tmp_path / "network.json"
         command = [
-            BROWSER,
+            PROGRAM,
             *SWITCHES,
             f"--user-data-dir={profile}",
             f"--log-net-log={trace}",

@@ -333,7 +333,9 @@ def test_push_without_a_remote(project: Path, tracked: Path) -> None:
     dvc.store(project, tracked)
     with pytest.raises(NbshipError, match=r"could not push data\.csv: .*no remote") as failure:
         dvc.push(project, tracked)
-    assert failure.value.hint.endswith("see why: dvc push data.csv.dvc")
+    assert failure.value.hint == (
+        "check the remote and its keys (on Kubeflow, the secret); see why: dvc push data.csv.dvc"
+    )
 
 
 def test_default_remote(project: Path, tmp_path: Path) -> None:

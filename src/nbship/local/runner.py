@@ -124,15 +124,17 @@ def _run_in_order(run: _Run, workers: ThreadPoolExecutor) -> None:
     sorter = TopologicalSorter({name: step.upstream for name, step in run.graph.steps.items()})
     sorter.prepare()
     while sorter.is_active():
-        steps = [run.graph.steps[name] for name in sorter.get_ready()]
-        settled = [step for step in steps if _settled_without_running(run, step)]
-        sorter.done(*(step.name for step in settled))
-        unsettled = [step for step in steps if step not in settled]
-        if unsettled:
+        to_run: list[Step] = []
+        for name in sorter.get_ready():
+            if _settled_without_running(run, run.graph.steps[name]):
+                sorter.done(name)
+            else:
+                to_run.append(run.graph.steps[name])
+        if to_run:
             # Imports take a second or two, and of all threads an interruption ends only this one's.
-            _start_fork_server(run, unsettled)
+            _start_fork_server(run, to_run)
             import_module("papermill")
-        for step in unsettled:
+        for step in to_run:
             future = workers.submit(_execute, run, step)
             run.running[future] = step.name
             future.add_done_callback(run.ended.put)
