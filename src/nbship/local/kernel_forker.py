@@ -49,6 +49,9 @@ _PLOTTING_MODULE = "matplotlib.backends.backend_agg"
 # The first attaches itself to the running shell when it is imported, so that has to happen in the kernel.
 _NOT_KEPT = {"matplotlib_inline", "nbship"}
 _INLINE_BACKEND = "module://matplotlib_inline.backend_inline"
+# For two to the power of this many processor cycles the threads that OpenBLAS starts while numpy and SciPy
+# are imported wait for work before they sleep: under a millisecond, not 2^26 for tens of them at a core each.
+_OPENBLAS_PATIENCE = "20"
 _PR_SET_PDEATHSIG = 1
 _SECONDS_TO_REPORT = 1.0
 
@@ -104,6 +107,7 @@ def main() -> None:
             del sys.path[0]
         # ipykernel watches the parent whose id it finds here while it is imported.
         os.environ["JPY_PARENT_PID"] = str(os.getpid())
+        os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", _OPENBLAS_PATIENCE)
         before = dict(os.environ)
         # What the garbage collector never visits stays shared between all kernels.
         gc.disable()

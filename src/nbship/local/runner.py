@@ -75,9 +75,8 @@ class _Run:
     exporter: ThreadPoolExecutor
     running: dict[Future[None], str] = field(default_factory=dict)
     exports: dict[str, Future[None]] = field(default_factory=dict)
-    # Unlike `concurrent.futures.wait`, a queue can be interrupted without leaving a lock locked. None in it
-    # tells that a kernel has started.
-    ended: SimpleQueue[Future[None] | None] = field(default_factory=SimpleQueue)
+    # Unlike `concurrent.futures.wait`, a queue can be interrupted without leaving a lock locked.
+    ended: SimpleQueue[Future[None]] = field(default_factory=SimpleQueue)
     kernels: set[int] = field(default_factory=set)
     stopped: bool = False
     failure: NbshipError | None = None
@@ -140,9 +139,6 @@ def _run_in_order(run: _Run, workers: ThreadPoolExecutor) -> None:
             future.add_done_callback(run.ended.put)
         if run.running:
             done = run.ended.get()
-            if done is None:
-                import_module("nbconvert.exporters.html")
-                continue
             name = run.running.pop(done)
             _settle(run, name, done)
             sorter.done(name)
@@ -318,8 +314,6 @@ def _libraries(steps: Iterable[Step]) -> list[str]:
 
 
 def _kernel_started(run: _Run, process: int) -> None:
-    # Exporting is imported beside the first cells; before that it would delay the start of their kernel.
-    run.ended.put(None)
     run.kernels.add(process)
     if run.stopped:
         _kill_kernels(run)
