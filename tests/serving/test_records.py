@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nbship.serving import protocol
 from nbship.serving.model import refusal_content, warnings_header
 from nbship.serving.predictor import Prediction, RefusedError
-from nbship.serving.records import Checked, check
+from nbship.serving.records import Checked, Values, check
 from nbship.serving.schema import Column, Output
 
 COLUMNS = (
@@ -255,12 +255,12 @@ def test_answers() -> None:
         kind="classification", target="y", classes=["no", "yes"], probabilities=True, reference=reference
     )
     prediction = Prediction(["no", "yes"], [[0.75, 0.25], [0.5, 0.5]])
-    named = protocol.Values(2, {}, named=True)
+    named = Values(2, {}, named=True)
     assert protocol.answer_v1(output, named, prediction) == {
         "predictions": ["no", "yes"],
         "probabilities": [{"no": 0.75, "yes": 0.25}, {"no": 0.5, "yes": 0.5}],
     }
-    bare = protocol.Values(2, {}, named=False)
+    bare = Values(2, {}, named=False)
     assert protocol.answer_v1(output, bare, prediction) == {"predictions": ["no", "yes"]}
     answer = protocol.answer_v2(
         "m", "v1", output, {"id": "7", "outputs": [{"name": "predict_proba"}]}, prediction

@@ -7,9 +7,11 @@ unlike those that the comparison is made on: they are the pipeline's business.
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,8 @@ RELATIVE = 1e-4
 OF_RANGE = 1e-5
 PROBABILITY = 1e-4
 _COMPARED = 500
+# Records for which another thread is worth its start.
+_WORTH_A_THREAD = 1000
 # What is not named here is a number of 32 bits.
 _KINDS = {"category": "int64", "text": "object"}
 # Beyond this size of the pickle, compiling takes longer than a server may need to start.
@@ -58,7 +62,17 @@ class Compiled:
             array = np.asarray(coded[column.name], dtype=_KINDS.get(column.type, np.float32))
             name = _code_of(column) if column.type == "category" else column.name
             feed[name] = array if column.type == "array" else array.reshape(-1, 1)
-        return list(self.session.run(None, feed))
+        rows = min(map(len, feed.values()))
+        parts = min(rows // _WORTH_A_THREAD, _cores())
+        if parts < 2:
+            return list(self.session.run(None, feed))
+
+        def run(part: int) -> list[np.ndarray[Any, Any]]:
+            some = slice(part * rows // parts, (part + 1) * rows // parts)
+            return list(self.session.run(None, {name: array[some] for name, array in feed.items()}))
+
+        with ThreadPoolExecutor(parts) as threads:
+            return [np.concatenate(each) for each in zip(*threads.map(run, range(parts)), strict=True)]
 
 
 def compile_model(estimator: Any, columns: Sequence[Column], output: Output, size: int) -> Compiled:
@@ -78,6 +92,14 @@ def compile_model(estimator: Any, columns: Sequence[Column], output: Output, siz
     except Exception as error:  # converters, like models, may raise anything
         return Compiled(why_not=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
     return Compiled(why_not=problem) if problem else compiled
+
+
+@functools.cache
+def _cores() -> int:
+    """How many cores this process may use; fewer than the machine has where a container is limited."""
+    import joblib
+
+    return int(joblib.cpu_count())
 
 
 def _session(estimator: Any, columns: Sequence[Column]) -> Any:
@@ -109,7 +131,7 @@ def _session(estimator: Any, columns: Sequence[Column]) -> Any:
     )
     _take_codes(onnx.graph, columns)
     options = onnxruntime.SessionOptions()
-    # One record is done before a second thread wakes up; more processes make use of more cores.
+    # One record is done before a second thread wakes up; `run` has threads of its own for many.
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(onnx.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -120,7 +142,7 @@ def _code_of(column: Column) -> str:
 
 
 def _take_codes(graph: Any, columns: Sequence[Column]) -> None:
-    """Has a graph take a number for each category, and look up its text: texts take long to hand over."""
+    """Has a graph take a number for each category: texts take long to hand over, and long to compare."""
     from onnx import TensorProto, helper
 
     for column in columns:
@@ -130,9 +152,29 @@ def _take_codes(graph: Any, columns: Sequence[Column]) -> None:
         given.name = _code_of(column)
         given.type.tensor_type.elem_type = TensorProto.INT64
         texts = [text.encode() for text in column.categories]
-        table = helper.make_tensor(f"texts of {column.name}", TensorProto.STRING, [len(texts)], texts)
-        graph.initializer.append(table)
-        graph.node.insert(0, helper.make_node("Gather", [table.name, given.name], [column.name]))
+        for node in graph.node:
+            if node.op_type == "OneHotEncoder" and list(node.input) == [column.name]:
+                _look_up(graph, node, f"{node.output[0]} by code", _encoded(node, texts), given.name)
+        if any(column.name in node.input for node in graph.node):
+            table = helper.make_tensor(f"texts of {column.name}", TensorProto.STRING, [len(texts)], texts)
+            graph.initializer.append(table)
+            graph.node.insert(0, helper.make_node("Gather", [table.name, given.name], [column.name]))
+
+
+def _look_up(graph: Any, node: Any, name: str, rows: np.ndarray[Any, Any], code: str) -> None:
+    """Has a node take its result from a table."""
+    from onnx import helper, numpy_helper
+
+    graph.initializer.append(numpy_helper.from_array(rows, name))
+    node.CopyFrom(helper.make_node("Gather", [name, code], list(node.output)))
+
+
+def _encoded(node: Any, texts: Sequence[bytes]) -> np.ndarray[Any, Any]:
+    """Returns what a node that encodes texts one-hot makes of each: zeros if it does not know it."""
+    import numpy as np
+
+    (known,) = (attribute.strings for attribute in node.attribute if attribute.name == "cats_strings")
+    return np.array([[text == each for each in known] for text in texts], dtype=np.float32)
 
 
 def _difference(compiled: Compiled, estimator: Any, columns: Sequence[Column], output: Output) -> str:

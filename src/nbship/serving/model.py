@@ -19,8 +19,7 @@ import orjson
 
 from nbship.serving import metrics, protocol
 from nbship.serving.predictor import Prediction, Predictor, RefusedError, load_predictor
-from nbship.serving.protocol import Values
-from nbship.serving.records import Problem, check
+from nbship.serving.records import Problem, Values, check
 
 # A header that proxies let pass.
 _HEADER_BYTES = 4000
@@ -109,8 +108,10 @@ class PackagedModel(kserve.Model):  # type: ignore[misc]
         Raises:
             RefusedError: It does not fit.
         """
-        predictor, content = self.predictor, protocol.parse_json(body)
-        values = protocol.parse_v1(predictor.columns, content, self.settings.records_at_most)
+        predictor, at_most = self.predictor, self.settings.records_at_most
+        values = predictor.read(body)
+        if values is None or values.rows > at_most:
+            values = protocol.parse_v1(predictor.columns, protocol.parse_json(body), at_most)
         prediction, warnings = self._predict(predictor, values)
         answer = protocol.answer_v1(predictor.package.output, values, prediction)
         return Answer(orjson.dumps(answer), warnings)

@@ -14,6 +14,7 @@ from typing import Any
 
 from nbship.serving.compiled import Compiled, compile_model
 from nbship.serving.package import MODEL, Package, load_model, read_package
+from nbship.serving.reader import Reader, make_reader
 from nbship.serving.records import Checked, Problem, check
 from nbship.serving.schema import Column, columns_to_table
 
@@ -68,6 +69,7 @@ class Predictor:
     columns: tuple[Column, ...]
     estimator: Any
     compiled: Compiled
+    read: Reader
 
     def predict(self, checked: Checked) -> Prediction:
         """Predicts records that were found to fit.
@@ -122,7 +124,7 @@ def load_predictor(folder: Path) -> Predictor:
     estimator = load_model(folder)
     columns = tuple(_as_the_model_can(column, package, estimator) for column in package.inputs)
     compiled = compile_model(estimator, columns, package.output, (folder / MODEL).stat().st_size)
-    predictor = Predictor(package, columns, estimator, compiled)
+    predictor = Predictor(package, columns, estimator, compiled, make_reader(columns))
     with contextlib.suppress(RefusedError):  # a first prediction takes longer; what it is does not matter
         predictor.predict(check(columns, typical_values(columns), 1))
     return predictor

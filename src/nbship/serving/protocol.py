@@ -10,13 +10,12 @@ import contextlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any
 
 from nbship.serving.predictor import Prediction, RefusedError
-from nbship.serving.records import TOLD_AT_MOST, Problem, shortened, unknown_field
+from nbship.serving.records import TOLD_AT_MOST, Problem, Values, shortened, unknown_field
 from nbship.serving.schema import Column, Output
 
 _V1_FORMS = 'send {"instances": [{"field": value, …}]}, or lists of values in the order of the fields'
@@ -39,21 +38,6 @@ _KNOWN_DATATYPES = frozenset(
         "BYTES",
     ]
 )
-
-
-@dataclass(frozen=True)
-class Values:
-    """The values of a request.
-
-    Attributes:
-        rows: How many records.
-        columns: For every column of the model, what each record gives; None if it gives nothing.
-        named: Whether the fields were named.
-    """
-
-    rows: int
-    columns: Mapping[str, Sequence[Any]]
-    named: bool
 
 
 class _NotFinite(str):
@@ -146,9 +130,7 @@ def answer_v1(output: Output, values: Values, prediction: Prediction) -> dict[st
     answer: dict[str, Any] = {"predictions": prediction.values}
     if values.named and prediction.probabilities:
         names = [class_name(each) for each in output.classes]
-        answer["probabilities"] = [
-            dict(zip(names, shares, strict=True)) for shares in prediction.probabilities
-        ]
+        answer["probabilities"] = list(map(dict, map(zip, repeat(names), prediction.probabilities)))
     if values.named and prediction.intervals:
         answer["intervals"] = prediction.intervals
     return answer

@@ -37,6 +37,21 @@ _TYPES: Mapping[str, set[type]] = {
 
 
 @dataclass(frozen=True)
+class Values:
+    """The values of a request.
+
+    Attributes:
+        rows: How many records.
+        columns: For every column of the model, what each record gives; None if it gives nothing.
+        named: Whether the fields were named.
+    """
+
+    rows: int
+    columns: Mapping[str, Sequence[Any]]
+    named: bool
+
+
+@dataclass(frozen=True)
 class Problem:
     """What is wrong, or worth a flag, about one value of a request.
 
@@ -188,15 +203,19 @@ def _ordinary(column: Column, given: Sequence[Any]) -> Sequence[Any] | np.ndarra
     """
     if column.type == "category":
         return _codes(column, given)
-    kinds = set(map(type, given))
+    kinds, present = set(map(type, given)), given
+    numeric = column.type in ("integer", "number")
+    if numeric and type(None) in kinds and not column.required:
+        kinds.remove(type(None))
+        present = [value for value in given if value is not None]
     if not kinds <= _TYPES[column.type]:
         return None
-    if column.type in ("integer", "number"):
-        if column.minimum is None or column.maximum is None:
-            return None
-        whole = column.type == "number" or kinds == {int} or all(float(v).is_integer() for v in given)
-        return given if whole and column.minimum <= min(given) and max(given) <= column.maximum else None
-    return given
+    if not numeric or not present:
+        return given
+    if column.minimum is None or column.maximum is None:
+        return None
+    whole = column.type == "number" or kinds == {int} or all(float(v).is_integer() for v in present)
+    return given if whole and column.minimum <= min(present) and max(present) <= column.maximum else None
 
 
 def _codes(column: Column, given: Sequence[Any]) -> np.ndarray[Any, Any] | None:

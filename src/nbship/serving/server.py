@@ -64,7 +64,7 @@ def free_port(host: str) -> int:
 
 
 def _require_libraries() -> None:
-    absent = [name for name in ("kserve", "onnxruntime", "skl2onnx") if find_spec(name) is None]
+    absent = [name for name in ("kserve", "msgspec", "onnxruntime", "skl2onnx") if find_spec(name) is None]
     if absent:
         raise NbshipError(f"serving needs {', '.join(absent)}", "pip install 'nbship[serve]'")
 

@@ -1,0 +1,94 @@
+"""Reads the body of a V1 request straight into the columns' types, in a fraction of the time of reading JSON.
+
+It takes a body whose fields are the model's, of their types, and whose categories were seen in training; what
+it takes is what `protocol` makes of the same body. It says nothing of any other: `protocol` reads that, and
+tells what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from types import GenericAlias
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from nbship.serving.records import Values
+from nbship.serving.schema import Column
+
+Reader = Callable[[bytes], Values | None]
+
+# Beyond these, `protocol` reads a number without a point as a floating point number.
+_Integer = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+_TYPES: dict[str, Any] = {
+    "integer": _Integer | float | None,
+    "number": _Integer | float | None,
+    "boolean": bool | None,
+    "text": str | None,
+}
+
+
+def make_reader(columns: Sequence[Column]) -> Reader:
+    """Makes the function that reads the bodies of requests to a model.
+
+    Args:
+        columns: The model's columns.
+
+    Returns:
+        A function of a body; it returns the values, or None for a body that `protocol` has to read.
+    """
+    if any(column.type not in _TYPES and not column.categories for column in columns):
+        return lambda _: None
+    names = [column.name for column in columns]
+    types = [_TYPES.get(column.type) or Literal[(*column.categories, None)] for column in columns]
+    record = _object("Record", names, types, optional=True)
+    table = _object("Table", names, [GenericAlias(list, each) for each in types])
+    forms: list[tuple[Any, bool, Callable[[Any], Iterable[Sequence[Any]]]]] = [
+        (_decoder(GenericAlias(list, record)), True, _columns_of_records),
+        (_decoder(GenericAlias(list, GenericAlias(tuple, (*types,)))), False, _columns_of_rows),
+        (_decoder(GenericAlias(tuple, (table,))), True, _columns_of_table),
+    ]
+
+    def read(body: bytes) -> Values | None:
+        for decoder, named, columns_of in forms:
+            try:
+                content = decoder.decode(body)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                continue
+            lists = dict(zip(names, columns_of(content.instances), strict=False))
+            lengths = set(map(len, lists.values()))
+            return Values(lengths.pop(), lists, named) if len(lengths) == 1 and 0 not in lengths else None
+        return None
+
+    return read
+
+
+def _decoder(instances: Any) -> Any:
+    body = msgspec.defstruct("Body", [("instances", instances)], forbid_unknown_fields=True)
+    return msgspec.json.Decoder(body)
+
+
+def _object(
+    kind: str, fields: Sequence[str], types: Sequence[Any], optional: bool = False
+) -> type[msgspec.Struct]:
+    """Makes the type of a JSON object with these fields and no other, whatever they are called."""
+    attributes = [f"field_{number}" for number in range(len(fields))]
+    return msgspec.defstruct(
+        kind,
+        [(name, each, *[None] * optional) for name, each in zip(attributes, types, strict=True)],
+        rename=dict(zip(attributes, fields, strict=True)),
+        forbid_unknown_fields=True,
+        gc=False,  # it holds nothing that could hold it
+    )
+
+
+def _columns_of_records(records: Sequence[msgspec.Struct]) -> Iterable[Sequence[Any]]:
+    return zip(*map(msgspec.structs.astuple, records), strict=True)
+
+
+def _columns_of_rows(rows: Sequence[Sequence[Any]]) -> Iterable[Sequence[Any]]:
+    return zip(*rows, strict=True)
+
+
+def _columns_of_table(tables: Sequence[msgspec.Struct]) -> Iterable[Sequence[Any]]:
+    return msgspec.structs.astuple(tables[0])
