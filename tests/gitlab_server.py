@@ -11,16 +11,16 @@ import json
 import re
 import secrets
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.kubeflow_server import Fault, RefusedError
+from tests.servers import http_server
 
 API = "/api/v4"
 PROJECT, NUMBER = "group/cars", 1
@@ -214,9 +214,6 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     gitlab: GitlabServer
 
-    def log_message(self, *arguments: Any) -> None:
-        """Says nothing."""
-
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         url = urlsplit(self.path)
@@ -267,25 +264,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
 
-class _QuietServer(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that gave up waiting is part of the tests."""
-
-
 @contextmanager
 def serve(gitlab: GitlabServer, tls: ssl.SSLContext | None = None) -> Iterator[GitlabServer]:
     """Runs a server on loopback."""
-    http = _QuietServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"gitlab": gitlab}))
-    if tls:
-        http.socket = tls.wrap_socket(http.socket, server_side=True)
-    gitlab.address = f"{'https' if tls else 'http'}://localhost:{http.server_port}"
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    handler = type("Handler", (_Handler,), {"gitlab": gitlab})
+    with http_server(handler, tls, "localhost") as gitlab.address:
         yield gitlab
-    finally:
-        http.shutdown()
-        http.server_close()
-        thread.join()

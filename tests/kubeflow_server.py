@@ -10,19 +10,20 @@ import itertools
 import json
 import re
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
+
+from tests.servers import http_server
 
 API = "/apis/v2beta1"
 Record = dict[str, Any]
@@ -272,9 +273,6 @@ class _Handler(BaseHTTPRequestHandler):
     def do_DELETE(self) -> None:
         self._serve()
 
-    def log_message(self, *arguments: Any) -> None:
-        """Says nothing."""
-
     def send(self, status: int, body: str, **headers: str) -> None:
         content = body.encode()
         self.send_response(status)
@@ -329,29 +327,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-class _QuietServer(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that gave up waiting is part of the tests."""
-
-
 @contextmanager
 def serve(kubeflow: KubeflowServer, tls: ssl.SSLContext | None = None) -> Iterator[KubeflowServer]:
     """Runs a server on loopback."""
     handler = type("Handler", (_Handler,), {"kubeflow": kubeflow})
-    http = _QuietServer(("127.0.0.1", 0), handler)
-    if tls:
-        http.socket = tls.wrap_socket(http.socket, server_side=True)
-    kubeflow.address = f"{'https' if tls else 'http'}://localhost:{http.server_port}"
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with http_server(handler, tls, "localhost") as kubeflow.address:
         yield kubeflow
-    finally:
-        http.shutdown()
-        http.server_close()
-        thread.join()
 
 
 def _listed(key: str, records: list[Record], query: dict[str, str]) -> Record:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -23,6 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 import yaml
 
 from nbship.serving.manifest import merge
+from tests.servers import http_server
 
 Record = dict[str, Any]
 TOKEN = "cluster-hunter2-hunter2"  # noqa: S105
@@ -354,24 +355,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    def log_message(self, *arguments: Any) -> None:
-        """Says nothing."""
-
 
 @contextmanager
 def serve(server: KubernetesServer) -> Iterator[KubernetesServer]:
     """Runs a server on loopback."""
     handler = type("Handler", (_Handler,), {"kubernetes": server})
-    http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=http.serve_forever, args=(0.02,))
-    thread.start()
-    server.address = f"http://127.0.0.1:{http.server_port}"
-    try:
+    with http_server(handler) as server.address:
         yield server
-    finally:
-        http.shutdown()
-        thread.join()
-        http.server_close()
 
 
 def write_kube_config(path: Path, address: str, token: str = TOKEN) -> Path:

@@ -1,10 +1,11 @@
-"""A Git server and an S3 server on loopback, whose requests a test can watch, delay or cut off."""
+"""Servers on loopback: any handler, and Git and S3, whose requests a test can watch, delay or cut off."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import os
+import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -29,6 +30,25 @@ class Watch:
     before: Callable[[str], None] = lambda request: None
     after: Callable[[str], None] = lambda request: None
     seen: list[str] = field(default_factory=list)
+
+
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that gave up waiting is part of the tests."""
+
+
+@contextlib.contextmanager
+def http_server(
+    handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> Iterator[str]:
+    """Has a handler answer, silently; yields the address, with a name that the machine has for itself."""
+    server = _QuietServer(("127.0.0.1", 0), type("Handler", (handler,), {"log_message": lambda *_: None}))
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    with _running(server) as port:
+        yield f"{'https' if tls else 'http'}://{host}:{port}"
 
 
 @contextlib.contextmanager
@@ -86,11 +106,8 @@ def git_server(folder: Path, watch: Watch) -> Iterator[str]:
             status = next((int(value.split()[0]) for name, value in headers if name == "Status"), 200)
             return status, [(name, value) for name, value in headers if name != "Status"], content
 
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    with _running(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as port:
-        yield f"http://127.0.0.1:{port}"
+    with http_server(Handler) as address:
+        yield address
 
 
 @contextlib.contextmanager

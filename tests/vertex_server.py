@@ -6,16 +6,17 @@ import base64
 import contextlib
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tests.servers import http_server
 
 ACCOUNT = "runs@cars.example.org"
 # Google's own domain would be asked for the places from where the account may be used.
@@ -99,13 +100,5 @@ def serve() -> Iterator[VertexServer]:
 
         do_GET = do_POST = _handle  # noqa: N815
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        server.address = f"http://127.0.0.1:{running.server_port}"
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        try:
-            yield server
-        finally:
-            running.shutdown()
+    with http_server(Handler) as server.address:
+        yield server

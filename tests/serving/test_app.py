@@ -10,9 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ import requests
 
 from nbship.serving.app import Service, create_app
 from tests.served import serving, write_cars, write_churn
+from tests.servers import http_server
 
 CUSTOMER = {"tenure": 2, "contract": "month to month", "paperless": True}
 
@@ -55,16 +55,8 @@ def answering(status: int, body: bytes, seen: list[str]) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with http_server(Handler) as address:
+        yield address
 
 
 def test_one_customer_in_the_body(churn: Any) -> None:

@@ -8,10 +8,9 @@ import sqlite3
 import subprocess
 import sys
 import tarfile
-import threading
 import zipfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from nbship.config import Source
 from nbship.errors import NbshipError, UsageError
 from nbship.versions import sources
 from tests.repositories import md5
+from tests.servers import http_server
 
 CONTENT = b"x,y\n1,2\n"
 Answers = list[tuple[int, dict[str, str], bytes]]
@@ -47,16 +47,9 @@ def server(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(content)
 
-        def log_message(self, *arguments: object) -> None:
-            pass
-
     monkeypatch.setattr(sources, "_PAUSES", (0.0, 0.0))
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        thread = threading.Thread(target=running.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-        thread.join()
+    with http_server(Handler) as address:
+        yield address
 
 
 def left_behind(target: Path) -> list[Path]:
