@@ -62,7 +62,7 @@ def test_a_compiled_vote_predicts_as_its_pipeline(buyers: Predictor) -> None:
     predicted = predict(buyers, *given)
     assert predicted.values == buyers.estimator.predict(table).tolist()
     assert np.allclose(
-        predicted.probabilities, buyers.estimator.predict_proba(table), atol=compiled.PROBABILITY
+        predicted.probabilities, buyers.estimator.predict_proba(table).T, atol=compiled.PROBABILITY
     )
 
 

@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import given
@@ -254,9 +255,9 @@ def test_answers() -> None:
     output = Output(
         kind="classification", target="y", classes=["no", "yes"], probabilities=True, reference=reference
     )
-    prediction = Prediction(["no", "yes"], [[0.75, 0.25], [0.5, 0.5]])
+    prediction = Prediction(["no", "yes"], [[0.75, 0.5], [0.25, 0.5]])
     named = Values(2, {}, named=True)
-    assert protocol.answer_v1(output, named, prediction) == {
+    assert msgspec.to_builtins(protocol.answer_v1(output, named, prediction)) == {
         "predictions": ["no", "yes"],
         "probabilities": [{"no": 0.75, "yes": 0.25}, {"no": 0.5, "yes": 0.5}],
     }
@@ -273,6 +274,7 @@ def test_answers() -> None:
             {"name": "predict_proba", "datatype": "FP64", "shape": [2, 2], "data": [0.75, 0.25, 0.5, 0.5]}
         ],
     }
+    assert protocol.answer_v2("m", "v1", output, {"id": "a\ud800"}, prediction)["id"] == "a?"
     for wanted in ("predict", [5], [{"name": 5}], [{"name": "interval"}]):
         with pytest.raises(RefusedError):
             protocol.answer_v2("m", "v1", output, {"outputs": wanted}, prediction)

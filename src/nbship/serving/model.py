@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import kserve
-import orjson
+import msgspec
 
 from nbship.serving import metrics, protocol
 from nbship.serving.predictor import Prediction, Predictor, RefusedError, load_predictor
@@ -114,7 +114,7 @@ class PackagedModel(kserve.Model):  # type: ignore[misc]
             values = protocol.parse_v1(predictor.columns, protocol.parse_json(body), at_most)
         prediction, warnings = self._predict(predictor, values)
         answer = protocol.answer_v1(predictor.package.output, values, prediction)
-        return Answer(orjson.dumps(answer), warnings)
+        return Answer(msgspec.json.encode(answer), warnings)
 
     def predict_v2(self, body: bytes) -> Answer:
         """Answers a request in V2.
@@ -127,7 +127,7 @@ class PackagedModel(kserve.Model):  # type: ignore[misc]
         prediction, warnings = self._predict(predictor, values)
         output = predictor.package.output
         answer = protocol.answer_v2(self.name, self.version(predictor), output, content, prediction)
-        return Answer(orjson.dumps(answer), warnings)
+        return Answer(msgspec.json.encode(answer), warnings)
 
     def _predict(self, predictor: Predictor, values: Values) -> tuple[Prediction, str]:
         checked = check(predictor.columns, values.columns, values.rows)

@@ -48,12 +48,13 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model makes of records, one entry each.
+    """What a model makes of records.
 
     Attributes:
-        values: Numbers or classes.
-        probabilities: Of each class, in the order of `Output.classes`; empty if the model gives none.
-        intervals: Lower and upper ends; empty if they are not known.
+        values: Number or class of each record.
+        probabilities: For each class, in the order of `Output.classes`, its probability in every record;
+            empty if the model gives none.
+        intervals: Lower and upper end for each record; empty if they are not known.
     """
 
     values: list[Any]
@@ -96,7 +97,7 @@ class Predictor:
         if not output.probabilities:
             return Prediction(outputs[0].tolist())
         shares = _finite(outputs[1])
-        return Prediction([output.classes[i] for i in shares.argmax(axis=1).tolist()], shares.tolist())
+        return Prediction([output.classes[i] for i in shares.argmax(axis=1).tolist()], shares.T.tolist())
 
     def _of_pipeline(self, values: Mapping[str, Sequence[Any]]) -> Prediction:
         output = self.package.output
@@ -111,7 +112,7 @@ class Predictor:
             raise RefusedError(422, f"the model cannot predict these records: {reason}") from None
         if output.kind == "regression":
             return Prediction(_finite(predicted).ravel().tolist())
-        return Prediction(predicted.tolist(), [] if shares is None else _finite(shares).tolist())
+        return Prediction(predicted.tolist(), [] if shares is None else _finite(shares).T.tolist())
 
 
 def load_predictor(folder: Path) -> Predictor:

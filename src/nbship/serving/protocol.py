@@ -7,14 +7,16 @@ its statuses, and nothing of what a value means to the model.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from itertools import chain, repeat
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
 from nbship.serving.predictor import Prediction, RefusedError
+from nbship.serving.reader import object_type
 from nbship.serving.records import TOLD_AT_MOST, Problem, Values, shortened, unknown_field
 from nbship.serving.schema import Column, Output
 
@@ -126,11 +128,14 @@ def parse_v2(columns: Sequence[Column], content: Mapping[str, Any], limit: int) 
 
 
 def answer_v1(output: Output, values: Values, prediction: Prediction) -> dict[str, Any]:
-    """Makes the answer to a V1 request; rows get what a stock server answers, named records more."""
+    """Makes the answer to a V1 request, for msgspec to write.
+
+    Rows get what a stock server answers, named records more.
+    """
     answer: dict[str, Any] = {"predictions": prediction.values}
     if values.named and prediction.probabilities:
         names = [class_name(each) for each in output.classes]
-        answer["probabilities"] = list(map(dict, map(zip, repeat(names), prediction.probabilities)))
+        answer["probabilities"] = list(map(_shares(*names), *prediction.probabilities))
     if values.named and prediction.intervals:
         answer["intervals"] = prediction.intervals
     return answer
@@ -146,7 +151,7 @@ def answer_v2(
     """
     data = {
         "predict": prediction.values,
-        "predict_proba": list(chain.from_iterable(prediction.probabilities)),
+        "predict_proba": list(chain.from_iterable(zip(*prediction.probabilities, strict=True))),
         "interval": list(chain.from_iterable(prediction.intervals)),
     }
     tensors = {tensor["name"]: tensor for tensor in output_tensors(output)}
@@ -163,8 +168,10 @@ def answer_v2(
         {**tensors[w["name"]], "shape": [rows, *tensors[w["name"]]["shape"][1:]], "data": data[w["name"]]}
         for w in wanted
     ]
-    answer = {"model_name": name, "model_version": version, "outputs": outputs}
-    return {**answer, "id": content["id"]} if isinstance(content.get("id"), str) else answer
+    answer: dict[str, Any] = {"model_name": name, "model_version": version, "outputs": outputs}
+    if isinstance(content.get("id"), str):  # half a surrogate pair can be read, but not be written
+        answer["id"] = content["id"].encode("utf-8", "replace").decode()
+    return answer
 
 
 def input_tensors(columns: Sequence[Column]) -> list[dict[str, Any]]:
@@ -192,6 +199,11 @@ def output_tensors(output: Output) -> list[dict[str, Any]]:
 def class_name(value: bool | int | float | str) -> str:
     """Returns a class as it is written as a key of JSON."""
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@functools.cache
+def _shares(*names: str) -> Any:
+    return object_type(names, [float] * len(names))
 
 
 def _records(columns: Sequence[Column], records: Sequence[Mapping[str, Any]]) -> Values:
