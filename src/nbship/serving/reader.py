@@ -8,6 +8,7 @@ tells what is wrong.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from types import GenericAlias
 from typing import Annotated, Any, Literal
 
@@ -44,7 +45,7 @@ def make_reader(columns: Sequence[Column]) -> Reader:
     record = object_type(names, types, optional=True)
     table = object_type(names, [GenericAlias(list, each) for each in types])
     forms: list[tuple[Any, bool, Callable[[Any], Iterable[Sequence[Any]]]]] = [
-        (_decoder(GenericAlias(list, record)), True, _columns_of_records),
+        (_decoder(GenericAlias(list, record)), True, _columns_of_records(len(names))),
         (_decoder(GenericAlias(list, GenericAlias(tuple, (*types,)))), False, _columns_of_rows),
         (_decoder(GenericAlias(tuple, (table,))), True, _columns_of_table),
     ]
@@ -88,8 +89,9 @@ def object_type(fields: Sequence[str], types: Sequence[Any], optional: bool = Fa
     )
 
 
-def _columns_of_records(records: Sequence[msgspec.Struct]) -> Iterable[Sequence[Any]]:
-    return zip(*map(msgspec.structs.astuple, records), strict=True)
+def _columns_of_records(fields: int) -> Callable[[Sequence[Any]], Iterable[Sequence[Any]]]:
+    getters = [attrgetter(f"field_{number}") for number in range(fields)]
+    return lambda records: [list(map(field, records)) for field in getters]
 
 
 def _columns_of_rows(rows: Sequence[Sequence[Any]]) -> Iterable[Sequence[Any]]:

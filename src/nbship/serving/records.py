@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 TOLD_AT_MOST = 20
 _LISTED_AT_MOST = 20
 _TEXT_AT_MOST = 80
+# Records from which on an array is quicker to look at than a list.
+_MANY = 100
 _WORDS = {
     "integer": "a whole number",
     "number": "a number",
@@ -203,19 +205,42 @@ def _ordinary(column: Column, given: Sequence[Any]) -> Sequence[Any] | np.ndarra
     """
     if column.type == "category":
         return _codes(column, given)
-    kinds, present = set(map(type, given)), given
-    numeric = column.type in ("integer", "number")
-    if numeric and type(None) in kinds and not column.required:
-        kinds.remove(type(None))
-        present = [value for value in given if value is not None]
-    if not kinds <= _TYPES[column.type]:
-        return None
-    if not numeric or not present:
+    if column.type in ("integer", "number"):
+        return _numbers(column, given)
+    return given if set(map(type, given)) <= _TYPES[column.type] else None
+
+
+def _numbers(column: Column, given: Sequence[Any]) -> Sequence[Any] | np.ndarray[Any, Any] | None:
+    kinds = set(map(type, given))
+    if not column.required:
+        kinds.discard(type(None))
+    if not kinds:
         return given
-    if column.minimum is None or column.maximum is None:
+    if not kinds <= _TYPES[column.type] or column.minimum is None or column.maximum is None:
         return None
-    whole = column.type == "number" or kinds == {int} or all(float(v).is_integer() for v in present)
-    return given if whole and column.minimum <= min(present) and max(present) <= column.maximum else None
+    try:
+        numbers, lowest, highest = _with_ends(given)
+    except OverflowError:  # a number of hundreds of digits
+        return None
+    if not (column.minimum <= lowest and highest <= column.maximum):
+        return None
+    whole = (
+        column.type == "number"
+        or kinds == {int}
+        or all(float(v).is_integer() for v in given if v is not None)
+    )
+    return numbers if whole else None
+
+
+def _with_ends(given: Sequence[Any]) -> tuple[Sequence[Any] | np.ndarray[Any, Any], float, float]:
+    """Returns numbers, of which some are None, with the lowest and the highest; many become an array."""
+    if len(given) < _MANY:
+        present = [value for value in given if value is not None]
+        return given, min(present), max(present)
+    import numpy as np
+
+    numbers = np.array(given, dtype=np.float64)
+    return numbers, np.nanmin(numbers), np.nanmax(numbers)
 
 
 def _codes(column: Column, given: Sequence[Any]) -> np.ndarray[Any, Any] | None:
