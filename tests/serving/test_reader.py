@@ -23,7 +23,8 @@ RECORD = {"weight": 3000, "engine size (l)": 2.5, "größe": "groß", "diesel": 
 FORMS = {
     "records": [RECORD, RECORD],
     "rows": [list(RECORD.values())] * 2,
-    "table": [{name: [value] * 2 for name, value in RECORD.items()}],
+    "table": {name: [value] * 2 for name, value in RECORD.items()},
+    "list with a table": [{name: [value] * 2 for name, value in RECORD.items()}],
 }
 read = make_reader(COLUMNS)
 numbers = st.one_of(st.integers(), st.floats(allow_nan=False), st.sampled_from([2**53 + 1, 2**64, -0.0]))
@@ -49,7 +50,8 @@ def instances(draw):
         return [dict(draw(st.permutations(list(each.items())))) for each in values]
     if form == "rows":
         return [list(each.values()) for each in values]
-    return [{name: [each.get(name) for each in values] for name in draw(st.permutations(list(likely)))}]
+    table = {name: [each.get(name) for each in values] for name in draw(st.permutations(list(likely)))}
+    return table if form == "table" else [table]
 
 
 def check_alike(body: bytes) -> None:

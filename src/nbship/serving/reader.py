@@ -47,7 +47,8 @@ def make_reader(columns: Sequence[Column]) -> Reader:
     forms: list[tuple[Any, bool, Callable[[Any], Iterable[Sequence[Any]]]]] = [
         (_decoder(GenericAlias(list, record)), True, _columns_of_records(len(names))),
         (_decoder(GenericAlias(list, GenericAlias(tuple, (*types,)))), False, _columns_of_rows),
-        (_decoder(GenericAlias(tuple, (table,))), True, _columns_of_table),
+        (_decoder(table), True, msgspec.structs.astuple),
+        (_decoder(GenericAlias(tuple, (table,))), True, lambda tables: msgspec.structs.astuple(tables[0])),
     ]
 
     def read(body: bytes) -> Values | None:
@@ -96,7 +97,3 @@ def _columns_of_records(fields: int) -> Callable[[Sequence[Any]], Iterable[Seque
 
 def _columns_of_rows(rows: Sequence[Sequence[Any]]) -> Iterable[Sequence[Any]]:
     return zip(*rows, strict=True)
-
-
-def _columns_of_table(tables: Sequence[msgspec.Struct]) -> Iterable[Sequence[Any]]:
-    return msgspec.structs.astuple(tables[0])
