@@ -66,15 +66,6 @@ def test_a_compiled_vote_predicts_as_its_pipeline(buyers: Predictor) -> None:
     )
 
 
-def test_many_records_are_shared_among_threads(buyers: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = records(2 * compiled._WORTH_A_THREAD + 1)
-    monkeypatch.setattr(compiled, "_cores", lambda: 1)
-    alone = predict(buyers, *given)
-    monkeypatch.setattr(compiled, "_cores", lambda: 8)
-    assert predict(buyers, *given) == alone
-    assert len(alone.values) == len(given)
-
-
 def test_golden_records_come_back(cars: Predictor, buyers: Predictor) -> None:
     for predictor in (cars, buyers):
         golden = predictor.package.golden

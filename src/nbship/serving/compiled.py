@@ -7,11 +7,9 @@ unlike those that the comparison is made on: they are the pipeline's business.
 from __future__ import annotations
 
 import copy
-import functools
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +26,6 @@ RELATIVE = 1e-4
 OF_RANGE = 1e-5
 PROBABILITY = 1e-4
 _COMPARED = 500
-# Records for which another thread is worth its start.
-_WORTH_A_THREAD = 1000
 # What is not named here is a number of 32 bits.
 _KINDS = {"category": "int64", "text": "object"}
 # Beyond this size of the pickle, compiling takes longer than a server may need to start.
@@ -62,17 +58,7 @@ class Compiled:
             array = np.asarray(coded[column.name], dtype=_KINDS.get(column.type, np.float32))
             name = _code_of(column) if column.type == "category" else column.name
             feed[name] = array if column.type == "array" else array.reshape(-1, 1)
-        rows = min(map(len, feed.values()))
-        parts = min(rows // _WORTH_A_THREAD, _cores())
-        if parts < 2:
-            return list(self.session.run(None, feed))
-
-        def run(part: int) -> list[np.ndarray[Any, Any]]:
-            some = slice(part * rows // parts, (part + 1) * rows // parts)
-            return list(self.session.run(None, {name: array[some] for name, array in feed.items()}))
-
-        with ThreadPoolExecutor(parts) as threads:
-            return [np.concatenate(each) for each in zip(*threads.map(run, range(parts)), strict=True)]
+        return list(self.session.run(None, feed))
 
 
 def compile_model(estimator: Any, columns: Sequence[Column], output: Output, size: int) -> Compiled:
@@ -92,14 +78,6 @@ def compile_model(estimator: Any, columns: Sequence[Column], output: Output, siz
     except Exception as error:  # converters, like models, may raise anything
         return Compiled(why_not=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
     return Compiled(why_not=problem) if problem else compiled
-
-
-@functools.cache
-def _cores() -> int:
-    """How many cores this process may use; fewer than the machine has where a container is limited."""
-    import joblib
-
-    return int(joblib.cpu_count())
 
 
 def _session(estimator: Any, columns: Sequence[Column]) -> Any:
@@ -131,7 +109,7 @@ def _session(estimator: Any, columns: Sequence[Column]) -> Any:
     )
     _take_codes(onnx.graph, columns)
     options = onnxruntime.SessionOptions()
-    # One record is done before a second thread wakes up; `run` has threads of its own for many.
+    # One record is done before a second thread wakes up; more processes make use of more cores.
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(onnx.SerializeToString(), options, providers=["CPUExecutionProvider"])
