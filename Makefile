@@ -57,14 +57,14 @@ bench: $(READY) ## measure against plain Python, papermill, DVC, kfp.local and P
 # Rules see only the variables that are named here; there is no registry to push an image to.
 CI_JOBS = npx --yes gitlab-ci-local@4.61.1 --force-shell-executor --state-dir .nbship/gitlab-ci-local \
 	--variable NBSHIP_KUBEFLOW_HOST=$(NBSHIP_KUBEFLOW_HOST) --variable CI_REGISTRY= $(JOBS)
-# What the merged commits are compared with.
+# What the merged commits are compared with; BASE= compares with what was trained last, and records what is.
 BASE ?= HEAD~1
 
 ci-merge-request: $(READY) ## the jobs of a merge request, on this machine
 	@$(CI_JOBS) --variable CI_PIPELINE_SOURCE=merge_request_event
 
 ci-merge: $(READY) ## the jobs after a merge: Kubeflow, then staging
-	@$(CI_JOBS) --variable CI_PIPELINE_SOURCE=push --variable CI_COMMIT_BEFORE_SHA=$$(git rev-parse $(BASE))
+	@$(CI_JOBS) --variable CI_PIPELINE_SOURCE=push --variable BASE=$(if $(BASE),$$(git rev-parse $(BASE)))
 
 ci-schedule: $(READY) ## the jobs of a schedule: every pipeline on Kubeflow
 	@$(CI_JOBS) --variable CI_PIPELINE_SOURCE=schedule

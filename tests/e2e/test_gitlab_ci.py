@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -28,16 +29,58 @@ HERE = Path(__file__).parents[2]
 SETUP = ("requirements.lock", "pyproject.toml")
 
 
-def test_the_file_is_what_gitlab_accepts():
+CI_FILE, DEFAULT, DEPLOY = (
+    HERE / name for name in (".gitlab-ci.yml", ".gitlab/default.yml", ".gitlab/deploy.yml")
+)
+
+
+def deployments(**published):
+    """The pipeline that `train` writes."""
+    models = [DEPLOY.read_text().replace("NAME", name).replace("VERSION", v) for name, v in published.items()]
+    return DEFAULT.read_text() + "".join(models)
+
+
+def test_the_files_are_what_gitlab_accepts(tmp_path):
+    (tmp_path / "deployments.yml").write_text(deployments(cars="v1.0.0", churn="v2.1.0"))
     command = [Path(sys.executable).parent / "check-jsonschema", "--builtin-schema", "vendor.gitlab-ci"]
-    done = subprocess.run([*command, HERE / ".gitlab-ci.yml"], capture_output=True, text=True, check=False)
+    files = [CI_FILE, DEFAULT, tmp_path / "deployments.yml"]
+    done = subprocess.run([*command, *files], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
 def test_the_image_of_jobs_is_the_pythons_of_steps():
-    variables = yaml.safe_load((HERE / ".gitlab-ci.yml").read_text())["variables"]
-    version = re.search(r"python:(\d+\.\d+)", (HERE / "Dockerfile").read_text())
-    assert version and version[1] == variables["PYTHON_VERSION"]
+    jobs = yaml.safe_load(DEFAULT.read_text())
+    for text in ((HERE / "Dockerfile").read_text(), jobs["default"]["image"]):
+        version = re.search(r"python:(\d+\.\d+)", text)
+        assert version and version[1] == jobs["variables"]["PYTHON_VERSION"]
+
+
+def test_images_are_pinned_by_digest():
+    jobs = yaml.safe_load(CI_FILE.read_text()) | yaml.safe_load(DEFAULT.read_text())
+    images = [job["image"] for job in jobs.values() if isinstance(job, dict) and "image" in job]
+    images += re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", (HERE / "Dockerfile").read_text(), re.MULTILINE)
+    page = yaml.safe_load((HERE / "kubernetes/client/deployment.yaml").read_text())
+    images += [each["image"] for each in page["spec"]["template"]["spec"]["containers"]]
+    assert len(images) == 4
+    assert all(re.search(r":[\w.-]+@sha256:[0-9a-f]{64}$", image) for image in images), images
+
+
+def test_nothing_of_the_default_branch_is_cancelled_by_the_next_merge():
+    rules = yaml.safe_load(CI_FILE.read_text())["workflow"]["rules"]
+    (merged,) = [rule for rule in rules if "$CI_DEFAULT_BRANCH" in rule["if"]]
+    assert merged["auto_cancel"] == {"on_new_commit": "none"}
+
+
+# GitLab refuses a deployment once a later one has gone to the environment of the same name.
+def test_each_model_has_environments_of_its_own():
+    jobs = yaml.safe_load(deployments(cars="v1.0.0", churn="v2.1.0"))
+    environments = {name: job["environment"]["name"] for name, job in jobs.items() if "environment" in job}
+    assert environments == {
+        f"{s} {m}": f"{s}/{m}" for m in ("cars", "churn") for s in ("staging", "production")
+    }
+    assert all(
+        job["resource_group"] == job["environment"]["name"] for job in jobs.values() if "script" in job
+    )
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +126,7 @@ def root(tmp_path, origin, gitlab_ci_local):
     compile_pipeline(folder, "line").write()
     for name in (".gitlab-ci.yml", "Makefile", ".gitignore", *SETUP):
         shutil.copy(HERE / name, folder / name)
+    shutil.copytree(HERE / ".gitlab", folder / ".gitlab")
     environment = folder / ".venv"
     environment.mkdir()
     (environment / "bin").symlink_to(Path(sys.prefix) / "bin")
@@ -170,46 +214,122 @@ def test_a_merge_request_that_concerns_no_pipeline_runs_none(root, gitlab):
     assert not (root / "runs").exists()
 
 
+def train(root, kubeflow, **variables):
+    """Runs the job `train` as after a merge: compared with what was trained last."""
+    git(root, "push", "--quiet", "origin", "HEAD:main")
+    return make(root, "ci-merge", "train", NBSHIP_KUBEFLOW_HOST=kubeflow.address, BASE="", **variables)[1]
+
+
+def ends(kubeflow, state, version=""):
+    """Makes the next run end, with a version published if one is named."""
+
+    def change(run):
+        tasks = {
+            "gate": {"verdict": {"passed": True, "reasons": ["better"]}},
+            "publish": {"version": version},
+        }
+        run["state"] = state
+        run["run_details"] = {
+            "task_details": [
+                {
+                    "display_name": name,
+                    "state": state,
+                    "child_tasks": [{"pod_name": f"{run['run_id']}-{name}"}],
+                }
+                for name in (tasks if version else ["gate"])
+            ]
+        }
+        for name, result in tasks.items():
+            kubeflow.logs[f"{run['run_id']}-{name}"] = f"nbship-result {json.dumps(result)}\n"
+
+    kubeflow.advance.append(change)
+
+
+def trained(kubeflow):
+    """The commits that were trained, in order."""
+    ids = [run["pipeline_version_reference"]["pipeline_version_id"] for run in kubeflow.runs.values()]
+    return [kubeflow.versions[each]["display_name"] for each in ids]
+
+
 # The runner's exit code says nothing of a job that may fail with one exit code; what it prints does.
 @pytest.mark.parametrize(
-    ("state", "published", "word"), [("SUCCEEDED", "line v1.10.0\n", "PASS"), ("FAILED", "", "FAIL")]
+    ("state", "version", "word"), [("SUCCEEDED", "v1.9.0", "PASS"), ("FAILED", "", "FAIL")]
 )
-def test_a_merge_runs_what_changed_on_kubeflow(root, kubeflow, state, published, word):
+def test_a_merge_runs_what_changed_on_kubeflow(root, kubeflow, state, version, word):
+    before = git(root, "rev-parse", "HEAD").strip()
     head = change(root, "pipelines/line.yaml", "most: 4", "most: 2")
-    git(root, "push", "--quiet", "origin", "main")
-
-    def publish(run):
-        run["state"] = state
-        for version in ("v1.9.0", "v1.10.0"):
-            git(root.parent / f"served/{PROJECT}.git", "tag", "--message", version, f"line@{version}", head)
-
-    kubeflow.advance = [publish]
-    _, output = make(root, "ci-merge", "train", NBSHIP_KUBEFLOW_HOST=kubeflow.address)
+    # Another run published this one, and it is the newest.
+    git(root.parent / f"served/{PROJECT}.git", "tag", "--message", "another", "line@v1.10.0", before)
+    ends(kubeflow, state, version)
+    output = train(root, kubeflow)
     assert f"{word}  train" in output, output
     (run,) = kubeflow.runs.values()
     assert kubeflow.experiments[run["experiment_id"]]["display_name"] == "main feature"
+    assert trained(kubeflow) == [head]
+    assert (root / ".nbship/published.txt").read_text() == (f"line {version}\n" if version else "")
+    jobs = yaml.safe_load((root / ".nbship/deployments.yml").read_text())
+    deploying = [name for name, job in jobs.items() if "environment" in job]
+    assert deploying == (["staging line", "production line"] if version else [])
+    assert any("script" in job for job in jobs.values())
+
+
+def test_quick_merges_and_failures_leave_nothing_untrained(root, kubeflow):
+    first = change(root, "pipelines/line.yaml", "most: 4", "most: 2")
+    ends(kubeflow, "FAILED")
+    assert "FAIL  train" in train(root, kubeflow)
+    (root / "README.md").write_text("Cars\n")
+    second = commit(root)
+    ends(kubeflow, "SUCCEEDED")
+    assert "PASS  train" in train(root, kubeflow)
+    assert trained(kubeflow) == [first, second]
+    # The job of the first merge, which had to wait; and a merge that concerns no pipeline.
+    (root / "README.md").write_text("Fast cars\n")
+    commit(root)
+    assert "PASS  train" in train(root, kubeflow)
+    assert trained(kubeflow) == [first, second]
+    # A rewritten history: what was trained last is no part of it.
+    git(root, "reset", "--quiet", "--hard", first)
+    rewritten = change(root, "pipelines/line.yaml", "most: 2", "most: 3")
+    git(root, "push", "--quiet", "--force", "origin", "HEAD:main")
+    ends(kubeflow, "SUCCEEDED")
+    output = train(root, kubeflow)
+    assert "PASS  train" in output, output
+    assert trained(kubeflow) == [first, second, rewritten]
+
+
+def test_the_image_that_ci_built_is_what_runs(root, kubeflow):
+    head = change(root, "pipelines/line.yaml", "most: 4", "most: 2")
+    built = f"registry.example.org/cars@sha256:{'5' * 64}"
+    ends(kubeflow, "SUCCEEDED")
+    output = train(root, kubeflow, IMAGE_BUILT=built)
+    assert "PASS  train" in output, output
+    (run,) = kubeflow.runs.values()
     version = kubeflow.versions[run["pipeline_version_reference"]["pipeline_version_id"]]
-    assert version["display_name"] == head
-    assert (root / ".nbship/published.txt").read_text() == published
+    assert version["display_name"].startswith(f"{head}-")
+    images = re.findall(r"'image': '([^']+)'", str(version["pipeline_spec"]))
+    assert set(images) == {built}
 
 
 @pytest.mark.parametrize("stage", ["staging", "production"])
-def test_what_was_published_is_deployed(root, stage):
+def test_what_was_published_is_deployed(root, gitlab_ci_local, stage):
     (root / ".venv/bin").unlink()
     program = root / ".venv/bin/nbship"
     program.parent.mkdir()
     program.write_text(f"#!/bin/sh\necho $@ >> {root}/.nbship/called.txt\n")
     program.chmod(0o755)
     (root / ".nbship").mkdir()
-    (root / ".nbship/published.txt").write_text("line v1.10.0\nother v1.0.0\n")
-    code, output = make(
-        root, "ci-merge", stage, NBSHIP_KUBEFLOW_HOST="https://kubeflow.example.org", BASE="HEAD"
+    (root / ".nbship/deployments.yml").write_text(deployments(line="v1.10.0", other="v1.0.0"))
+    command = ["npx", "--yes", gitlab_ci_local, "--file", ".nbship/deployments.yml", "--force-shell-executor"]
+    done = subprocess.run(
+        [*command, "--state-dir", ".nbship/ci", f"{stage} line"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert code == 0, output
-    assert (root / ".nbship/called.txt").read_text().splitlines() == [
-        f"deploy line --to {stage} --version v1.10.0",
-        f"deploy other --to {stage} --version v1.0.0",
-    ]
+    assert done.returncode == 0, done.stdout + done.stderr
+    called = (root / ".nbship/called.txt").read_text().splitlines()
+    assert called == [f"deploy line --to {stage} --version v1.10.0 --unless-newer"]
 
 
 def test_a_commit_of_a_model_starts_nothing(root, kubeflow):
@@ -237,9 +357,9 @@ def test_a_schedule_trains_again(root, kubeflow):
         (
             "push",
             ["NBSHIP_KUBEFLOW_HOST=h", "CI_REGISTRY=r"],
-            "check image-name image-build train staging production",
+            "check image-name image-build train deployments",
         ),
-        ("schedule", ["NBSHIP_KUBEFLOW_HOST=h", "CI_REGISTRY="], "check train staging production"),
+        ("schedule", ["NBSHIP_KUBEFLOW_HOST=h", "CI_REGISTRY="], "check train deployments"),
         ("push", ["NBSHIP_KUBEFLOW_HOST=", "CI_REGISTRY="], "check"),
     ],
     ids=["merge request", "merge", "schedule", "without servers"],

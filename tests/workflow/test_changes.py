@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from nbship.errors import NbshipError, UsageError
-from nbship.workflow.changes import find_changes
+from nbship.versions import trained
+from nbship.workflow.changes import find_changes, record_trained
 from tests.projects import write_project
 from tests.repositories import git, track
 
@@ -117,24 +118,88 @@ def test_only_the_pipelines_that_are_named(root):
 # What GitLab says.
 
 
-def test_ci_names_the_commit_to_compare_with(root):
+def test_a_merge_request_is_compared_with_what_it_is_merged_into(root):
     first = git(root, "rev-parse", "HEAD").strip()
     append(root, "notebooks/train.ipynb")
     second = commit(root)
     append(root, "data/other.csv.dvc")
     commit(root)
-    assert found(root, "", CI_COMMIT_BEFORE_SHA=second) == {"other": "data"}
-    both = {"CI_MERGE_REQUEST_DIFF_BASE_SHA": first, "CI_COMMIT_BEFORE_SHA": "0" * 40}
-    assert found(root, "", **both) == {"line": "feature", "other": "data"}
+    base = {"CI_PIPELINE_SOURCE": "merge_request_event", "CI_MERGE_REQUEST_DIFF_BASE_SHA": first}
+    assert found(root, "", **base) == {"line": "feature", "other": "data"}
+    # In a pipeline for merged results, the target branch has gone on and is part of what runs.
+    assert found(root, "", **base, CI_MERGE_REQUEST_TARGET_BRANCH_SHA=second) == {"other": "data"}
 
 
-def test_a_branch_that_is_new_concerns_everything(root):
-    assert found(root, "", CI_COMMIT_BEFORE_SHA="0" * 40) == {"line": "feature", "other": "feature"}
+MAIN = {"CI_PIPELINE_SOURCE": "push", "CI_COMMIT_BRANCH": "main", "CI_DEFAULT_BRANCH": "main"}
+BOTH = {"line": "feature", "other": "feature"}
+
+
+@pytest.fixture
+def pushed(root, tmp_path):
+    """The project with a remote, in which nothing was trained yet."""
+    git(tmp_path, "init", "--quiet", "--bare", "origin.git")
+    git(root, "remote", "add", "origin", str(tmp_path / "origin.git"))
+    return root
+
+
+def test_a_merge_is_compared_with_what_was_trained_last(pushed):
+    assert found(pushed, "", **MAIN) == BOTH
+    record_trained(pushed, "other", "HEAD")
+    assert found(pushed, "", **MAIN) == {"line": "feature"}
+    record_trained(pushed, "line", "HEAD")
+    append(pushed, "notebooks/train.ipynb")
+    first = commit(pushed)
+    append(pushed, "data/other.csv.dvc")
+    commit(pushed)
+    # The pipeline of the first of the two merges failed, or was never run.
+    assert found(pushed, "", **MAIN, CI_COMMIT_BEFORE_SHA=first) == {"line": "feature", "other": "data"}
+    record_trained(pushed, "line", "HEAD")
+    assert found(pushed, "", **MAIN) == {"other": "data"}
+
+
+def test_a_job_that_had_to_wait_goes_back_behind_no_later_one(pushed):
+    append(pushed, "notebooks/train.ipynb")
+    later = commit(pushed)
+    for name in BOTH:
+        record_trained(pushed, name, "HEAD")
+    git(pushed, "checkout", "--quiet", "HEAD~1")
+    assert found(pushed, "", **MAIN) == {}
+    record_trained(pushed, "line", "HEAD")
+    assert trained.last_trained(pushed) == {"line": later, "other": later}
+
+
+def test_after_a_rewritten_history_what_differs_is_trained(pushed, tmp_path):
+    start = git(pushed, "rev-parse", "HEAD").strip()
+    append(pushed, "notebooks/train.ipynb")
+    commit(pushed)
+    for name in BOTH:
+        record_trained(pushed, name, "HEAD")
+    git(pushed, "reset", "--quiet", "--hard", start)
+    append(pushed, "data/other.csv.dvc")
+    commit(pushed)
+    git(pushed, "push", "--quiet", "origin", "HEAD:main")
+    # As a job has it: a clone that never saw the commits that were thrown away.
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", "--branch", "main", str(tmp_path / "origin.git"), str(clone))
+    project = clone / "project"
+    assert found(project, "", **MAIN) == {"line": "feature", "other": "data"}
+    record_trained(project, "line", "HEAD")
+    assert found(project, "", **MAIN) == {"other": "data"}
+
+
+def test_a_remote_that_takes_no_note_is_told(pushed, tmp_path):
+    hook = tmp_path / "origin.git/hooks/pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho no >&2; exit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(NbshipError, match="did not take the note that line was trained") as failed:
+        record_trained(pushed, "line", "HEAD")
+    assert "NBSHIP_GIT_TOKEN" in failed.value.hint
 
 
 @pytest.mark.parametrize(("source", "trigger"), [("schedule", "schedule"), ("web", "manual")])
 def test_what_no_commit_started_concerns_everything(root, source, trigger):
-    before = {"CI_PIPELINE_SOURCE": source, "CI_COMMIT_BEFORE_SHA": "0" * 40}
+    before = MAIN | {"CI_PIPELINE_SOURCE": source}
     assert found(root, "", **before) == {"line": trigger, "other": trigger}
     assert [change.pipeline for change in find_changes(root, before, names=["line"])] == ["line"]
 

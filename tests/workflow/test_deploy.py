@@ -180,6 +180,18 @@ def test_changed_settings_of_what_serves_are_brought_there(root, cluster):
     assert model["resources"]["limits"]["memory"] == "2Gi"
 
 
+def test_unless_a_newer_version_was_deployed(root, cluster):
+    deploy(root, pipeline_with(), "staging", "v1.1.0", unless_newer=True)
+    said = []
+    kept = deploy(root, pipeline_with(), "staging", "v1.0.0", said.append, unless_newer=True)
+    assert (kept.version, kept.changed) == ("v1.1.0", False)
+    assert said == ["staging has line v1.1.0, which is newer than v1.0.0"]
+    assert serving(cluster) == "v1.1.0"
+    # Another stage has versions of its own, and whoever asks for an older one gets it.
+    assert deploy(root, pipeline_with(), "staging", "v1.0.0").version == "v1.0.0"
+    assert serving(cluster) == "v1.0.0"
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_roll_back_and_history(root, cluster, mode):
     use(cluster, mode)

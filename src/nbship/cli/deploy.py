@@ -47,6 +47,9 @@ def deploy(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the manifest and how it differs from what runs.")
     ] = False,
+    unless_newer: Annotated[
+        bool, typer.Option("--unless-newer", help="Change nothing where a newer version was deployed last.")
+    ] = False,
     settings: SetOption = [],  # noqa: B006 (typer reads the default and never changes it)
     override_files: ConfigOverrideOption = [],  # noqa: B006
     as_json: JsonOption = False,
@@ -66,7 +69,7 @@ def deploy(
         _print_plan(workflow.plan(root, pipeline, stage, version), as_json)
         return
     report = partial(error_console.print, markup=False)
-    _print_deployed(workflow.deploy(root, pipeline, stage, version, report), as_json)
+    _print_deployed(workflow.deploy(root, pipeline, stage, version, report, unless_newer), as_json)
 
 
 def rollback(name: PipelineArgument, stage: StageOption, as_json: JsonOption = False) -> None:

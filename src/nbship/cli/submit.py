@@ -21,7 +21,7 @@ from nbship.cli.common import (
     error_console,
     print_json,
 )
-from nbship.errors import ExitCode, InterruptedRun
+from nbship.errors import ExitCode, InterruptedRun, NbshipError, UsageError
 from nbship.project import project_root
 
 if TYPE_CHECKING:
@@ -45,6 +45,20 @@ RevisionOption = Annotated[
 ParameterOption = Annotated[
     list[str], typer.Option("--set", metavar="STEP.PARAM=VALUE", help="Set a parameter of the run.")
 ]
+ImageOption = Annotated[
+    str,
+    typer.Option(
+        "--image", metavar="I", help="Run in this image, name@sha256:…, instead of the tag compiled."
+    ),
+]
+RecordOption = Annotated[
+    bool,
+    typer.Option("--record-trained", help="With --wait: note in Git's remote, for `nbship changes`."),
+]
+PublishedOption = Annotated[
+    Path | None,
+    typer.Option("--published", metavar="FILE", help="With --wait: add NAME VERSION of what it published."),
+]
 ExperimentOption = Annotated[
     str, typer.Option("--experiment", metavar="E", show_default="the branch", help="Where runs are kept.")
 ]
@@ -65,6 +79,9 @@ def submit(
         Target, typer.Option("--target", help="Kubeflow, or Google's Vertex AI.")
     ] = Target.KUBEFLOW,
     wait: Annotated[bool, typer.Option("--wait", help="Show its steps until it ends.")] = False,
+    image: ImageOption = "",
+    record_trained: RecordOption = False,
+    published: PublishedOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Run a compiled pipeline on Kubeflow, as a version named by the Git revision.
@@ -74,13 +91,16 @@ def submit(
 
     Example: nbship submit auto-mpg --set train.C=3 --wait
     """
+    from nbship.workflow.changes import record_trained as record
     from nbship.workflow.result import read_result
     from nbship.workflow.submit import Request, connect_for
     from nbship.workflow.submit import submit as start
     from nbship.workflow.submit import wait as wait_for
 
     root = project_root()
-    request = Request(name, revision, settings, experiment, override_files, os.environ)
+    if (record_trained or published) and not wait:
+        raise UsageError("--record-trained and --published are for a run that is waited for", "add --wait")
+    request = Request(name, revision, settings, experiment, override_files, os.environ, image)
     if target is Target.VERTEX:
         return _submit_to_vertex(root, request, wait, as_json)
     connection = connect_for(root, name, os.environ, override_files)
@@ -95,7 +115,12 @@ def submit(
     def follow(on_event: Callable[[Event], None]) -> RemoteRun:
         return wait_for(connection, submission, on_event)
 
-    return _wait(follow, lambda run: read_result(connection, run), submission.link, as_json)
+    code, result = _wait(follow, lambda run: read_result(connection, run), submission.link, as_json)
+    if record_trained and code in (ExitCode.DONE, ExitCode.REJECTED):
+        record(root, name, revision or "HEAD")
+    if published and code == ExitCode.DONE:
+        _note_published(published, name, result, submission.link)
+    return code
 
 
 def list_remote_runs(root: Path, name: str, limit: int, as_json: bool) -> None:
@@ -137,7 +162,7 @@ def _submit_to_vertex(root: Path, request: Request, wait: bool, as_json: bool) -
     if not wait:
         return ExitCode.DONE
     # Its logs are in Cloud Logging, which the run's page shows.
-    return _wait(lambda on_event: vertex.wait(started, on_event), lambda _: None, started.link, as_json)
+    return _wait(lambda on_event: vertex.wait(started, on_event), lambda _: None, started.link, as_json)[0]
 
 
 def _wait(
@@ -145,7 +170,7 @@ def _wait(
     read: Callable[[RemoteRun], Result | None],
     link: str,
     as_json: bool,
-) -> ExitCode:
+) -> tuple[ExitCode, Result | None]:
     """Shows a run until it ends, and then what came out of it, where the logs of its steps can be read."""
     from nbship.cli.progress import progress
     from nbship.workflow.result import Result, has_result
@@ -168,7 +193,18 @@ def _wait(
         _print_end(run, link)
     if result is None:
         error_console.print(f"the verdict and the metrics are on its page alone: {escape(link)}")
-    return code
+    return code, result
+
+
+def _note_published(file: Path, name: str, result: Result | None, link: str) -> None:
+    if result is None:
+        raise NbshipError(
+            f"{name}: which version the run published cannot be read from its log",
+            f"deploy it by hand: nbship deploy {name} --to STAGE; the run: {link}",
+        )
+    if result.version:
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(f"{name} {result.version}\n")
 
 
 def _told(submission: Submission) -> dict[str, object]:

@@ -181,13 +181,13 @@ def versions(root: Path, name: str) -> list[Version]:
             active=entry["is_active"],
             stages=tuple(sorted(stage["stage"] for stage in entry["stages"])),
         )
-        for entry in sorted(shown, key=lambda entry: _numbers(entry["version"]), reverse=True)
+        for entry in sorted(shown, key=lambda entry: version_numbers(entry["version"]), reverse=True)
     ]
 
 
 def next_version(latest: str, change: Literal["major", "minor", "patch"]) -> str:
     """Returns the version after another; the first one if that is empty."""
-    major, minor, patch = _numbers(latest) if latest else (0, 0, 0)
+    major, minor, patch = version_numbers(latest) if latest else (0, 0, 0)
     if change == "major" or not latest:
         return f"v{major + 1}.0.0"
     return f"v{major}.{minor + 1}.0" if change == "minor" else f"v{major}.{minor}.{patch + 1}"
@@ -230,7 +230,8 @@ def _gto(root: Path) -> Iterator[ModuleType]:
         raise NbshipError(f"GTO: {error}", "look at the tags: gto show, git tag") from None
 
 
-def _numbers(version: str) -> tuple[int, int, int]:
+def version_numbers(version: str) -> tuple[int, int, int]:
+    """Returns the numbers of a version such as `v1.2.0`, by which versions are ordered."""
     major, minor, patch = version.removeprefix("v").split("-")[0].split("+")[0].split(".")
     return int(major), int(minor), int(patch)
 

@@ -78,7 +78,7 @@ def assign(root: Path, name: str, stage: str, version: registry.Version, message
     Raises:
         NbshipError: Git refuses, or the remote did not take the tag; then there is none here either.
     """
-    remote = _remote(root)
+    remote = upstream.default_remote(root)
     for _ in range(_ATTEMPTS):
         fetch(root, name)
         number = max((each.number for each in history(root, name, stage)), default=0) + 1
@@ -100,16 +100,11 @@ def fetch(root: Path, name: str) -> None:
     Raises:
         NbshipError: The remote cannot be reached.
     """
-    remote = _remote(root)
+    remote = upstream.default_remote(root)
     if remote:
         refs = f"refs/tags/{name}#*:refs/tags/{name}#*"
         environment = upstream.credentials(root, remote)
         git.output(root, "fetch", "--quiet", "--no-tags", remote, refs, environment=environment)
-
-
-def _remote(root: Path) -> str:
-    remotes = git.output(root, "remote").split()
-    return "origin" if "origin" in remotes else "".join(remotes[:1])
 
 
 def _push(root: Path, remote: str, tag_object: str, tag: str) -> str:

@@ -63,9 +63,8 @@ def find(root: Path, branch: str = "") -> Upstream:
     """
     current = git.branch(root)
     remote = _setting(root, f"branch.{current}.remote")
-    remotes = git.output(root, "remote").split()
-    if remote not in remotes:
-        remote = "origin" if "origin" in remotes else "".join(remotes[:1])
+    if remote not in git.output(root, "remote").split():
+        remote = default_remote(root)
     if not remote:
         raise NbshipError(
             "Git has no remote to push to", "add one: git remote add origin URL; or publish without --push"
@@ -82,11 +81,11 @@ def look(root: Path, upstream: Upstream, model: str) -> Remote:
         NbshipError: The remote cannot be reached, or does not have the branch.
     """
     head = f"refs/heads/{upstream.branch}"
-    listed = _ask(root, upstream.remote, "ls-remote", upstream.remote, head, f"refs/tags/{model}@*")
+    listed = ask(root, upstream.remote, "ls-remote", upstream.remote, head, f"refs/tags/{model}@*")
     rows = (line.split("\t") for line in listed.splitlines())
     objects = {name: made for made, name in rows}
     if head not in objects:
-        heads = _ask(root, upstream.remote, "ls-remote", "--heads", upstream.remote).split()[1::2]
+        heads = ask(root, upstream.remote, "ls-remote", "--heads", upstream.remote).split()[1::2]
         known = [name.removeprefix("refs/heads/") for name in heads]
         raise NbshipError(
             f"{upstream.remote} has no branch '{upstream.branch}'",
@@ -99,7 +98,7 @@ def look(root: Path, upstream: Upstream, model: str) -> Remote:
         if name.startswith(f"{prefix}{model}@") and not name.endswith("^{}")
     }
     wanted = [head, *(f"{prefix}{tag}" for tag in newest_first(model, tags)[:1])]
-    _ask(root, upstream.remote, "fetch", "--quiet", "--no-tags", upstream.remote, *wanted)
+    ask(root, upstream.remote, "fetch", "--quiet", "--no-tags", upstream.remote, *wanted)
     return Remote(objects[head], tags)
 
 
@@ -189,6 +188,28 @@ def follow(root: Path, upstream: Upstream, commit: str, paths: Sequence[Path], m
     return False
 
 
+def default_remote(root: Path) -> str:
+    """Returns the remote that records go to: `origin`, or the first one; empty if there is none."""
+    remotes = git.output(root, "remote").split()
+    return "origin" if "origin" in remotes else "".join(remotes[:1])
+
+
+def ask(root: Path, remote: str, *arguments: str) -> str:
+    """Runs a Git command that talks to the remote, and returns what it prints.
+
+    Raises:
+        NbshipError: The remote cannot be reached, or refuses.
+    """
+    try:
+        return git.output(root, *arguments, environment=credentials(root, remote))
+    except NbshipError as error:
+        raise NbshipError(
+            f"Git cannot read from the remote '{remote}'",
+            f"see that its address and your credentials are right: git remote -v; a token goes into {TOKEN}",
+            error.details,
+        ) from None
+
+
 def credentials(root: Path, remote: str) -> dict[str, str]:
     """Returns Git settings, as variables, that show the environment's token to the remote's server alone.
 
@@ -213,20 +234,8 @@ def credentials(root: Path, remote: str) -> dict[str, str]:
     return variables
 
 
-def _ask(root: Path, remote: str, *arguments: str) -> str:
-    """Runs a Git command that talks to the remote."""
-    try:
-        return git.output(root, *arguments, environment=credentials(root, remote))
-    except NbshipError as error:
-        raise NbshipError(
-            f"Git cannot read from the remote '{remote}'",
-            f"see that its address and your credentials are right: git remote -v; a token goes into {TOKEN}",
-            error.details,
-        ) from None
-
-
 def _default_branch(root: Path, remote: str) -> str:
-    listed = _ask(root, remote, "ls-remote", "--symref", remote, "HEAD")
+    listed = ask(root, remote, "ls-remote", "--symref", remote, "HEAD")
     match = re.match(r"ref: refs/heads/(\S+)\tHEAD", listed)
     if not match:
         raise NbshipError(f"the remote '{remote}' names no default branch", "name the branch: --branch NAME")

@@ -1,11 +1,13 @@
 """Which pipelines are to be run, and why: what changed since another commit, in one word for each pipeline.
 
-Compares commits; what is not committed is not seen. A published model starts nothing: it is a run's result.
+Compares commits; what is not committed is not seen. On a branch that CI builds, each pipeline is compared
+with the commit at which it was trained last, so that none is passed over when a job fails or when two merges
+follow each other quickly. A published model starts nothing: it is a run's result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,7 +18,7 @@ from nbship.errors import UsageError, suggestion
 from nbship.local.imports import local_files
 from nbship.notebook import read_notebook
 from nbship.project import PIPELINES, pipeline_names
-from nbship.versions import dvc, git, snapshot
+from nbship.versions import dvc, git, snapshot, trained
 
 Trigger = Literal["data", "feature", "maintenance", "schedule", "manual"]
 # What all steps run in.
@@ -30,7 +32,10 @@ _ENVIRONMENT = (
 )
 # Pipelines of GitLab that no commit started.
 _TOLD: Mapping[str, Trigger] = {"schedule": "schedule", "web": "manual"}
-_NONE_BEFORE = "0" * 40
+_REQUEST = "merge_request_event"
+# What a merge request is compared with: in a pipeline for merged results the branch that it is merged into,
+# which the commit that runs holds as well; else where the two branches parted.
+_REQUEST_BASES = ("CI_MERGE_REQUEST_TARGET_BRANCH_SHA", "CI_MERGE_REQUEST_DIFF_BASE_SHA")
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,8 @@ def find_changes(
     Args:
         root: The project's folder.
         environment: In a CI job, says what started it and what to compare with.
-        base: The commit to compare with; what CI says if empty, else the default branch of `origin`.
+        base: The commit to compare with. If empty: in a merge request what it is merged into, on a branch
+            that CI builds each pipeline's last trained commit, elsewhere the default branch of `origin`.
         names: The pipelines to look at; all if empty.
 
     Raises:
@@ -74,36 +80,55 @@ def find_changes(
     told = _TOLD.get(environment.get("CI_PIPELINE_SOURCE", ""))
     if told and not base:
         return [Change(name, told) for name in chosen]
-    commit = _base(root, environment, base)
-    if not commit:
-        return [Change(name, "feature") for name in chosen]
-    changed = _changed(root, commit)
-    found = (_change(root, config.load_pipeline(root, name), changed) for name in chosen)
+    changed = _changed_files(root, environment, base)
+    found = (_change(root, config.load_pipeline(root, name), changed(name)) for name in chosen)
     return [change for change in found if change]
 
 
-def _base(root: Path, environment: Mapping[str, str], base: str) -> str:
-    """The commit to compare with; empty where a branch is pushed for the first time."""
-    given = (base, *map(environment.get, ("CI_MERGE_REQUEST_DIFF_BASE_SHA", "CI_COMMIT_BEFORE_SHA")))
-    name = next(filter(None, given), "")
-    if name == _NONE_BEFORE:
-        return ""
-    if not name:
-        # `origin/HEAD` is there after a clone, but not in a CI job.
-        branch = environment.get("CI_DEFAULT_BRANCH", "")
-        name = f"origin/{branch}" if branch else "origin/HEAD"
-    return snapshot.resolve(root, name)
+def record_trained(root: Path, name: str, revision: str) -> None:
+    """Notes at Git's remote that a pipeline was trained at a revision, whatever the gate said of the model.
+
+    Raises:
+        UsageError: Git knows no such revision.
+        NbshipError: The remote did not take it; then the pipeline will be trained again.
+    """
+    trained.record_trained(root, name, snapshot.resolve(root, revision))
 
 
-def _changed(root: Path, commit: str) -> frozenset[str]:
-    """The project's files that differ between a commit's common ancestor with HEAD, and HEAD."""
-    listed = git.output(
-        root, "diff", "--name-only", "--no-renames", "--relative", "-z", f"{commit}...HEAD", "--"
-    )
+def _changed_files(
+    root: Path, environment: Mapping[str, str], base: str
+) -> Callable[[str], frozenset[str] | None]:
+    """Says by pipeline which files changed; None where nothing is known to compare with."""
+    request = base or next(filter(None, map(environment.get, _REQUEST_BASES)), "")
+    of_branch = environment.get("CI_PIPELINE_SOURCE") != _REQUEST and environment.get("CI_COMMIT_BRANCH")
+    if of_branch and not request:
+        commits = trained.last_trained(root)
+        return lambda name: _since_trained(root, commits.get(name, ""))
+    # `origin/HEAD` is there after a clone, but not in a CI job.
+    branch = environment.get("CI_DEFAULT_BRANCH", "")
+    commit = snapshot.resolve(root, request or (f"origin/{branch}" if branch else "origin/HEAD"))
+    changed = _listed(root, f"{commit}...HEAD")
+    return lambda _: changed
+
+
+def _since_trained(root: Path, commit: str) -> frozenset[str] | None:
+    """The files that are not as they were when a pipeline was trained last."""
+    if not commit:
+        return None
+    # A job that waited while a later commit was trained has nothing left to do.
+    if git.succeeds(root, "merge-base", "--is-ancestor", "HEAD", commit):
+        return frozenset()
+    return _listed(root, commit, "HEAD")
+
+
+def _listed(root: Path, *commits: str) -> frozenset[str]:
+    listed = git.output(root, "diff", "--name-only", "--no-renames", "--relative", "-z", *commits, "--")
     return frozenset(filter(None, listed.split("\0")))
 
 
-def _change(root: Path, pipeline: Pipeline, changed: frozenset[str]) -> Change | None:
+def _change(root: Path, pipeline: Pipeline, changed: frozenset[str] | None) -> Change | None:
+    if changed is None:
+        return Change(pipeline.name, "feature")
     tracked = {dvc.tracking_file(root / data.path) for data in pipeline.data.values()}
     reasons: tuple[tuple[Trigger, Iterable[str]], ...] = (
         ("data", changed & _named(root, tracked)),

@@ -97,6 +97,7 @@ def deploy(
     stage: str,
     version: str = "",
     report: Report = lambda _: None,
+    unless_newer: bool = False,
 ) -> Deployed:
     """Deploys a version of a model to a stage.
 
@@ -106,6 +107,7 @@ def deploy(
         stage: One of its stages.
         version: A registered version; the champion if empty.
         report: Told in a line what happens and what is being waited for.
+        unless_newer: Change nothing where a newer version was deployed last.
 
     Raises:
         UsageError: There is no such stage or version, or KServe would silently do something else.
@@ -113,6 +115,10 @@ def deploy(
             before has all the traffic.
     """
     target = find_target(root, pipeline, stage, version)
+    newer = _newer(root, target) if unless_newer else ""
+    if newer:
+        report(f"{stage} has {pipeline.name} {newer}, which is newer than {target.version.version}")
+        return Deployed(pipeline.name, stage, newer, changed=False)
     if pipeline.deploy.mode == "gitops":
         return _write(root, pipeline, target)
     journey = _journey(pipeline, target, report)
@@ -240,6 +246,16 @@ def _data_hash(described: Package) -> str:
         return next(iter(data.values()))[:12]
     text = "\n".join(f"{name} {digest}" for name, digest in sorted(data.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _newer(root: Path, target: Target) -> str:
+    """The version that was deployed last, if it is newer than the target's; else empty."""
+    stages.fetch(root, target.release.name)
+    last = next(iter(stages.history(root, target.release.name, target.stage)), None)
+    if not last or not last.version:
+        return ""
+    numbers = registry.version_numbers
+    return last.version if numbers(last.version) > numbers(target.version.version) else ""
 
 
 def _record(root: Path, target: Target, report: Report) -> str:

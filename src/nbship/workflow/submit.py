@@ -5,10 +5,12 @@ Runs what Git has, or what is compiled here and current; what it needs of the se
 
 from __future__ import annotations
 
+import hashlib
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -26,6 +28,7 @@ from nbship.project import pipeline_names
 from nbship.versions import git, snapshot
 from nbship.versions.clone import is_commit, own_address
 from nbship.workflow.compile import COMPILED, compile_pipeline
+from nbship.workflow.image import image_reference
 from nbship.workflow.parameters import SERVER_KEYS, overridden_parameters, run_parameters
 
 if TYPE_CHECKING:
@@ -57,6 +60,8 @@ class Request:
         experiment: Where the run is kept; named by the branch if empty.
         override_files: YAML files with other values for steps' parameters.
         variables: The environment; `NBSHIP_STEP__PARAMETER` goes over these files.
+        image: Stands in for the project's image, which the compiled pipeline names by tag. With a digest,
+            what runs is what was built, whoever may write to the registry.
     """
 
     pipeline: str
@@ -65,6 +70,7 @@ class Request:
     experiment: str = ""
     override_files: Sequence[Path] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
+    image: str = ""
 
 
 @dataclass(frozen=True)
@@ -238,15 +244,16 @@ def prepared(root: Path, request: Request) -> Iterator[Prepared]:
         UsageError: There is no such pipeline, revision or parameter, or a value is not of its type.
         NbshipError: The compiled pipeline is missing or not current.
     """
-    if not request.revision:
-        _check_current(root, request.pipeline)
-        yield _prepare(root, root, request, _version(root, request.pipeline))
-        return
-    git.require_repository(root)
-    commit = snapshot.resolve(root, request.revision)
     with TemporaryDirectory(prefix="nbship-") as folder:
-        snapshot.export(root, commit, Path(folder))
-        yield _prepare(root, Path(folder), request, commit)
+        if not request.revision:
+            _check_current(root, request.pipeline)
+            source, version = root, _version(root, request.pipeline)
+        else:
+            git.require_repository(root)
+            source, version = Path(folder), snapshot.resolve(root, request.revision)
+            snapshot.export(root, version, source)
+        found = _prepare(root, source, request, version)
+        yield _with_image(found, source, request.image, Path(folder)) if request.image else found
 
 
 def default_experiment(root: Path, environment: Mapping[str, str]) -> str:
@@ -295,6 +302,22 @@ def _prepare(here: Path, root: Path, request: Request, version: str) -> Prepared
     commit = version.partition("-")[0]
     checked_out = {"revision": commit} if is_needed(graph) and is_commit(commit) else {}
     return Prepared(graph, compiled, version, parameters, checked_out)
+
+
+def _with_image(found: Prepared, root: Path, image: str, folder: Path) -> Prepared:
+    """Puts an image in the place of the one that the compiled file names by its tag."""
+    text = found.compiled.read_text(encoding="utf-8")
+    named = re.escape(image_reference(root, found.graph.pipeline.image))
+    changed, count = re.subn(rf"(?m)^( *image: ){named}$", lambda line: line[1] + image, text)
+    if not count:
+        raise NbshipError(
+            f"{COMPILED / found.compiled.name} does not name the project's image as it is now",
+            f"compile it and commit it: nbship compile {found.graph.name}",
+        )
+    target = folder / f"image-{found.compiled.name}"
+    target.write_text(changed, encoding="utf-8")
+    suffix = hashlib.sha256(image.encode()).hexdigest()[:8]
+    return replace(found, compiled=target, version=f"{found.version}-{suffix}")
 
 
 def _repository(root: Path, graph: Graph) -> dict[str, str]:
