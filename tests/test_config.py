@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from nbship.config import Pipeline, Source, json_schema, load_pipeline, merge, validate
 from nbship.errors import UsageError
+from tests.projects import write_project
 
 FILE = """\
 name: line
@@ -327,3 +328,13 @@ def test_the_schema_knows_every_key_and_forbids_others():
     models = [schema, *schema["$defs"].values()]
     assert all(model["additionalProperties"] is False for model in models)
     assert all("description" in field for model in models for field in model["properties"].values())
+
+
+@pytest.mark.parametrize("key", ["publish.store", "deploy.stages.staging.storage"])
+def test_keys_in_the_address_of_a_store_are_refused_and_not_shown(tmp_path, key):
+    root = write_project(tmp_path)
+    settings = ["publish.target=y", "deploy.stages.staging.namespace=cars", f"{key}=s3://AKIA:hush@models"]
+    with pytest.raises(UsageError, match="must not hold credentials") as failed:
+        load_pipeline(root, "line", settings)
+    assert key in failed.value.message
+    assert "hush" not in f"{failed.value}{failed.value.details}"

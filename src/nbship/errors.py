@@ -6,8 +6,12 @@ Not for control flow inside a room: everything raised here is meant to be read o
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from enum import IntEnum
+
+# Users and passwords in addresses. A store's key may hold a slash; elsewhere the first slash ends the host.
+_CREDENTIALS = re.compile(r"(?<=://)[^\s@/]+@|(?<=\b(?:s3|gs|az)://)[^\s@/]+:[^\s@]+@")
 
 
 class ExitCode(IntEnum):
@@ -32,6 +36,7 @@ class NbshipError(Exception):
     exit_code = ExitCode.FAILED
 
     def __init__(self, message: str, hint: str = "", details: str = "") -> None:
+        message, hint, details = map(without_credentials, (message, hint, details))
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -54,6 +59,11 @@ class InterruptedRun(NbshipError):  # noqa: N818 (a person's wish is no error)
     """A person stopped it; what was finished is kept."""
 
     exit_code = ExitCode.INTERRUPTED
+
+
+def without_credentials(text: str, instead: str = "") -> str:
+    """Returns a text without the users and passwords of the addresses in it, so that it may be shown."""
+    return _CREDENTIALS.sub(f"{instead}@" if instead else "", text)
 
 
 def suggestion(word: str, candidates: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from nbship.errors import NbshipError, UsageError
+from nbship.errors import NbshipError, UsageError, without_credentials
 
 if TYPE_CHECKING:
     from gitlab import Gitlab
@@ -70,7 +70,7 @@ def find_address(environment: Mapping[str, str], repository: str = "") -> Addres
     path = parts.path.removeprefix(urlsplit(server).path).strip("/").removesuffix(".git")
     if parts.scheme not in ("http", "https", "ssh") or not parts.hostname or "/" not in path:
         raise UsageError(
-            f"the repository's address names no GitLab project: '{_without_login(repository)}'",
+            f"the repository's address names no GitLab project: '{without_credentials(repository)}'",
             "it should be like https://gitlab.example.org/group/name.git: git remote -v",
         )
     # The API is not on SSH's port.
@@ -294,7 +294,3 @@ def _one_line(text: str, secret: str) -> str:
     """The server's own words; it may repeat what it was sent."""
     line = " ".join((text.replace(secret, "…") if secret else text).split())
     return line if len(line) <= _LONGEST_MESSAGE else line[: _LONGEST_MESSAGE - 1] + "…"
-
-
-def _without_login(address: str) -> str:
-    return re.sub(r"(?<=://)[^/@\s]+@", "", address)

@@ -148,3 +148,9 @@ def test_without_the_extra(project: Path) -> None:
     command = [sys.executable, "-c", script, str(project)]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout == "install it: pip install 'nbship[s3]'\n"
+
+
+def test_an_address_with_keys_in_it_is_refused_and_not_shown(tmp_path: Path) -> None:
+    with pytest.raises(NbshipError, match="holds credentials: s3://models/cars") as failed:
+        store.open_store(tmp_path, "s3://AKIA:hush@models/cars")
+    assert "AWS_ACCESS_KEY_ID" in failed.value.hint

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from nbship.errors import without_credentials
 
 NAME_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[kKMGTPE]i?)?$"
@@ -27,6 +29,16 @@ Quantity = Annotated[
     Field(pattern=_QUANTITY),
     BeforeValidator(_quantity_text, json_schema_input_type=str | int | float),
 ]
+
+
+def _without_login(address: str) -> str:
+    """A pipeline file is committed, so a key in it would be known to everybody."""
+    if without_credentials(address) != address:
+        raise ValueError("an address must not hold credentials; set AWS_ACCESS_KEY_ID and the like instead")
+    return address
+
+
+StoreAddress = Annotated[str, AfterValidator(_without_login)]
 
 
 class _Model(BaseModel):
@@ -155,7 +167,7 @@ class Publish(_Model):
         "prepare.train_set", description="step.output with the rows that the model learnt from"
     )
     target: str = Field(description="column of the reference that the model predicts")
-    store: str | None = Field(
+    store: StoreAddress | None = Field(
         None, description="address of the model store: s3://bucket/prefix, gs://…, or a folder"
     )
     columns: dict[str, Column] = Field(
@@ -209,7 +221,7 @@ class Stage(_Model):
         pattern=r"^https?://[^/]+$",
         description="address of the ingress, asked as clients ask it: http://gateway.example.org",
     )
-    storage: str | None = Field(
+    storage: StoreAddress | None = Field(
         None, description="the model store as the cluster sees it, if not `publish.store`: pvc://models"
     )
     min_replicas: int = Field(1, ge=0, le=100, description="servers at least; 0 only with Knative")

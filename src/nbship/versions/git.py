@@ -7,13 +7,21 @@ never touches what the user has staged. What is said to another repository is th
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nbship.errors import NbshipError
+from nbship.errors import NbshipError, without_credentials
+
+# What Git writes into its folder while one of them is under way.
+_OPERATIONS = {
+    "MERGE_HEAD": "merge",
+    "rebase-merge": "rebase",
+    "rebase-apply": "rebase",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+}
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,20 @@ def identity(root: Path) -> Identity:
     return Identity(name, rest.partition(">")[0])
 
 
+def require_no_operation(root: Path) -> None:
+    """Checks that no merge, rebase, cherry-pick or revert of the user's is half done.
+
+    Raises:
+        NbshipError: One is: a commit now would become a part of it, or be lost with it.
+    """
+    for name, operation in _OPERATIONS.items():
+        if (root / output(root, "rev-parse", "--git-path", name).strip()).exists():
+            raise NbshipError(
+                f"a {operation} is not finished in this repository",
+                f"finish it first: git {operation} --continue; or give it up: git {operation} --abort",
+            )
+
+
 def committed(root: Path, paths: Sequence[Path]) -> bool:
     """Returns whether the commit that is checked out holds these files just as they are on disk."""
     names = [str(path.absolute()) for path in paths]
@@ -152,7 +174,7 @@ def succeeds(root: Path, *arguments: str) -> bool:
 
 def said(result: subprocess.CompletedProcess[str]) -> str:
     """Returns what Git said of a failure, without the credentials that an address may hold."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "", (result.stderr or result.stdout).strip())
+    return without_credentials((result.stderr or result.stdout).strip())
 
 
 def call(

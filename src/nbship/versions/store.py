@@ -24,6 +24,10 @@ from nbship.versions import dvc
 ADDRESS = "NBSHIP_MODEL_STORE"
 
 
+class TakenError(NbshipError):
+    """A version has other files in the store than those that are to be written."""
+
+
 @dataclass(frozen=True)
 class Store:
     """A place for models.
@@ -50,6 +54,11 @@ def open_store(root: Path, address: str) -> Store:
         NbshipError: The address is not understood, or its kind needs what is not installed.
     """
     parts = urlsplit(address)
+    if "@" in parts.netloc:
+        raise NbshipError(
+            f"the address of the model store holds credentials: {address}",
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what DVC reads for this kind of store",
+        )
     if parts.scheme in ("", "file"):
         folder = root / (parts.path if parts.scheme else address)
         return Store(
@@ -95,7 +104,7 @@ def put(store: Store, name: str, version: str, folder: Path) -> str:
                 raise _failure(address, error) from None
             there = read(store, name, version, file)
         if there != content:
-            raise NbshipError(
+            raise TakenError(
                 f"the model store has another {file} at {address}",
                 "a version never changes: publish again, which takes the next one",
             )

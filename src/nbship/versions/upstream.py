@@ -21,6 +21,16 @@ from nbship.versions import git
 
 TOKEN = "NBSHIP_GIT_TOKEN"  # noqa: S105 - the name of a variable
 USER = "NBSHIP_GIT_USER"
+# In the words of Git's servers (refs.c, builtin/receive-pack.c) and of its client.
+_RACES = (
+    "cannot lock ref",
+    "failed to update ref",
+    "failed to lock",
+    "reference already exists",
+    "(fetch first)",
+    "(non-fast-forward)",
+    "atomic transaction failed",
+)
 
 
 @dataclass(frozen=True)
@@ -140,6 +150,11 @@ def make_tag(root: Path, name: str, commit: str, message: str) -> Tag:
     who = git.output(root, "var", "GIT_COMMITTER_IDENT").strip()
     text = f"object {commit}\ntype commit\ntag {name}\ntagger {who}\n\n{message}\n"
     return Tag(git.output(root, "mktag", text=text).strip(), commit)
+
+
+def is_race(refused: str) -> bool:
+    """Returns whether what Git says of a push is that somebody else was writing at the same moment."""
+    return any(words in refused for words in _RACES)
 
 
 def keep_tag(root: Path, name: str, tag: Tag) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 
 from nbship.config import Layer, Pipeline, pipeline_of, read_layers
 from nbship.config.locations import has, line_of
+from nbship.errors import without_credentials
 from nbship.graph import Graph, read_graph
 
 HIDDEN = "(hidden)"
 _SECRET = re.compile(r"passw|secret|token|credential|api_?key|access_?key|private_?key", re.IGNORECASE)
-_IN_ADDRESS = re.compile(r"(?<=://)[^/\s@]+(?=@)")
 
 
 @dataclass(frozen=True)
@@ -124,4 +124,4 @@ def _without_passwords(value: Any) -> Any:
         }
     if isinstance(value, list):
         return [_without_passwords(item) for item in value]
-    return _IN_ADDRESS.sub(HIDDEN, str(value)) if isinstance(value, str) else value
+    return without_credentials(value, HIDDEN) if isinstance(value, str) else value

@@ -103,6 +103,7 @@ def publish(
         raise UsageError(f"pipelines/{pipeline.name}.yaml: has no publish", "add publish: {target: …}")
     git.require_repository(root)
     if commit or push:
+        git.require_no_operation(root)
         git.identity(root)
     name = pipeline.name
     destination = find_destination(root, settings, branch) if push else None

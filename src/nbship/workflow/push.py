@@ -18,7 +18,7 @@ from nbship.config import Publish
 from nbship.errors import NbshipError
 from nbship.serving import package
 from nbship.serving.package import Package
-from nbship.versions import dvc, git, registry, store, upstream
+from nbship.versions import dvc, git, hooks, registry, store, upstream
 from nbship.versions.store import Store
 from nbship.versions.upstream import Remote, Tag, Upstream
 
@@ -107,16 +107,25 @@ def push(root: Path, destination: Destination, name: str, message: str, report: 
     """
     folder = registry.model_folder(root, name)
     there, previous, refused = destination.upstream, None, ""
+    if not git.committed(root, registry.versioned_files(root, name)):
+        hooks.check_files(root, registry.versioned_files(root, name))
     for pause in _PAUSES:
         time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - two that collided must not do so again
         remote = upstream.look(root, there, name)
-        if remote == previous:
+        if remote == previous and not upstream.is_race(refused):
             raise NbshipError(f"{there} did not take the push", "see what Git says above", refused)
         _check(root, there, remote, name, package.read_package(folder).sha256)
         _adopt(root, remote, name)
         dvc.push(root, folder / package.MODEL)
         change = _change(root, destination, remote, name, message)
-        stored = store.put(destination.store, name, change.version, folder) if destination.store else ""
+        try:
+            stored = store.put(destination.store, name, change.version, folder) if destination.store else ""
+        except store.TakenError as error:  # another publishing took the version; what it did will show
+            if not change.new:
+                raise
+            refused, previous = error.message, None
+            report(f"{name} {change.version} was taken by another publishing; looking again")
+            continue
         tag = f"{name}@{change.version}"
         refused = upstream.push(root, there, change.commit, tag, change.tag) if change.new else ""
         if not refused:
@@ -202,7 +211,8 @@ def _change(root: Path, destination: Destination, remote: Remote, name: str, mes
     if _texts(root, name, remote.head) == here:
         commit = remote.head
     else:
-        commit = upstream.commit_onto(root, remote.head, versioned, commit_message(name, version, message))
+        text = hooks.check_message(root, commit_message(name, version, message))
+        commit = upstream.commit_onto(root, remote.head, versioned, text)
     return _Change(commit, upstream.make_tag(root, f"{name}@{version}", commit, message), version, new=True)
 
 
