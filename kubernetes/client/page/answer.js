@@ -36,7 +36,7 @@ function numberParts(output, { prediction, interval }) {
 
 function likely(output, [low, high]) {
   const coverage = output.interval?.coverage;
-  const known = coverage ? ` (true for ${formatShare(coverage)} of the rows held out)` : "";
+  const known = coverage ? ` (true for ${formatShare(coverage)} in cross-validation)` : "";
   return `between ${figure(output, low)} and ${figure(output, high)}${known}`;
 }
 

@@ -87,7 +87,7 @@ class Predictor:
             prediction = self._of_pipeline(checked.values)
         interval = self.package.output.interval
         if interval:
-            prediction.intervals.extend([v + interval.low, v + interval.high] for v in prediction.values)
+            prediction.intervals.extend(map(interval.around, prediction.values))
         return prediction
 
     def _of_outputs(self, outputs: Sequence[Any]) -> Prediction:

@@ -94,14 +94,22 @@ class Interval(_Frozen):
     """Where the truth lies around a predicted number, by the errors on rows that were held out.
 
     Attributes:
-        low: Added to the prediction, gives the lower end.
-        high: Added to the prediction, gives the upper end.
-        coverage: The share of held-out rows whose truth lay within.
+        low: Gives the lower end: added to the prediction, or as a share of it.
+        high: Gives the upper end in the same way.
+        coverage: The share of rows whose truth lay within, in a cross-validation in which other rows set it.
+        kind: Whether errors are differences from the prediction, or shares of it: wider where it is large.
     """
 
     low: float
     high: float
     coverage: float
+    kind: Literal["additive", "multiplicative"] = "additive"
+
+    def around(self, prediction: float) -> list[float]:
+        """Returns the lower and the upper end around a prediction."""
+        if self.kind == "additive":
+            return [prediction + self.low, prediction + self.high]
+        return sorted((prediction * self.low, prediction * self.high))
 
 
 class Output(_Frozen):
