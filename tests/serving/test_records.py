@@ -139,6 +139,37 @@ def test_aliases_stand_for_values() -> None:
     assert found.values["weight"] == [4000] * 4
 
 
+SWAPPED = (
+    Column(name="origin", type="category", categories={"1": 5, "2": 3}, aliases={"1": "2", "usa": "1"}),
+    Column(name="weight", type="integer", minimum=1, maximum=9, aliases={"1": 2, "30": 3, "light": 1}),
+    Column(name="note", type="text", missing=1, aliases={"n/a": "none"}),
+)
+value = st.fixed_dictionaries(
+    {
+        "origin": st.sampled_from(["1", "2", "usa", 1, 1.0, "3"]),
+        "weight": st.sampled_from([1, 1.0, 30, "light", 5, 50, "30"]),
+        "note": st.sampled_from(["n/a", "x", None]),
+    }
+)
+
+
+@given(st.lists(value, min_size=1, max_size=6))
+def test_what_a_record_means_does_not_depend_on_the_others(batch: list[dict[str, Any]]) -> None:
+    together = read({"instances": batch}, SWAPPED).values
+    alone = [read({"instances": [record]}, SWAPPED).values for record in batch]
+    for name in ("origin", "weight", "note"):
+        assert list(together[name]) == [each[name][0] for each in alone]
+
+
+def test_what_was_meant_is_looked_for_in_the_first_values_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_for: list[str] = []
+    monkeypatch.setattr("difflib.get_close_matches", lambda text, *_, **__: looked_for.append(text) or [])
+    found = read({"instances": [FITS | {"origin": "x" * 9000}] * 100})
+    assert found.flags.counts == {("origin", "category"): 100}
+    assert len(looked_for) == 20
+    assert {len(text) for text in looked_for} == {80}
+
+
 def test_a_refused_category_comes_with_a_suggestion() -> None:
     (problem,) = read({"instances": [FITS | {"trim": "sprot"}]}).errors.told
     assert (problem.suggestion, problem.accepted) == ("sport", "base, sport")

@@ -6,8 +6,9 @@ Works column by column, for one record as for many. Knows neither HTTP nor the m
 from __future__ import annotations
 
 import difflib
+import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -87,12 +88,11 @@ class Findings:
     told: list[Problem] = field(default_factory=list)
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
 
-    def add(self, problem: Problem) -> None:
-        """Adds one, and keeps it if it is among the first."""
-        key = (problem.field, problem.reason)
-        self.counts[key] = self.counts.get(key, 0) + 1
+    def add(self, field: str, reason: str, describe: Callable[[], Problem]) -> None:
+        """Counts one, and has it described if it is among the first: to look for what was meant takes long."""
+        self.counts[field, reason] = self.counts.get((field, reason), 0) + 1
         if len(self.told) < TOLD_AT_MOST:
-            self.told.append(problem)
+            self.told.append(describe())
 
     @property
     def total(self) -> int:
@@ -111,7 +111,8 @@ class Checked:
         coded: The same, with codes in place of a category's values if all of them are known.
         errors: What does not fit; the values are not to be used if there is any.
         flags: What fits, but is unlike what the model has learnt from.
-        complete: Whether no text and no boolean is missing.
+        complete: Whether every value is like those in training, and none is missing but numbers that were
+            missing there.
     """
 
     rows: int
@@ -140,19 +141,15 @@ def check(columns: Sequence[Column], values: Mapping[str, Sequence[Any]], rows: 
             checked[column.name] = coded[column.name] = _check_arrays(column, given, errors, flags)
             continue
         ordinary = _ordinary(column, given)
-        if column.aliases and ordinary is None:  # a proper value is never taken for an alias
+        if column.aliases and ordinary is None:
             given = [_without_alias(column, value) for value in given]
             ordinary = _ordinary(column, given)
         if ordinary is None:
-            for problem in _look_closely(column, given):
-                refused = problem.reason != "range" and (
-                    problem.reason != "category" or column.unseen == "refuse"
-                )
-                (errors if refused else flags).add(problem)
-            complete = complete and (column.type in ("integer", "number") or None not in given)
+            _look_closely(column, given, errors, flags)
+            complete = False
         checked[column.name] = given
         coded[column.name] = given if ordinary is None else ordinary
-    return Checked(rows, checked, coded, errors, flags, complete)
+    return Checked(rows, checked, coded, errors, flags, complete and not flags.counts)
 
 
 def unknown_field(columns: Sequence[Column], instance: int, name: Any, given: Any) -> Problem:
@@ -252,21 +249,29 @@ def _codes(column: Column, given: Sequence[Any]) -> np.ndarray[Any, Any] | None:
         return None
 
 
-def _look_closely(column: Column, given: Sequence[Any]) -> Iterator[Problem]:
+def _look_closely(column: Column, given: Sequence[Any], errors: Findings, flags: Findings) -> None:
+    accepted = {"range"} if column.unseen == "refuse" else {"range", "category"}
     for instance, value in enumerate(given):
         found = _missing(column) if value is None else _finding(column, value)
         if found:
             reason, problem = found
-            near = [] if reason != "category" else difflib.get_close_matches(value, column.categories, n=1)
-            yield Problem(
-                instance=instance,
-                field=column.name,
-                given=shortened(value),
-                problem=problem,
-                accepted=accepted_values(column),
-                reason=reason,
-                suggestion=near[0] if near else None,
-            )
+            describe = functools.partial(_describe, column, instance, value, reason, problem)
+            (flags if reason in accepted else errors).add(column.name, reason, describe)
+
+
+def _describe(column: Column, instance: int, value: Any, reason: str, problem: str) -> Problem:
+    near: list[str] = []
+    if reason == "category":
+        near = difflib.get_close_matches(value[:_TEXT_AT_MOST], column.categories, n=1)
+    return Problem(
+        instance=instance,
+        field=column.name,
+        given=shortened(value),
+        problem=problem,
+        accepted=accepted_values(column),
+        reason=reason,
+        suggestion=near[0] if near else None,
+    )
 
 
 def _missing(column: Column) -> tuple[str, str] | None:
@@ -305,9 +310,8 @@ def _check_arrays(
     for instance, value in enumerate(given):
         array, reason, problem = _to_array(column, value)
         if reason:
-            findings = flags if reason == "range" else errors
-            accepted = accepted_values(column)
-            findings.add(Problem(instance, column.name, shortened(value), problem, accepted, reason))
+            describe = functools.partial(_describe, column, instance, value, reason, problem)
+            (flags if reason == "range" else errors).add(column.name, reason, describe)
         arrays.append(array)
     return None if errors.total else np.stack(arrays)
 
@@ -335,12 +339,14 @@ def _to_array(column: Column, value: Any) -> tuple[Any, str, str]:
 
 
 def _without_alias(column: Column, value: Any) -> Any:
-    if isinstance(value, bool):
-        return column.aliases.get(str(value).lower(), value)
-    if isinstance(value, str | int | float):
-        text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-        return column.aliases.get(text, value)
-    return value
+    """Returns what an alias stands for; a proper value is no alias, whatever else is in the request."""
+    if not isinstance(value, str | int | float):
+        return value
+    whole = isinstance(value, float) and value.is_integer()
+    text = str(value).lower() if isinstance(value, bool) else str(int(value) if whole else value)
+    if text not in column.aliases or _ordinary(column, [value]) is not None:
+        return value
+    return column.aliases[text]
 
 
 def _kind(value: Any) -> str:
