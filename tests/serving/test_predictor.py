@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from nbship.config import Column as ColumnSettings
 from nbship.errors import NbshipError, UsageError
-from nbship.serving import compiled, package
+from nbship.serving import comparison, compiled, package
 from nbship.serving.package import DESCRIPTION
 from nbship.serving.predictor import Prediction, Predictor, RefusedError, load_predictor
 from nbship.serving.records import check
@@ -52,7 +53,7 @@ def test_a_compiled_regression_predicts_as_its_pipeline(cars: Predictor) -> None
     assert cars.compiled.session, cars.compiled.why_not
     given = records(100)
     expected = cars.estimator.predict(to_table(cars.columns, given))
-    assert predict(cars, *given).values == pytest.approx(expected.tolist(), rel=compiled.RELATIVE)
+    assert predict(cars, *given).values == pytest.approx(expected.tolist(), rel=comparison.RELATIVE)
 
 
 def test_a_compiled_vote_predicts_as_its_pipeline(buyers: Predictor) -> None:
@@ -62,7 +63,7 @@ def test_a_compiled_vote_predicts_as_its_pipeline(buyers: Predictor) -> None:
     predicted = predict(buyers, *given)
     assert predicted.values == buyers.estimator.predict(table).tolist()
     assert np.allclose(
-        predicted.probabilities, buyers.estimator.predict_proba(table).T, atol=compiled.PROBABILITY
+        predicted.probabilities, buyers.estimator.predict_proba(table).T, atol=comparison.PROBABILITY
     )
 
 
@@ -101,8 +102,8 @@ def test_a_model_that_differs_when_compiled_is_not_compiled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_package(tmp_path / "cars", regression())
-    monkeypatch.setattr(compiled, "RELATIVE", 0)
-    monkeypatch.setattr(compiled, "OF_RANGE", 0)
+    monkeypatch.setattr(comparison, "RELATIVE", 0)
+    monkeypatch.setattr(comparison, "OF_RANGE", 0)
     predictor = load_predictor(tmp_path / "cars")
     assert "predictions differ" in predictor.compiled.why_not
     given = records(5)
@@ -133,10 +134,37 @@ def test_a_model_that_cannot_take_unseen_categories_has_them_refused(tmp_path: P
     assert {c.name: c.unseen for c in predictor.columns}["origin"] == "refuse"
 
 
-def test_what_the_model_cannot_predict_is_refused(cars: Predictor) -> None:
-    with pytest.raises(RefusedError, match="the model cannot predict these records: ") as refused:
-        predict(cars, {"weight": 0, "power": 100.5, "origin": "usa"})
+def test_what_the_model_cannot_predict_is_refused_by_record_and_field(cars: Predictor) -> None:
+    broken = {"weight": 0, "power": 100.5, "origin": "usa"}  # whose logarithm is infinite
+    with pytest.raises(RefusedError, match=r"record 7, weight: cannot be predicted \(") as refused:
+        predict(cars, *records(7), broken, *records(20))
     assert refused.value.status == 422
+    (problem,) = refused.value.problems
+    assert (problem.instance, problem.field, problem.given) == (7, "weight", 0)
+
+
+def test_what_two_values_are_to_blame_for_is_refused_by_record(cars: Predictor) -> None:
+    with pytest.raises(RefusedError, match="record 1: the model cannot predict it: ") as refused:
+        predict(cars, *records(1), {"weight": 0, "power": 0.0, "origin": "usa"})
+    assert refused.value.problems == []
+
+
+def test_a_failure_of_the_compiled_model_is_the_pipelines_business(cars: Predictor) -> None:
+    class Failing:
+        def run(self, *_: Any) -> Any:
+            raise OSError("with the record in it")
+
+    class Infinite:
+        def run(self, *_: Any) -> Any:
+            return [np.array([[np.inf]] * 3)]
+
+    given = records(3)
+    expected = cars.estimator.predict(to_table(cars.columns, given)).tolist()
+    for session, name in ((Failing(), "OSError"), (Infinite(), "ArithmeticError")):
+        predicted = predict(replace(cars, compiled=compiled.Compiled(session)), *given)
+        assert (predicted.values, predicted.failure) == (expected, name)
+        assert predicted.intervals
+    assert predict(cars, *given).failure == ""
 
 
 def test_words_of_the_pipeline_file_reach_the_columns(tmp_path: Path) -> None:

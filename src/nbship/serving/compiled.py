@@ -1,35 +1,30 @@
 """The fast path: a scikit-learn pipeline compiled to ONNX, taken only if it answers as the pipeline does.
 
 Compiled when a model is loaded, so that it always belongs to the pickle that was checked. Not for records
-unlike those that the comparison is made on: they are the pipeline's business.
+unlike those in training: they are the pipeline's business.
 """
 
 from __future__ import annotations
 
 import copy
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nbship.serving.records import check
-from nbship.serving.schema import Column, Output, columns_to_table
+from nbship.serving.schema import Column
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.random import Generator
 
-# How far a compiled model may be from the pipeline: a share of the prediction, or of the target's range.
-# ONNX computes with 32 bits.
-RELATIVE = 1e-4
-OF_RANGE = 1e-5
-PROBABILITY = 1e-4
-_COMPARED = 500
 # What is not named here is a number of 32 bits.
 _KINDS = {"category": "int64", "text": "object"}
 # Beyond this size of the pickle, compiling takes longer than a server may need to start.
 _BYTES_AT_MOST = 20_000_000
+# Below this, 32 bits tell all whole numbers apart.
+_WHOLE_BELOW = 2**24
+# How far apart neighbouring numbers of 32 bits may be, as a share of a column's range.
+_STEP = 1e-4
 
 
 @dataclass(frozen=True)
@@ -54,34 +49,47 @@ class Compiled:
         import numpy as np
 
         feed = {}
-        for column in columns:
+        for position, column in enumerate(columns):
             array = np.asarray(coded[column.name], dtype=_KINDS.get(column.type, np.float32))
-            name = _code_of(column) if column.type == "category" else column.name
-            feed[name] = array if column.type == "array" else array.reshape(-1, 1)
+            name = _code(position) if column.type == "category" else _input(position)
+            feed[name] = array if column.type in ("array", "category") else array.reshape(-1, 1)
         return list(self.session.run(None, feed))
 
 
-def compile_model(estimator: Any, columns: Sequence[Column], output: Output, size: int) -> Compiled:
-    """Compiles a model and compares it with the original.
+def compile_model(estimator: Any, columns: Sequence[Column], size: int) -> Compiled:
+    """Compiles a model; whether it answers as the original does is still to be found out.
 
     Args:
         estimator: The fitted model.
         columns: What it takes.
-        output: What it gives.
         size: Of its pickle, in bytes.
     """
     if size > _BYTES_AT_MOST:
         return Compiled(why_not="the model is too large")
+    for column in columns:
+        if _is_too_fine(column):
+            return Compiled(why_not=f"32 bits do not tell the numbers of '{column.name}' apart")
     try:
-        compiled = Compiled(_session(estimator, columns))
-        problem = _difference(compiled, estimator, columns, output)
+        return Compiled(_session(estimator, columns))
     except Exception as error:  # converters, like models, may raise anything
-        return Compiled(why_not=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-    return Compiled(why_not=problem) if problem else compiled
+        return Compiled(why_not=describe(error))
+
+
+def describe(error: Exception) -> str:
+    """Returns an error's kind and the first line of what it says."""
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+
+
+def _is_too_fine(column: Column) -> bool:
+    if column.minimum is None or column.maximum is None:
+        return False
+    widest = max(abs(column.minimum), abs(column.maximum))
+    if column.type == "integer":
+        return widest > _WHOLE_BELOW
+    return 0 < (column.maximum - column.minimum) * _STEP < widest / _WHOLE_BELOW
 
 
 def _session(estimator: Any, columns: Sequence[Column]) -> Any:
-    import onnxruntime
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 
@@ -107,102 +115,87 @@ def _session(estimator: Any, columns: Sequence[Column]) -> Any:
         custom_conversion_functions=converters.conversions(),
         custom_shape_calculators=converters.shapes(),
     )
-    _take_codes(onnx.graph, columns)
+    _number_inputs(onnx.graph, columns)
+    for position, column in enumerate(columns):
+        if column.type == "category":
+            _take_codes(onnx, _input(position), _code(position), list(column.categories))
+    return _open(onnx)
+
+
+def _open(onnx: Any) -> Any:
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     # One record is done before a second thread wakes up; more processes make use of more cores.
     options.intra_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # an error is raised as well, and its text may quote a record
     return onnxruntime.InferenceSession(onnx.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def _code_of(column: Column) -> str:
-    return f"code of {column.name}"
+def _input(position: int) -> str:
+    """Names an input of the graph: skl2onnx makes names of letters, digits and underscores alone."""
+    return f"column {position}"
 
 
-def _take_codes(graph: Any, columns: Sequence[Column]) -> None:
-    """Has a graph take a number for each category: texts take long to hand over, and long to compare."""
-    from onnx import TensorProto, helper
-
-    for column in columns:
-        if column.type != "category":
-            continue
-        (given,) = (each for each in graph.input if each.name == column.name)
-        given.name = _code_of(column)
-        given.type.tensor_type.elem_type = TensorProto.INT64
-        texts = [text.encode() for text in column.categories]
-        for node in graph.node:
-            if node.op_type == "OneHotEncoder" and list(node.input) == [column.name]:
-                _look_up(graph, node, f"{node.output[0]} by code", _encoded(node, texts), given.name)
-        if any(column.name in node.input for node in graph.node):
-            table = helper.make_tensor(f"texts of {column.name}", TensorProto.STRING, [len(texts)], texts)
-            graph.initializer.append(table)
-            graph.node.insert(0, helper.make_node("Gather", [table.name, given.name], [column.name]))
+def _code(position: int) -> str:
+    return f"code {position}"
 
 
-def _look_up(graph: Any, node: Any, name: str, rows: np.ndarray[Any, Any], code: str) -> None:
-    """Has a node take its result from a table."""
-    from onnx import helper, numpy_helper
+def _number_inputs(graph: Any, columns: Sequence[Column]) -> None:
+    """Names the inputs by their columns' positions, for skl2onnx changes names that are no identifiers."""
+    names = {given.name: _input(i) for i, (given, _) in enumerate(zip(graph.input, columns, strict=True))}
+    for given in graph.input:
+        given.name = names[given.name]
+    for node in graph.node:
+        for position, name in enumerate(node.input):
+            node.input[position] = names.get(name, name)
 
-    graph.initializer.append(numpy_helper.from_array(rows, name))
-    node.CopyFrom(helper.make_node("Gather", [name, code], list(node.output)))
 
+def _take_codes(onnx: Any, name: str, code: str, texts: Sequence[str]) -> None:
+    """Has a graph take a code for each category, and look up what it would compute from that column alone.
 
-def _encoded(node: Any, texts: Sequence[bytes]) -> np.ndarray[Any, Any]:
-    """Returns what a node that encodes texts one-hot makes of each: zeros if it does not know it."""
+    Texts take long to hand over, and long to compare.
+    """
     import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
 
-    (known,) = (attribute.strings for attribute in node.attribute if attribute.name == "cats_strings")
-    return np.array([[text == each for each in known] for text in texts], dtype=np.float32)
-
-
-def _difference(compiled: Compiled, estimator: Any, columns: Sequence[Column], output: Output) -> str:
-    """Compares on records like the reference's, half of them with missing numbers; returns what differs."""
-    import numpy as np
-
-    values = sample(columns, _COMPARED)
-    table = columns_to_table(columns, values)
-    outputs = compiled.run(columns, check(columns, values, _COMPARED).coded)
-    expected = estimator.predict(table)
-    if output.kind == "regression":
-        known = output.reference
-        spread = (known.maximum or 0) - (known.minimum or 0)
-        if np.allclose(outputs[0].ravel(), expected, rtol=RELATIVE, atol=OF_RANGE * spread):
-            return ""
-        return f"its predictions differ by up to {np.abs(outputs[0].ravel() - expected).max():.2g}"
-    if not output.probabilities:
-        return "" if (outputs[0] == expected).all() else "its classes differ"
-    classes = np.array(output.classes, dtype=object)[outputs[1].argmax(axis=1)]
-    if not np.allclose(outputs[1], estimator.predict_proba(table), rtol=0, atol=PROBABILITY):
-        return "its probabilities differ"
-    return "" if (classes == expected).all() else "its classes differ"
+    graph = onnx.graph
+    (given,) = (each for each in graph.input if each.name == name)
+    constants = {each.name for each in graph.initializer}
+    of_column = {name}
+    alone, others = [], []
+    for node in graph.node:  # in the order of the computation
+        inputs = set(node.input)
+        if inputs & of_column and inputs <= of_column | constants:
+            alone.append(node)
+            of_column.update(node.output)
+        else:
+            others.append(node)
+    wanted = sorted(of_column & {each for node in others for each in node.input})
+    array = np.array(texts, dtype=object).reshape(-1, 1)
+    tables = {name: array} | _computed(onnx, alone, given, array, [each for each in wanted if each != name])
+    look_ups = [helper.make_node("Gather", [f"{each} by code", code], [each]) for each in wanted]
+    graph.initializer.extend(numpy_helper.from_array(tables[each], f"{each} by code") for each in wanted)
+    del graph.node[:]
+    graph.node.extend([*look_ups, *others])
+    given.CopyFrom(helper.make_tensor_value_info(code, TensorProto.INT64, [None]))
 
 
-def sample(columns: Sequence[Column], rows: int) -> dict[str, list[Any]]:
-    """Draws records that are distributed as the reference is, column by column; the same ones every time."""
-    import numpy as np
+def _computed(
+    onnx: Any, nodes: Sequence[Any], given: Any, array: np.ndarray[Any, Any], wanted: Sequence[str]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Returns what a part of a graph makes of its one input, by the names of its outputs."""
+    from onnx import ModelProto, ValueInfoProto
 
-    random = np.random.default_rng(0)
-    return {column.name: _draw(column, rows, random) for column in columns}
-
-
-def _draw(column: Column, rows: int, random: Generator) -> list[Any]:
-    import numpy as np
-
-    if column.categories:
-        shares = [count / sum(column.categories.values()) for count in column.categories.values()]
-        drawn = random.choice(list(column.categories), rows, p=shares).tolist()
-        return [value == "true" for value in drawn] if column.type == "boolean" else drawn
-    if column.histogram is None:
-        typical: list[Any] = [column.typical] * rows
-        return typical
-    edges, counts = np.array(column.histogram.edges), column.histogram.counts
-    size = rows * math.prod(column.shape)
-    bins = random.choice(len(counts), size, p=[count / sum(counts) for count in counts])
-    numbers = edges[bins] + (edges[bins + 1] - edges[bins]) * random.random(size)
-    if column.type == "array":
-        arrays: list[Any] = list(numbers.reshape(rows, *column.shape))
-        return arrays
-    values: list[Any] = [round(n) for n in numbers.tolist()] if column.type == "integer" else numbers.tolist()
-    if not column.required:
-        values[::7] = [None] * len(values[::7])
-    return values
+    if not wanted:
+        return {}
+    part = ModelProto()
+    part.CopyFrom(onnx)
+    del part.graph.input[:], part.graph.output[:], part.graph.node[:]
+    part.graph.input.append(given)
+    part.graph.node.extend(nodes)
+    part.graph.output.extend(ValueInfoProto(name=name) for name in wanted)
+    found = _open(part).run(list(wanted), {given.name: array})
+    if any(len(table) != len(array) for table in found):
+        raise ValueError("a part of the model does not compute row by row")
+    return dict(zip(wanted, found, strict=True))

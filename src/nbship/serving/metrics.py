@@ -27,6 +27,11 @@ FLAGGED = Counter(
     "Values unlike those in training that were predicted",
     ["model", "field", "reason"],
 )
+FALLBACKS = Counter(
+    "nbship_compiled_failures",
+    "Requests that the compiled model failed on and the pipeline answered",
+    ["model"],
+)
 LOADS = Counter("nbship_model_loads", "Times that the model was loaded again", ["model", "outcome"])
 
 

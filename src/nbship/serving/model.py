@@ -19,7 +19,7 @@ import msgspec
 
 from nbship.serving import metrics, protocol
 from nbship.serving.predictor import Prediction, Predictor, RefusedError, load_predictor
-from nbship.serving.records import Problem, Values, check
+from nbship.serving.records import Checked, Problem, Values, check
 
 # A header that proxies let pass.
 _HEADER_BYTES = 4000
@@ -74,6 +74,7 @@ class PackagedModel(kserve.Model):  # type: ignore[misc]
         self.settings = settings
         self.predictor: Predictor
         self.generation = -1
+        self.told = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A worker process makes its own model, whose routes are those of its own application."""
@@ -86,6 +87,7 @@ class PackagedModel(kserve.Model):  # type: ignore[misc]
         generation = self.settings.generation.value
         self.predictor = load_predictor(self.settings.folder)
         self.generation = generation
+        self.told = False
         gc.unfreeze()
         gc.collect()  # what is left of a model that was loaded before
         gc.freeze()  # what is loaded stays: large requests would have it looked through again and again
@@ -134,12 +136,28 @@ class PackagedModel(kserve.Model):  # type: ignore[misc]
         if checked.errors.counts:
             metrics.count_findings(metrics.REJECTED, self.name, checked.errors)
             raise protocol.refusal(checked.errors.told, checked.errors.total)
-        prediction = predictor.predict(checked)
+        prediction = self._predicted(predictor, checked)
         metrics.RECORDS.labels(self.name).inc(values.rows)
         if not checked.flags.counts:
             return prediction, ""
         metrics.count_findings(metrics.FLAGGED, self.name, checked.flags)
         return prediction, warnings_header(checked.flags.told)
+
+    def _predicted(self, predictor: Predictor, checked: Checked) -> Prediction:
+        try:
+            prediction = predictor.predict(checked)
+        except RefusedError as refused:
+            for problem in refused.problems:
+                metrics.REJECTED.labels(self.name, problem.field, problem.reason).inc()
+            raise
+        if prediction.failure:
+            metrics.FALLBACKS.labels(self.name).inc()
+            if not self.told:
+                _logger.warning(
+                    "%s: the compiled model failed: %s; see metrics", self.name, prediction.failure
+                )
+                self.told = True
+        return prediction
 
     def version(self, predictor: Predictor) -> str:
         """Returns the version that is told to clients: the registered one, else the run."""

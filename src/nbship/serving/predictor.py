@@ -8,15 +8,17 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from nbship.serving.compiled import Compiled, compile_model
+from nbship.serving.comparison import compared
+from nbship.serving.compiled import Compiled, compile_model, describe
+from nbship.serving.faults import find_fault
 from nbship.serving.package import MODEL, Package, load_model, read_package
 from nbship.serving.reader import Reader, make_reader
 from nbship.serving.records import Checked, Problem, check
-from nbship.serving.schema import Column, columns_to_table
+from nbship.serving.schema import Column, columns_to_table, typical_record
 
 # No category is called that.
 _UNSEEN = "\N{REPLACEMENT CHARACTER}unseen"
@@ -55,11 +57,13 @@ class Prediction:
         probabilities: For each class, in the order of `Output.classes`, its probability in every record;
             empty if the model gives none.
         intervals: Lower and upper end for each record; empty if they are not known.
+        failure: How the compiled model failed, if it did and the pipeline answered in its place.
     """
 
     values: list[Any]
     probabilities: list[list[float]] = field(default_factory=list)
     intervals: list[list[float]] = field(default_factory=list)
+    failure: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,19 +80,25 @@ class Predictor:
         """Predicts records that were found to fit.
 
         The compiled model answers for what it was compared on; the pipeline itself answers when a value is
-        unlike those in training, or a text is missing.
+        unlike those in training, or a text is missing, and when the compiled model fails.
 
         Raises:
             RefusedError: The model cannot predict one of them.
         """
-        if self.compiled.session and checked.complete and not checked.flags.counts:
-            prediction = self._of_outputs(self.compiled.run(self.columns, checked.coded))
+        if self.compiled.session and checked.complete:
+            prediction = self._of_compiled(checked)
         else:
-            prediction = self._of_pipeline(checked.values)
+            prediction = self._of_pipeline(checked)
         interval = self.package.output.interval
         if interval:
             prediction.intervals.extend(map(interval.around, prediction.values))
         return prediction
+
+    def _of_compiled(self, checked: Checked) -> Prediction:
+        try:
+            return self._of_outputs(self.compiled.run(self.columns, checked.coded))
+        except Exception as error:  # it was compared on some records, not on all that there can be
+            return replace(self._of_pipeline(checked), failure=type(error).__name__)
 
     def _of_outputs(self, outputs: Sequence[Any]) -> Prediction:
         output = self.package.output
@@ -99,17 +109,29 @@ class Predictor:
         shares = _finite(outputs[1])
         return Prediction([output.classes[i] for i in shares.argmax(axis=1).tolist()], shares.T.tolist())
 
-    def _of_pipeline(self, values: Mapping[str, Sequence[Any]]) -> Prediction:
+    def _of_pipeline(self, checked: Checked) -> Prediction:
+        try:
+            return self._predicted(checked.values)
+        except Exception as error:  # the model's own code may raise anything
+            reason = describe(error)
+        fault = find_fault(self._predicted, self.columns, checked.values, checked.rows)
+        if fault is None:
+            raise RefusedError(422, f"the model cannot predict these records: {reason}")
+        problems = [fault.problem] if fault.problem else []
+        message = str(
+            fault.problem or f"record {fault.instance}: the model cannot predict it: {fault.reason}"
+        )
+        raise RefusedError(422, message, problems)
+
+    def _predicted(self, values: Mapping[str, Sequence[Any]]) -> Prediction:
+        import numpy as np
+
         output = self.package.output
         table = columns_to_table(self.columns, values)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of categories that it does not know
-                predicted = self.estimator.predict(table)
-                shares = self.estimator.predict_proba(table) if output.probabilities else None
-        except Exception as error:  # the model's own code may raise anything
-            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            raise RefusedError(422, f"the model cannot predict these records: {reason}") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of categories that it does not know
+            predicted = np.asarray(self.estimator.predict(table))
+            shares = self.estimator.predict_proba(table) if output.probabilities else None
         if output.kind == "regression":
             return Prediction(_finite(predicted).ravel().tolist())
         return Prediction(predicted.tolist(), [] if shares is None else _finite(shares).T.tolist())
@@ -124,29 +146,24 @@ def load_predictor(folder: Path) -> Predictor:
     package = read_package(folder)
     estimator = load_model(folder)
     columns = tuple(_as_the_model_can(column, package, estimator) for column in package.inputs)
-    compiled = compile_model(estimator, columns, package.output, (folder / MODEL).stat().st_size)
+    compiled = compile_model(estimator, columns, (folder / MODEL).stat().st_size)
+    golden = [each.record for each in package.golden]
+    compiled = compared(compiled, estimator, columns, package.output, golden)
     predictor = Predictor(package, columns, estimator, compiled, make_reader(columns))
     with contextlib.suppress(RefusedError):  # a first prediction takes longer; what it is does not matter
-        predictor.predict(check(columns, typical_values(columns), 1))
+        predictor.predict(check(columns, _typical_values(columns), 1))
     return predictor
 
 
-def typical_values(columns: Sequence[Column]) -> dict[str, list[Any]]:
-    """Returns one record, as columns, of each column's typical value."""
-    return {c.name: [_middle(c) if c.type == "array" else c.typical] for c in columns}
-
-
-def _middle(column: Column) -> Any:
-    import numpy as np
-
-    return np.full(column.shape, column.minimum or 0.0).tolist()
+def _typical_values(columns: Sequence[Column]) -> dict[str, list[Any]]:
+    return {name: [value] for name, value in typical_record(columns).items()}
 
 
 def _as_the_model_can(column: Column, package: Package, estimator: Any) -> Column:
     """Has unseen categories refused if the model cannot take them, whatever the pipeline file says."""
     if column.type != "category" or column.unseen == "refuse":
         return column
-    values = typical_values(package.inputs) | {column.name: [_UNSEEN]}
+    values = _typical_values(package.inputs) | {column.name: [_UNSEEN]}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -160,5 +177,5 @@ def _finite(numbers: Any) -> Any:
     import numpy as np
 
     if not np.isfinite(numbers).all():
-        raise RefusedError(422, "the model has no finite prediction for these records")
+        raise ArithmeticError("its prediction is not finite")
     return numbers

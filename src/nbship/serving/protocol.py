@@ -16,7 +16,7 @@ from operator import itemgetter
 from typing import Any
 
 from nbship.serving.predictor import Prediction, RefusedError
-from nbship.serving.reader import object_type
+from nbship.serving.reader import are_plain, object_type
 from nbship.serving.records import TOLD_AT_MOST, Problem, Values, shortened, unknown_field
 from nbship.serving.schema import Column, Output
 
@@ -203,6 +203,8 @@ def class_name(value: bool | int | float | str) -> str:
 
 @functools.cache
 def _shares(*names: str) -> Any:
+    if not are_plain(names):
+        return lambda *shares: dict(zip(names, shares, strict=True))
     return object_type(names, [float] * len(names))
 
 

@@ -38,9 +38,9 @@ def make_reader(columns: Sequence[Column]) -> Reader:
     Returns:
         A function of a body; it returns the values, or None for a body that `protocol` has to read.
     """
-    if any(column.type not in _TYPES and not column.categories for column in columns):
-        return lambda _: None
     names = [column.name for column in columns]
+    if not are_plain(names) or any(c.type not in _TYPES and not c.categories for c in columns):
+        return lambda _: None
     types = [_TYPES.get(column.type) or Literal[(*column.categories, None)] for column in columns]
     record = object_type(names, types, optional=True)
     table = object_type(names, [GenericAlias(list, each) for each in types])
@@ -70,13 +70,18 @@ def _decoder(instances: Any) -> Any:
     return msgspec.json.Decoder(body)
 
 
+def are_plain(fields: Sequence[str]) -> bool:
+    """Tells whether fields can be written into JSON as they are; `object_type` takes no other."""
+    return not any(each in '"\\' or each < " " for each in "".join(fields))
+
+
 def object_type(fields: Sequence[str], types: Sequence[Any], optional: bool = False) -> Any:
     """Makes the type of a JSON object with these fields and no other, whatever they are called.
 
     It is quicker to read and write than a dictionary.
 
     Args:
-        fields: Their names.
+        fields: Their names, which are plain.
         types: Of their values, as type hints.
         optional: Whether each may be left out, and is None then.
     """

@@ -89,7 +89,7 @@ class Findings:
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def add(self, field: str, reason: str, describe: Callable[[], Problem]) -> None:
-        """Counts one, and has it described if it is among the first: to look for what was meant takes long."""
+        """Counts one, and has it described if it is among the first: a description takes long."""
         self.counts[field, reason] = self.counts.get((field, reason), 0) + 1
         if len(self.told) < TOLD_AT_MOST:
             self.told.append(describe())

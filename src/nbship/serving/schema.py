@@ -166,6 +166,14 @@ def histogram(numbers: Sequence[float]) -> Histogram:
     return Histogram(edges=edges.tolist(), counts=counts.tolist())
 
 
+def typical_record(columns: Sequence[Column]) -> dict[str, Any]:
+    """Returns a record of each column's typical value; of an array, of its smallest number."""
+    import numpy as np
+
+    arrays = {c.name: np.full(c.shape, c.minimum or 0.0).tolist() for c in columns if c.type == "array"}
+    return {c.name: c.typical for c in columns} | arrays
+
+
 def to_table(columns: Sequence[Column], records: Sequence[Record]) -> pd.DataFrame | np.ndarray[Any, Any]:
     """Makes what a model takes from records.
 
