@@ -166,7 +166,9 @@ class Publish(_Model):
     reference: str = Field(
         "prepare.train_set", description="step.output with the rows that the model learnt from"
     )
-    target: str = Field(description="column of the reference that the model predicts")
+    target: str = Field(
+        description="column of the reference that the model predicts; for clusters or anomalies, any name"
+    )
     store: StoreAddress | None = Field(
         None, description="address of the model store: s3://bucket/prefix, gs://…, or a folder"
     )

@@ -151,6 +151,8 @@ def _v1_response(output: Output) -> dict[str, Any]:
         names = [class_name(each) for each in output.classes]
         shares = {"type": "object", "required": names, "properties": {n: {"type": "number"} for n in names}}
         properties["probabilities"] = {"type": "array", "items": shares}
+    if output.scores:
+        properties["scores"] = {"type": "array", "items": {"type": "number"}}
     if output.interval:
         ends = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
         properties["intervals"] = {"type": "array", "items": ends}

@@ -6,10 +6,12 @@ pickle is code: nothing is unpickled before its hash is found to be the one that
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import math
 import platform
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
@@ -25,8 +27,15 @@ from nbship.errors import NbshipError, UsageError, suggestion
 from nbship.files import content_hash, write_text
 from nbship.gate import Verdict
 from nbship.serving.heldout import cross_validated_interval
+from nbship.serving.outcome import (
+    can_predict,
+    column_taken_alone,
+    learns_without_target,
+    outcome_of,
+    predictions,
+)
 from nbship.serving.reference import read_reference
-from nbship.serving.schema import Column, Output, describe_column, to_records, to_table
+from nbship.serving.schema import Column, Output, describe_column, to_records, to_table, typical_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,6 +127,7 @@ def build(
     verdict: Verdict | None,
     columns: Mapping[str, ColumnSettings] = MappingProxyType({}),
     description: str = "",
+    held_out: Sequence[Path] = (),
 ) -> Package:
     """Writes the package of a model.
 
@@ -132,6 +142,7 @@ def build(
         verdict: What the gate said of it.
         columns: What is known of its columns beyond what the rows show.
         description: What it is for, in words.
+        held_out: Rows that it was judged on. What is missing there may be missing in a request.
 
     Raises:
         NbshipError: The model cannot be loaded outside its notebook, or does not fit the reference rows.
@@ -141,19 +152,20 @@ def build(
     rows = read_reference(reference)
     names = _input_names(estimator, rows, target, reference)
     _check_known(columns, [*names, target])
-    inputs = _inputs(rows[names], columns)
+    inputs = _inputs(estimator, rows[names], columns)
+    golden = _golden(estimator, inputs, rows[names])
     package = Package(
         name=name,
         description=description,
         sha256=hashlib.sha256(content).hexdigest(),
         origin=origin,
-        inputs=inputs,
+        inputs=_with_gaps(estimator, inputs, held_out),
         output=_output(estimator, inputs, rows, target, columns),
         rows=len(rows),
         metrics={key: value for key, value in metrics.items() if math.isfinite(value)},
         verdict=verdict,
         libraries=_libraries(),
-        golden=_golden(estimator, inputs, rows[names]),
+        golden=golden,
     )
     (folder / MODEL).write_bytes(content)
     write_description(folder, package)
@@ -282,7 +294,7 @@ def _unpickle(content: bytes, path: Path) -> Any:
 
 def _input_names(estimator: Any, rows: pd.DataFrame, target: str, reference: Path) -> list[str]:
     columns = [str(column) for column in rows.columns]
-    if target not in columns:
+    if target not in columns and not learns_without_target(estimator):
         raise UsageError(
             f"publish.target: {reference.name} has no column '{target}'", suggestion(target, columns)
         )
@@ -316,14 +328,31 @@ def _described(values: pd.Series[Any], known: Mapping[str, ColumnSettings]) -> C
     return column.model_copy(update=settings.model_dump()) if settings else column
 
 
-def _inputs(rows: pd.DataFrame, known: Mapping[str, ColumnSettings]) -> list[Column]:
+def _inputs(estimator: Any, rows: pd.DataFrame, known: Mapping[str, ColumnSettings]) -> list[Column]:
     inputs = [_described(rows[name], known) for name in rows.columns]
     arrays = [column.name for column in inputs if column.type == "array"]
     if arrays and len(inputs) > 1:
         raise NbshipError(
             f"the model takes the array '{arrays[0]}' and other columns", "fit it on one array a record"
         )
-    return inputs
+    alone = column_taken_alone(estimator, inputs, rows)
+    return [c.model_copy(update={"alone": True}) for c in inputs if c.name == alone] or inputs
+
+
+def _with_gaps(estimator: Any, inputs: Sequence[Column], held_out: Sequence[Path]) -> list[Column]:
+    """Counts what is missing in held-out rows alone, where the model can do without."""
+    counts: Counter[str] = Counter()
+    for path in held_out:
+        with contextlib.suppress(NbshipError):  # it may be something else, such as a folder of pictures
+            counts.update(read_reference(path).isna().sum().to_dict())
+
+    def with_gaps(column: Column) -> Column:
+        record = {**typical_record(inputs), column.name: None}
+        if counts[column.name] and column.required and can_predict(estimator, inputs, [record]):
+            return column.model_copy(update={"missing_held_out": counts[column.name]})
+        return column
+
+    return [with_gaps(column) for column in inputs]
 
 
 def _output(
@@ -333,40 +362,47 @@ def _output(
     target: str,
     known: Mapping[str, ColumnSettings],
 ) -> Output:
-    classes = getattr(estimator, "classes_", None)
-    interval = None
-    if classes is None:
-        table = to_table(inputs, to_records(rows))
-        interval = cross_validated_interval(estimator, table, rows[target])
+    import pandas as pd
+
+    table = to_table(inputs, to_records(rows[[column.name for column in inputs]]))
+    outcome = outcome_of(estimator, table, len(rows))
+    truth = rows.get(target)
+    if truth is None or learns_without_target(estimator):
+        truth = pd.Series(predictions(estimator, table, len(rows)), name=target)
     return Output(
-        kind="regression" if classes is None else "classification",
+        kind=outcome.kind,
         target=target,
-        classes=[] if classes is None else classes.tolist(),
-        probabilities=hasattr(estimator, "predict_proba"),
-        interval=interval,
-        reference=_described(rows[target], known),
+        classes=outcome.classes,
+        probabilities=outcome.probabilities,
+        scores=outcome.scores,
+        interval=cross_validated_interval(estimator, table, truth) if outcome.kind == "regression" else None,
+        reference=_described(truth, known),
     )
 
 
 def _golden(estimator: Any, inputs: Sequence[Column], rows: pd.DataFrame) -> list[Golden]:
     """Takes rows from all over the table, and one with a missing value if there is one."""
+    rows = _finite_rows(rows[[column.name for column in inputs]])
     positions = {round(i * (len(rows) - 1) / (_GOLDEN - 1)) for i in range(_GOLDEN)}
     incomplete = rows.isna().any(axis=1).to_numpy().nonzero()[0][:1].tolist()
     records = to_records(rows.iloc[sorted(positions | set(incomplete))])
     table = to_table(inputs, records)
-    try:
-        predictions = estimator.predict(table).tolist()
-        probabilities = estimator.predict_proba(table).tolist() if hasattr(estimator, "predict_proba") else []
-    except Exception as error:  # the model's own code may raise anything
-        raise NbshipError(
-            f"the model cannot predict a record of raw columns: {error}",
-            "put every transform into the model: one Pipeline that takes named columns",
-        ) from None
-    probabilities = probabilities or [[] for _ in records]
+    predicted = predictions(estimator, table, len(records)).tolist()
+    has_shares = hasattr(estimator, "predict_proba")
+    probabilities = estimator.predict_proba(table).tolist() if has_shares else [[] for _ in records]
     return [
         Golden(record=record, prediction=prediction, probabilities=shares)
-        for record, prediction, shares in zip(records, predictions, probabilities, strict=True)
+        for record, prediction, shares in zip(records, predicted, probabilities, strict=True)
     ]
+
+
+def _finite_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Leaves out rows with an infinite number, which no request can hold, unless all are such."""
+    import numpy as np
+
+    numbers = rows.select_dtypes("number").astype("float64")
+    finite = rows[~np.isinf(numbers.to_numpy()).any(axis=1)]
+    return rows if finite.empty else finite
 
 
 def _libraries() -> dict[str, str]:

@@ -57,12 +57,14 @@ class Prediction:
         probabilities: For each class, in the order of `Output.classes`, its probability in every record;
             empty if the model gives none.
         intervals: Lower and upper end for each record; empty if they are not known.
+        scores: How ordinary each record is, the lower the less; empty if the model does not score.
         failure: How the compiled model failed, if it did and the pipeline answered in its place.
     """
 
     values: list[Any]
     probabilities: list[list[float]] = field(default_factory=list)
     intervals: list[list[float]] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
     failure: str = ""
 
 
@@ -130,11 +132,16 @@ class Predictor:
         table = columns_to_table(self.columns, values)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of categories that it does not know
-            predicted = np.asarray(self.estimator.predict(table))
+            predicted = np.asarray(self.estimator.predict(table)).ravel()
+            scores = self.estimator.score_samples(table) if output.scores else None
             shares = self.estimator.predict_proba(table) if output.probabilities else None
         if output.kind == "regression":
-            return Prediction(_finite(predicted).ravel().tolist())
-        return Prediction(predicted.tolist(), [] if shares is None else _finite(shares).T.tolist())
+            return Prediction(_finite(predicted).tolist())
+        return Prediction(
+            predicted.tolist(),
+            [] if shares is None else _finite(shares).T.tolist(),
+            scores=[] if scores is None else _finite(scores).tolist(),
+        )
 
 
 def load_predictor(folder: Path) -> Predictor:
@@ -146,13 +153,18 @@ def load_predictor(folder: Path) -> Predictor:
     package = read_package(folder)
     estimator = load_model(folder)
     columns = tuple(_as_the_model_can(column, package, estimator) for column in package.inputs)
-    compiled = compile_model(estimator, columns, (folder / MODEL).stat().st_size)
-    golden = [each.record for each in package.golden]
-    compiled = compared(compiled, estimator, columns, package.output, golden)
+    compiled = _compile(package, estimator, columns, (folder / MODEL).stat().st_size)
     predictor = Predictor(package, columns, estimator, compiled, make_reader(columns))
     with contextlib.suppress(RefusedError):  # a first prediction takes longer; what it is does not matter
         predictor.predict(check(columns, _typical_values(columns), 1))
     return predictor
+
+
+def _compile(package: Package, estimator: Any, columns: Sequence[Column], size: int) -> Compiled:
+    if package.output.scores:
+        return Compiled(why_not="scores are not compiled")
+    compiled = compile_model(estimator, columns, size)
+    return compared(compiled, estimator, columns, package.output, [each.record for each in package.golden])
 
 
 def _typical_values(columns: Sequence[Column]) -> dict[str, list[Any]]:

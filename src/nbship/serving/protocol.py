@@ -23,6 +23,7 @@ from nbship.serving.schema import Column, Output
 _V1_FORMS = 'send {"instances": [{"field": value, …}]}, or lists of values in the order of the fields'
 _V2_FORMS = 'send {"inputs": [{"name": …, "shape": […], "datatype": …, "data": […]}]}'
 _DATATYPES = {"integer": "INT64", "number": "FP64", "boolean": "BOOL", "array": "FP64"}
+_DATATYPES_OF_CLASSES = {frozenset([bool]): "BOOL", frozenset([int]): "INT64", frozenset([float]): "FP64"}
 _KNOWN_DATATYPES = frozenset(
     [
         "BOOL",
@@ -138,6 +139,8 @@ def answer_v1(output: Output, values: Values, prediction: Prediction) -> dict[st
         answer["probabilities"] = list(map(_shares(*names), *prediction.probabilities))
     if values.named and prediction.intervals:
         answer["intervals"] = prediction.intervals
+    if values.named and prediction.scores:
+        answer["scores"] = prediction.scores
     return answer
 
 
@@ -152,6 +155,7 @@ def answer_v2(
     data = {
         "predict": prediction.values,
         "predict_proba": list(chain.from_iterable(zip(*prediction.probabilities, strict=True))),
+        "scores": prediction.scores,
         "interval": list(chain.from_iterable(prediction.intervals)),
     }
     tensors = {tensor["name"]: tensor for tensor in output_tensors(output)}
@@ -187,10 +191,12 @@ def output_tensors(output: Output) -> list[dict[str, Any]]:
     kinds = {type(each) for each in output.classes}
     datatype = "FP64"
     if output.kind == "classification":
-        datatype = "BOOL" if kinds == {bool} else "INT64" if kinds == {int} else "BYTES"
+        datatype = _DATATYPES_OF_CLASSES.get(frozenset(kinds), "BYTES")
     tensors = [{"name": "predict", "datatype": datatype, "shape": [-1]}]
     if output.probabilities:
         tensors.append({"name": "predict_proba", "datatype": "FP64", "shape": [-1, len(output.classes)]})
+    if output.scores:
+        tensors.append({"name": "scores", "datatype": "FP64", "shape": [-1]})
     if output.interval:
         tensors.append({"name": "interval", "datatype": "FP64", "shape": [-1, 2]})
     return tensors

@@ -5,9 +5,10 @@ Derived from the rows that the model learnt from. Does not know how a model is s
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Record = Mapping[str, Any]
+Table: TypeAlias = "pd.DataFrame | pd.Series[Any] | np.ndarray[Any, Any]"
 Type = Literal["integer", "number", "boolean", "category", "text", "array"]
 # Text with at most this many values, each seen twice on average, is a choice among them.
 _CATEGORIES_AT_MOST = 50
@@ -61,6 +63,8 @@ class Column(_Frozen):
         aliases: Other ways to write its values, by what is written, as text.
         unseen: Whether a category that is not in `categories` is accepted and flagged, or refused.
         optional: Whether it may be left out although every reference row has a value.
+        missing_held_out: How many of the rows that the model was judged on have no value.
+        alone: Whether the model takes this column by itself, as a series, and no table.
     """
 
     name: str
@@ -78,11 +82,13 @@ class Column(_Frozen):
     aliases: dict[str, Any] = {}
     unseen: Literal["accept", "refuse"] = "accept"
     optional: bool = False
+    missing_held_out: int = 0
+    alone: bool = False
 
     @property
     def required(self) -> bool:
-        """Whether every record must have a value: the model has not learnt what to do without one."""
-        return not (self.missing or self.optional)
+        """Whether every record must have a value: nobody has seen what the model does without one."""
+        return not (self.missing or self.missing_held_out or self.optional)
 
     @cached_property
     def codes(self) -> Mapping[str, int]:
@@ -120,6 +126,7 @@ class Output(_Frozen):
         target: The column that it predicts.
         classes: The classes, in the order of the model's probabilities.
         probabilities: Whether the model gives a probability for each class.
+        scores: Whether the model scores how ordinary a record is.
         interval: Of a regression; None if it is not known.
         reference: The target in the reference rows.
     """
@@ -128,6 +135,7 @@ class Output(_Frozen):
     target: str
     classes: list[bool | int | float | str] = []
     probabilities: bool = False
+    scores: bool = False
     interval: Interval | None = None
     reference: Column
 
@@ -174,7 +182,7 @@ def typical_record(columns: Sequence[Column]) -> dict[str, Any]:
     return {c.name: c.typical for c in columns} | arrays
 
 
-def to_table(columns: Sequence[Column], records: Sequence[Record]) -> pd.DataFrame | np.ndarray[Any, Any]:
+def to_table(columns: Sequence[Column], records: Sequence[Record]) -> Table:
     """Makes what a model takes from records.
 
     Args:
@@ -187,21 +195,21 @@ def to_table(columns: Sequence[Column], records: Sequence[Record]) -> pd.DataFra
     return columns_to_table(columns, {c.name: [record.get(c.name) for record in records] for c in columns})
 
 
-def columns_to_table(
-    columns: Sequence[Column], values: Mapping[str, Sequence[Any]]
-) -> pd.DataFrame | np.ndarray[Any, Any]:
+def columns_to_table(columns: Sequence[Column], values: Mapping[str, Sequence[Any]]) -> Table:
     """Makes what a model takes from columns of values, all of one length; None is a missing value.
 
     Returns:
-        A table, typed as `pandas.read_csv` types the reference rows. For a model that takes one array a
-        record, numbers of the shape (rows, *shape).
+        A table, typed as `pandas.read_csv` types the reference rows, so that what is made of a record does
+        not depend on the others. For a model that takes one column by itself, a series; for one that takes
+        one array a record, numbers of the shape (rows, *shape).
     """
     import numpy as np
     import pandas as pd
 
     if columns[0].type == "array":
         return np.asarray(values[columns[0].name], dtype="float64").reshape(-1, *columns[0].shape)
-    return pd.DataFrame({column.name: _to_series(column, values[column.name]) for column in columns})
+    series = {column.name: _to_series(column, values[column.name]) for column in columns}
+    return series[columns[0].name] if columns[0].alone else pd.DataFrame(series)
 
 
 def _to_series(column: Column, given: Sequence[Any]) -> pd.Series[Any]:
@@ -209,13 +217,23 @@ def _to_series(column: Column, given: Sequence[Any]) -> pd.Series[Any]:
     import pandas as pd
 
     if column.type in ("integer", "number"):
-        numbers = np.array(given, dtype="float64")  # None becomes NaN
-        exact = (numbers % 1 == 0) & (abs(numbers) < _WHOLE_BELOW)
-        whole = column.type == "integer" and bool(exact.all())
-        return pd.Series(numbers.astype("int64") if whole else numbers)
-    if column.type == "boolean" and None not in given:
+        whole = _whole(given) if column.type == "integer" and not column.missing else None
+        return pd.Series(np.array(given, dtype="float64") if whole is None else whole)  # None becomes NaN
+    if column.type == "boolean" and not column.missing and None not in given:
         return pd.Series(given, dtype="bool")
     return pd.Series([np.nan if value is None else value for value in given], dtype="object")
+
+
+def _whole(given: Sequence[Any]) -> np.ndarray[Any, Any] | None:
+    """Returns whole numbers as such; None if one of them is missing or has no room in 64 bits."""
+    import numpy as np
+
+    if set(map(type, given)) == {int}:
+        with contextlib.suppress(OverflowError):
+            return np.array(given, dtype="int64")
+    numbers = np.array(given, dtype="float64")
+    exact = (numbers % 1 == 0) & (abs(numbers) < _WHOLE_BELOW)
+    return numbers.astype("int64") if exact.all() else None
 
 
 def to_records(frame: pd.DataFrame) -> list[dict[str, Any]]:

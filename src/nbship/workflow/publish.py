@@ -264,7 +264,20 @@ def package_run(
         verdict=record.verdict,
         columns=settings.columns,
         description=pipeline.description,
+        held_out=_held_out(pipeline, record, folder),
     )
+
+
+def _held_out(pipeline: Pipeline, record: RunRecord, folder: Path) -> list[Path]:
+    """Returns the tables that the judging step read of other steps."""
+    judge = record.steps.get(pipeline.gate.step) if pipeline.gate else None
+    read = judge.inputs.values() if judge else ()
+    made = {
+        f"{step.name}.{name}": folder / artifact.path
+        for step in record.steps.values()
+        for name, artifact in step.outputs.items()
+    }
+    return [made[each.origin] for each in read if each.type == "Dataset" and each.origin in made]
 
 
 def _check_verdict(pipeline: Pipeline, record: RunRecord) -> None:
