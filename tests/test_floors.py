@@ -23,6 +23,7 @@ FLOORS = {
     "linting": 2,
     "templates": 2,
     "gate": 2,
+    "own_code": 2,
     "local": 3,
     "kubeflow": 3,
     "versions": 3,

@@ -111,6 +111,7 @@ class Notebook:
         signature: What the parameters cell declares.
         code: The sources of the code cells in order, without the parameters cell.
         parameters_source: The source of the parameters cell.
+        numbers: The place of each of these code cells among all cells, from 1.
     """
 
     path: Path
@@ -119,6 +120,7 @@ class Notebook:
     signature: Signature
     code: tuple[str, ...]
     parameters_source: str
+    numbers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,13 +155,15 @@ def read_notebook(path: Path, name: str = "") -> Notebook:
         if cell.kind == "code":
             _check_syntax(cell, name)
     title, description = _heading(cells, path)
+    code = [cell for cell in cells if cell.kind == "code" and cell is not tagged[0]]
     return Notebook(
         path=path,
         title=title,
         description=description,
         signature=read_signature(tagged[0].source, f"{name}, cell {tagged[0].number}"),
-        code=tuple(c.source for c in cells if c.kind == "code" and c is not tagged[0]),
+        code=tuple(cell.source for cell in code),
         parameters_source=tagged[0].source,
+        numbers=tuple(cell.number for cell in code),
     )
 
 

@@ -24,9 +24,10 @@ KEY = "ab" * 32
 
 def key(root: Path, *overrides: str, **changes: Any) -> str:
     """The key of the step `train`."""
-    step = read_graph(root, load_pipeline(root, NAME, overrides)).steps["train"]
+    graph = read_graph(root, load_pipeline(root, NAME, overrides))
+    step = graph.steps["train"]
     given = {"inputs": {"rows": "1"}, "values": step.parameters, "names": {"rows": "rows.csv"}, "lock": "2"}
-    return cache.step_key(step, **{"code": cache.code_hash(step), **given, **changes})
+    return cache.step_key(step, **{"code": cache.code_hash(root, graph, step), **given, **changes})
 
 
 @pytest.fixture
@@ -120,20 +121,24 @@ def test_what_it_is_given_changes_the_key(root, change):
     assert key(root, **change) != key(root)
 
 
-def test_helpers_beside_the_notebook_are_code(root):
-    write_notebook(root / "notebooks/train.ipynb", TRAIN, "from tools import fit\n" + TRAIN_CODE)
+def test_the_projects_modules_and_files_that_a_step_uses_are_its_code(root):
+    code = "from tools import fit\nopen('lookup.json')\n" + TRAIN_CODE
+    write_notebook(root / "notebooks/train.ipynb", TRAIN, code)
     keys = [key(root)]
     for name, text in [
         ("tools/__init__.py", "from .fit import fit"),
         ("tools/fit.py", "fit = 1"),
         ("tools/fit.py", "fit = 2"),
-        ("fit.py", "fit = 2"),
+        ("tools/fit.py", "from cars.slope import fit"),
+        ("../src/cars/slope.py", "fit = 2"),
+        ("lookup.json", "{}"),
+        ("lookup.json", "[]"),
     ]:
         path = root / "notebooks" / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         keys.append(key(root))
-    assert len(set(keys)) == 5
+    assert len(set(keys)) == 8
     (root / "notebooks/unrelated.py").write_text("fit = 3")
     assert key(root) == keys[-1]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from nbship.errors import NbshipError
 from nbship.files import content_hash
 from nbship.local import forkserver
+from nbship.local.environment import kernel_environment
 from nbship.local.execute import StepError, check_outputs, execute
 from nbship.notebook import read_notebook
 from tests.projects import write_notebook
@@ -253,3 +256,53 @@ def test_metrics_are_read(tmp_path):
     (tmp_path / "out").write_text('{"rmse": 2.5, "rows": 3, "kind": "SVR", "converged": true}')
     metrics = check_outputs(declared(tmp_path, "Metrics"), {"out": tmp_path / "out"})
     assert metrics == {"rmse": 2.5, "rows": 3, "kind": "SVR", "converged": True}
+
+
+FOUND = """\
+import json, os, subprocess, sys
+import features, top
+by_shell = !command -v python
+by_cell = get_ipython().getoutput("bash -c 'command -v python'")
+module = !python -c "import features; print(features.__file__)"
+found = json.dumps({
+    "programs": by_shell + by_cell,
+    "modules": [features.__file__, top.__file__, *module],
+    "path": sys.path,
+    "environment": os.environ.get("VIRTUAL_ENV"),
+})
+parent = os.getppid()"""
+
+
+def test_a_kernel_finds_the_environments_programs_and_the_projects_modules_first(step, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    program = elsewhere / "python"
+    program.write_text("#!/bin/sh\necho wrong\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(elsewhere), "/usr/bin", "/bin"]))
+    monkeypatch.delenv("VIRTUAL_ENV", raising=False)
+    project = tmp_path / "project"
+    (project / "src").mkdir(parents=True)
+    for name in ("src/features.py", "features.py", "top.py"):
+        (project / name).write_text("")
+    parameters = 'found: "Output[str]" = ""\nparent: "Output[int]" = 0'
+
+    results = {kernel: step(parameters, FOUND, kernel=kernel, project=project) for kernel in KERNELS}
+
+    found = json.loads(results["nbship"]["found"])
+    assert found == json.loads(results["python3"]["found"])
+    assert found["programs"] == [str(Path(sys.executable).with_name("python"))] * 2
+    features = str(project / "src/features.py")
+    assert found["modules"] == [features, str(project / "top.py"), features]
+    assert found["path"][:3] == [str(tmp_path), str(project / "src"), str(project)]
+    assert found["environment"] == (sys.prefix if sys.prefix != sys.base_prefix else None)
+    # One was forked for all that.
+    assert results["nbship"]["parent"] != os.getpid()
+    assert results["python3"]["parent"] == os.getpid()
+
+
+def test_the_kernels_environment_is_the_same_for_a_notebook_that_runs_nbship(tmp_path, monkeypatch):
+    once = kernel_environment(tmp_path, tmp_path / "a")
+    for name, value in once.items():
+        monkeypatch.setenv(name, value)
+    assert kernel_environment(tmp_path, tmp_path / "a") == once

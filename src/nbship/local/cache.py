@@ -18,8 +18,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from nbship.files import content_hash, copy, link, remove, write_text
-from nbship.graph import Step
-from nbship.local.imports import local_files
+from nbship.graph import Graph, Step
+from nbship.own_code import step_code
 
 CACHE = ".nbship/cache"
 LOCK = "requirements.lock"
@@ -55,12 +55,11 @@ class Entry(BaseModel):
     seconds: float
 
 
-def code_hash(step: Step) -> str:
-    """Returns the hash of a step's code: its cells and the files beside the notebook that they use."""
-    folder = step.notebook.path.parent
-    files = local_files(step.notebook.code, folder)
-    helpers = [[path.relative_to(folder).as_posix(), content_hash(path)] for path in files]
-    return _digest([step.notebook.code, helpers])
+def code_hash(root: Path, graph: Graph, step: Step) -> str:
+    """Returns the hash of a step's code: its cells, and the project's modules and files that they use."""
+    files = step_code(root, graph, step).files
+    own = [[path.relative_to(root.absolute()).as_posix(), content_hash(path)] for path in files]
+    return _digest([step.notebook.code, own])
 
 
 def step_key(

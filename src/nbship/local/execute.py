@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbship.errors import NbshipError
 from nbship.files import disk_error
+from nbship.local.environment import kernel_environment
 from nbship.notebook import Notebook
 from nbship.values import ValueTypeError, check_value
 
@@ -48,6 +49,7 @@ def execute(
     *,
     kernel: str,
     folder: Path,
+    project: Path | None = None,
     timeout: float | None = None,
     on_cell: Callable[[int, int], None] | None = None,
     on_start: Callable[[int], None] | None = None,
@@ -60,6 +62,7 @@ def execute(
         executed: Where the executed copy goes; it is there after a failure as well.
         kernel: Name of the kernel specification.
         folder: Working directory of the kernel.
+        project: The project, whose modules it can import.
         timeout: Seconds that one cell may take.
         on_cell: Called with the index of each code cell that starts, from 1, and their number.
         on_start: Called with the kernel's process, which leads a process group of its own.
@@ -77,6 +80,7 @@ def execute(
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
     # Kernels are given absolute paths, for the folder they run in is not the caller's.
     executed, folder = executed.absolute(), folder.absolute()
+    environment = kernel_environment(project, folder)
     with TemporaryDirectory(prefix="nbship-") as temporary:
         handover, log = Path(temporary, "results.json"), Path(temporary, "kernel.log")
         node = _prepared(notebook, handover)
@@ -96,7 +100,7 @@ def execute(
                 # The kernel's working directory; papermill's own `cwd` would change this whole process's.
                 resources={"metadata": {"path": str(folder)}},
                 # A kernel's own output is not the caller's; what cells print is in the notebook.
-                kernel_options={"stdout": stream, "stderr": stream},
+                kernel_options={"env": environment, "stdout": stream, "stderr": stream},
                 on_cell=on_cell,
                 on_start=on_start,
             )

@@ -1,11 +1,12 @@
-"""What a notebook uses beside its own cells: libraries to preload, and files that are part of its code."""
+"""Which libraries notebooks import, so that they can be preloaded. Not for the project's own modules."""
 
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from nbship.own_code import find
 
 
 def libraries(code: Iterable[str], folders: Iterable[Path]) -> list[str]:
@@ -16,37 +17,10 @@ def libraries(code: Iterable[str], folders: Iterable[Path]) -> list[str]:
 
     Args:
         code: The notebooks' code cells.
-        folders: The notebooks' folders. What is found there comes before a library of the same name.
+        folders: Where notebooks find modules of the project, which come before a library of the same name.
     """
-    folders = set(folders)
-    own: dict[str, bool] = {}
-    names: dict[str, None] = {}
-    for name in _imported(code):
-        top = name.partition(".")[0]
-        if top not in own:
-            own[top] = any((f / top).is_dir() or (f / f"{top}.py").is_file() for f in folders)
-        if not own[top]:
-            names[name] = None
-    return list(names)
-
-
-def local_files(code: Iterable[str], folder: Path) -> list[Path]:
-    """Returns the Python files beside a notebook that its code mentions, and those that they mention, sorted.
-
-    A file is mentioned where its module's name is a word of the code, so an import inside a function, a
-    relative one, `%run` and `importlib` all count. One file too many costs a run; one too few would be a
-    wrong answer.
-
-    Args:
-        code: The notebook's code cells.
-        folder: The notebook's folder, which is where its kernel looks first.
-    """
-    found: set[Path] = set()
-    words = _words(code)
-    while new := set(_mentioned(words, folder)) - found:
-        found |= new
-        words |= _words(path.read_text(encoding="utf-8", errors="replace") for path in new)
-    return sorted(found)
+    folders = list(dict.fromkeys(folders))
+    return [name for name in dict.fromkeys(_imported(code)) if not find(name, folders)]
 
 
 def _imported(code: Iterable[str]) -> Iterator[str]:
@@ -63,15 +37,3 @@ def _imported(code: Iterable[str]) -> Iterator[str]:
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 yield node.module
                 yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def _words(texts: Iterable[str]) -> set[str]:
-    return {word for text in texts for word in re.findall(r"\w+", text)}
-
-
-def _mentioned(words: set[str], folder: Path) -> Iterator[Path]:
-    for path in folder.iterdir():
-        if path.suffix == ".py" and (path.stem == "__init__" or _words([path.stem]) <= words):
-            yield path
-        elif path.name in words and path.is_dir():
-            yield from _mentioned(words, path)

@@ -25,7 +25,7 @@ import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -96,6 +96,14 @@ def kill_group(leader: int) -> None:
     """Kills all processes of a group, if there are any."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
+
+
+def added_folders(environment: Mapping[str, str], server: Mapping[str, str]) -> list[str] | None:
+    """Returns the folders that a kernel's PYTHONPATH has before the server's; None if it is no such path."""
+    path, known = environment.get("PYTHONPATH", ""), server.get("PYTHONPATH", "")
+    if known and path != known and not path.endswith(os.pathsep + known):
+        return None
+    return list(filter(None, path.removesuffix(known).split(os.pathsep)))
 
 
 def main() -> None:
@@ -273,6 +281,7 @@ def _take_over(streams: list[int]) -> None:
 def _become_kernel(request: Request, set_by_libraries: dict[str, str]) -> None:
     """Runs the kernel with what a fresh process would have, until it ends."""
     os.chdir(request.directory)
+    folders = added_folders(request.environment, os.environ) or []
     os.environ.clear()
     os.environ.update(set_by_libraries | request.environment, JPY_PARENT_PID=str(os.getppid()))
     time.tzset()
@@ -282,8 +291,8 @@ def _become_kernel(request: Request, set_by_libraries: dict[str, str]) -> None:
     # Two kernels must not draw the same numbers; the standard library's generator sees to itself.
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
-    if not sys.flags.safe_path:
-        sys.path.insert(0, request.directory)
+    first = [] if sys.flags.safe_path else [request.directory]
+    sys.path[:] = [*first, *dict.fromkeys([*folders, *sys.path])]
     _, _, module, *arguments = request.command
     sys.argv = ["-m", *arguments]
     sys.orig_argv = request.command

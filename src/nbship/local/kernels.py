@@ -28,6 +28,7 @@ from jupyter_core.paths import jupyter_path
 from traitlets import List, Type, Unicode
 
 from nbship.local.forkserver import KERNEL_NAME, ForkedProcess, describe_end, start, stop
+from nbship.local.kernel_forker import added_folders
 
 __all__ = ["KERNEL_NAME", "PromptKernelManager", "WarmKernelProvisioner", "start", "stop"]
 
@@ -174,12 +175,14 @@ def _can_fork(
         and options.keys() <= _OPTIONS
         and not options.get("independent")
         and _read_once(options["env"]) == _read_once(server_environment)
+        and added_folders(options["env"], server_environment) is not None
         and not (directory / "matplotlibrc").exists()
     )
 
 
 def _read_once(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if _READ_ONCE.match(name)}
+    names = (name for name in environment if _READ_ONCE.match(name) and name != "PYTHONPATH")
+    return {name: environment[name] for name in names}
 
 
 def _descriptor(stream: Any, default: int) -> int:

@@ -26,6 +26,7 @@ from nbship.local.execute import StepError, check_outputs, execute
 from nbship.local.html import export_html
 from nbship.local.imports import libraries
 from nbship.local.record import Artifact, RunRecord, State, StepRecord, save
+from nbship.own_code import python_path
 
 WARM_KERNEL = forkserver.KERNEL_NAME
 STANDARD_KERNEL = "python3"
@@ -195,7 +196,7 @@ def _served_from_cache(run: _Run, step: Step) -> bool:
         **step.parameters,
         **{name: _result(run, ref) for name, ref in step.inputs.items() if not _is_artifact(step, name)},
     }
-    record.code = cache.code_hash(step)
+    record.code = cache.code_hash(run.root, run.graph, step)
     paths = {**{name: artifact.path for name, artifact in record.inputs.items()}, **_output_paths(step)}
     record.key = cache.step_key(
         step,
@@ -244,6 +245,7 @@ def _execute(run: _Run, step: Step) -> None:
             run.folder / record.notebook,
             kernel=run.options.kernel,
             folder=step.notebook.path.parent,
+            project=run.root,
             timeout=step.settings.timeout,
             on_cell=on_cell,
             on_start=lambda process: _kernel_started(run, process),
@@ -290,7 +292,7 @@ def _export(run: _Run, step: Step, entry: cache.Entry | None) -> None:
     if executed.exists():
         export_html(executed, html)
         record.html = html.relative_to(run.folder).as_posix()
-    if entry is not None and cache.code_hash(step) == record.code:
+    if entry is not None and cache.code_hash(run.root, run.graph, step) == record.code:
         final = {
             "notebook": cache.Stored(hash=content_hash(executed), path=record.notebook),
             "html": cache.Stored(hash=content_hash(html), path=record.html),
@@ -303,14 +305,15 @@ def _start_fork_server(run: _Run, first: Iterable[Step]) -> None:
     if run.options.kernel != WARM_KERNEL:
         return
     now = list(first)[: run.options.jobs]
-    everything = _libraries(run.graph.steps.values())
-    forkserver.start(everything, first=_libraries(now), kernels=len(now))
+    everything = _libraries(run, run.graph.steps.values())
+    forkserver.start(everything, first=_libraries(run, now), kernels=len(now))
 
 
-def _libraries(steps: Iterable[Step]) -> list[str]:
+def _libraries(run: _Run, steps: Iterable[Step]) -> list[str]:
     notebooks = [step.notebook for step in steps]
     code = [source for notebook in notebooks for source in notebook.code]
-    return libraries(code, [notebook.path.parent for notebook in notebooks])
+    folders = [path for n in notebooks for path in python_path(run.root, n.path.parent)]
+    return libraries(code, folders)
 
 
 def _kernel_started(run: _Run, process: int) -> None:

@@ -15,8 +15,8 @@ from typing import Literal
 from nbship import config
 from nbship.config import Pipeline
 from nbship.errors import UsageError, suggestion
-from nbship.local.imports import local_files
 from nbship.notebook import read_notebook
+from nbship.own_code import own_code
 from nbship.project import PIPELINES, pipeline_names
 from nbship.versions import dvc, git, snapshot, trained
 
@@ -144,11 +144,11 @@ def _change(root: Path, pipeline: Pipeline, changed: frozenset[str] | None) -> C
 
 
 def _sources(root: Path, pipeline: Pipeline) -> set[Path]:
-    """The pipeline file, the notebooks, and the Python files beside them that they use."""
+    """The pipeline file, the notebooks, and the project's modules and files that they use."""
     paths = {root / PIPELINES / f"{pipeline.name}.yaml"}
     for step in pipeline.steps.values():
         notebook = read_notebook(root / step.notebook, step.notebook)
-        paths |= {notebook.path, *local_files(notebook.code, notebook.path.parent)}
+        paths |= {notebook.path, *own_code(root, notebook).files}
     return paths
 
 
