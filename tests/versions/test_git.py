@@ -112,3 +112,17 @@ def test_a_file_as_it_was(project: Path) -> None:
     path.write_text("2")
     assert git.read_at(project, commit, path) == "1"
     assert git.read_at(project, f"{commit}~1", path) is None
+
+
+def test_ignored_files_are_those_that_git_would_not_take(project: Path) -> None:
+    names = ["a [1].txt", "ignored ü.txt", "tracked.txt", "*.txt"]
+    for name in names:
+        (project / name).write_text("")
+    run_git(project, "add", "tracked.txt")
+    (project / ".gitignore").write_text("ignored*\ntracked.txt\n")
+    assert git.ignored(project, [project / name for name in names]) == [project / "ignored ü.txt"]
+    assert git.ignored(project, []) == []
+
+
+def test_nothing_is_ignored_without_a_repository(folder_without_git: Path) -> None:
+    assert git.ignored(folder_without_git, [folder_without_git / "runs"]) == []

@@ -152,6 +152,8 @@ def _code(old: str, new: str) -> Iterator[str]:
     if before != after and before and after:
         code = [[c["source"] for c in n["cells"] if c["cell_type"] == "code"] for n in (before, after)]
         yield "notebook code" if code[0] != code[1] else "notebook text"
+    files = [side.pop("files", None) or {} for side in (was, now)]
+    yield from (path for path in sorted({*files[0], *files[1]}) if files[0].get(path) != files[1].get(path))
     yield from (key for key in sorted({*was, *now}) if was.get(key) != now.get(key))
 
 
@@ -160,7 +162,7 @@ def _settings(source: str) -> dict[str, Any]:
     try:
         calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
         settings = {k.arg: ast.literal_eval(k.value) for call in calls for k in call.keywords if k.arg}
-        return {k: json.loads(v) if k == "notebook" else v for k, v in settings.items()}
+        return {k: json.loads(v) if k in ("notebook", "files") else v for k, v in settings.items()}
     except (ValueError, SyntaxError):
         return {}
 

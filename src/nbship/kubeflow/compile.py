@@ -8,6 +8,7 @@ is current, is decided elsewhere.
 from __future__ import annotations
 
 import inspect
+import json
 import runpy
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -18,7 +19,7 @@ from typing import Any
 import yaml
 
 from nbship.errors import UsageError
-from nbship.graph import CHAMPION, Graph, with_champion
+from nbship.graph import CHAMPION, Graph, Step, with_champion
 from nbship.kubeflow import production, wiring
 from nbship.kubeflow.component import EXECUTED_NOTEBOOK, function_name, step_source
 from nbship.notebook import Role
@@ -26,10 +27,13 @@ from nbship.notebook import Role
 # Names that a component uses for itself, or that KFP does.
 _RESERVED = (EXECUTED_NOTEBOOK, "run_step", "Output", "self")
 _CHECKOUT_NAMES = ("repository", "revision", production.COMMIT, production.HASHES, "production")
-# KFP passes a component's source, with some lines of its own, as one argument; Linux allows 128 KiB for one.
-_LONGEST_SOURCE = 127 * 1024
+# Linux allows 128 KiB for one argument, and KFP hands a container over as one: JSON as Go writes it, with a
+# component's source, some lines of its own, and the step's settings.
+_LONGEST_SOURCE = 124 * 1024
 # JSON's numbers are doubles for KFP: whole numbers beyond this would arrive changed.
 _LARGEST_INTEGER = 2**53
+# Files by step, and by path from the project's folder.
+Code = Mapping[str, Mapping[str, bytes]]
 PYTHON_TYPES: Mapping[str, type] = {t.__name__: t for t in (bool, dict, float, int, list, str)}
 
 
@@ -52,18 +56,19 @@ class Parameter:
     origin: str
 
 
-def compile_graph(graph: Graph, tracked: Collection[str]) -> str:
+def compile_graph(graph: Graph, tracked: Collection[str], code: Code | None = None) -> str:
     """Compiles a graph; the same graph gives the same bytes.
 
     Args:
         graph: The pipeline with its notebooks.
         tracked: The names of the data files that DVC tracks.
+        code: The project's modules and files that go with the notebooks.
 
     Returns:
         The YAML: the pipeline, and where steps have settings of Kubernetes a second document with those.
 
     Raises:
-        UsageError: Kubeflow cannot take a name, a value or a setting, or a notebook is too long.
+        UsageError: Kubeflow cannot take a name, a value or a setting, or a step is too large.
     """
     parameters = pipeline_parameters(graph)
     plain, graph = graph, with_champion(graph, Path(CHAMPION))
@@ -71,7 +76,7 @@ def compile_graph(graph: Graph, tracked: Collection[str]) -> str:
     _check_tracked(plain, tracked)
     for parameter in parameters:
         check_value(parameter.origin, parameter.default)
-    pipeline = _build(graph, parameters)
+    pipeline = _build(graph, parameters, code or {})
     describe(pipeline.pipeline_spec, graph, parameters)
     return header(graph) + to_yaml(pipeline.pipeline_spec, pipeline.platform_spec)
 
@@ -109,25 +114,43 @@ def _production_parameters(graph: Graph) -> list[Parameter]:
     return [Parameter(name, "str", value, text, f"the run's {name}") for name, value, text in own]
 
 
-def component_sources(graph: Graph) -> dict[str, str]:
+def component_sources(graph: Graph, code: Code) -> dict[str, str]:
     """The source of every component, by component."""
     sources = dict(production.sources(graph))
     for step in graph.steps.values():
-        sources[step.name] = source = step_source(graph, step)
-        size = len(source.encode())
-        if size > _LONGEST_SOURCE:
-            raise UsageError(
-                f"{step.settings.notebook}: {size // 1024} KiB of text, and a component can carry 127",
-                "remove images attached to its text, or move code into a module",
-            )
+        files = code.get(step.name, {})
+        sources[step.name] = _fitting_source(graph, step, files)
     return sources
 
 
-def _build(graph: Graph, parameters: list[Parameter]) -> Any:
+def _fitting_source(graph: Graph, step: Step, files: Mapping[str, bytes]) -> str:
+    """The source of a step's component, readable if that can be carried."""
+    readable = step_source(graph, step, files)
+    if _size(readable) <= _LONGEST_SOURCE:
+        return readable
+    packed = step_source(graph, step, files, packed=True)
+    if _size(packed) <= _LONGEST_SOURCE:
+        return packed
+    largest = max(files, key=lambda path: len(files[path]), default="")
+    beside = f" with its {len(files)} files, the largest of which is {largest}" if files else ""
+    raise UsageError(
+        f"{step.settings.notebook}: {_size(packed) // 1024} KiB{beside}; Kubeflow can carry "
+        f"{_LONGEST_SOURCE // 1024} KiB a step",
+        "declare large files as inputs, put large packages into the image, remove images from text cells",
+    )
+
+
+def _size(source: str) -> int:
+    """The bytes that a source has as JSON, which Go writes with `<`, `>` and `&` as escapes of six."""
+    text = json.dumps(source, ensure_ascii=False)
+    return len(text.encode()) + 5 * sum(map(text.count, "<>&"))
+
+
+def _build(graph: Graph, parameters: list[Parameter], code: Code) -> Any:
     """Lets KFP make components of the sources, and a pipeline of the components."""
     from kfp import dsl
 
-    components = make_components(graph, component_sources(graph))
+    components = make_components(graph, component_sources(graph, code))
 
     def pipeline(*channels: Any) -> None:
         given = dict(zip((p.name for p in parameters), channels, strict=True))

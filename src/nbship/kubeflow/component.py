@@ -6,8 +6,11 @@ Makes text only and needs no KFP; wiring the components is the business of `comp
 
 from __future__ import annotations
 
+import base64
+import bz2
 import json
 import keyword
+import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,14 +22,25 @@ from nbship.notebook import Role, Variable
 EXECUTED_NOTEBOOK = "executed_notebook"
 _CHAMPION = Reference(None, CHAMPION)
 _INDENT = "    "
+# KFP and Argo take `{{` for a template; Kubernetes replaces these in a container's arguments.
+_EXPANDED = re.compile(r"\$(?=[$(])")
 _NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
 
 
-def step_source(graph: Graph, step: Step) -> str:
-    """Returns the source of the component that runs a step's notebook, which it carries in itself."""
+def step_source(
+    graph: Graph, step: Step, files: Mapping[str, bytes] | None = None, packed: bool = False
+) -> str:
+    """Returns the source of the component that runs a step's notebook, which it carries in itself.
+
+    Args:
+        graph: The pipeline.
+        step: The step.
+        files: The project's modules and files that go with the notebook, by path from the project's folder.
+        packed: Whether these are compressed, so that more of them can be carried and nobody can read them.
+    """
     notebook = step.notebook
     variables = [
         *_inputs(graph, step),
@@ -38,6 +52,8 @@ def step_source(graph: Graph, step: Step) -> str:
     timeout = f"{_INDENT * 2}timeout={step.settings.timeout!r},\n" if step.settings.timeout else ""
     champion = next((name for name, origin in step.inputs.items() if origin == _CHAMPION), "")
     champion = f"{_INDENT * 2}champion={literal(champion)},\n" if champion else ""
+    together = {path: _carried(content, packed) for path, content in (files or {}).items()}
+    carried = f"{_INDENT * 2}files={json_literal(together)},\n" if together else ""
     return (
         f"{header(step.name, [*arguments, f'{EXECUTED_NOTEBOOK}: dsl.Output[dsl.HTML]'])}"
         f"{docstring(notebook.title, notebook.description)}"
@@ -46,7 +62,7 @@ def step_source(graph: Graph, step: Step) -> str:
         f"{_INDENT * 2}{{\n{passed}\n{_INDENT * 2}}},\n"
         f"{_INDENT * 2}{EXECUTED_NOTEBOOK},\n"
         f"{_INDENT * 2}path={literal(step.settings.notebook)},\n"
-        f"{timeout}{champion}"
+        f"{timeout}{champion}{carried}"
         f"{_INDENT * 2}notebook={json_literal(clean_notebook(notebook.path))},\n"
         f"{_INDENT})\n"
     )
@@ -67,6 +83,17 @@ def clean_notebook(path: Path) -> dict[str, Any]:
         "nbformat": content["nbformat"],
         "nbformat_minor": content.get("nbformat_minor", 0),
     }
+
+
+def _carried(content: bytes, packed: bool) -> list[str] | str:
+    """A file as JSON: the lines of a text, or bytes in base64; bzip2 gives the same ones everywhere."""
+    try:
+        text = "" if packed else content.decode("utf-8")
+    except UnicodeDecodeError:
+        packed = True
+    if packed:
+        return base64.b64encode(bz2.compress(content)).decode("ascii")
+    return text.splitlines(keepends=True)
 
 
 def _clean_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,15 +155,16 @@ def literal(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Escapes what would end a string, what nobody can see, and what KFP and Argo take for templates."""
+    """Escapes what would end a string, what nobody can see, and what others on the way would replace."""
     special = {"\\": "\\\\", '"': '\\"'}
     visible = (special.get(c, c if c.isprintable() else c.encode("unicode_escape").decode()) for c in text)
-    return "".join(visible).replace("{{", "{\\x7b")
+    return _EXPANDED.sub(r"\\x24", "".join(visible).replace("{{", "{\\x7b"))
 
 
 def json_literal(content: Any) -> str:
     """Returns plain data as a raw Python string of JSON, a cell's line on a line; escapes are JSON's own."""
     text = json.dumps(content, ensure_ascii=False, indent=1)
     text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    text = _EXPANDED.sub(r"\\u0024", text)
     text = text.replace("{{", "{\\u007b").replace("'''", "''\\u0027")
     return f"r'''{text}'''"

@@ -25,18 +25,21 @@ _TYPES = {
 }
 
 
-def compile_sweep(graph: Graph, combinations: Sequence[Mapping[str, Any]]) -> str:
+def compile_sweep(
+    graph: Graph, combinations: Sequence[Mapping[str, Any]], code: single.Code | None = None
+) -> str:
     """Compiles a sweep; the metrics of each combination are artifacts of its own tasks.
 
     Args:
         graph: The pipeline, less the steps that the sweep does not need.
         combinations: Value by `step.parameter`, the same parameters in each.
+        code: The project's modules and files that go with the notebooks.
 
     Returns:
         The YAML.
 
     Raises:
-        UsageError: Kubeflow cannot take a name, a value or a setting, or a notebook is too long.
+        UsageError: Kubeflow cannot take a name, a value or a setting, or a step is too large.
     """
     # A sweep judges and publishes nothing.
     pipeline = graph.pipeline.model_copy(
@@ -49,7 +52,9 @@ def compile_sweep(graph: Graph, combinations: Sequence[Mapping[str, Any]]) -> st
     for origin, value in [*((p.origin, p.default) for p in parameters), *values]:
         single.check_value(origin, value)
     fixed = [p for p in parameters if p.origin not in combinations[0]]
-    built = _build(graph, fixed, {p.origin: p for p in parameters if p not in fixed}, combinations)
+    built = _build(
+        graph, fixed, {p.origin: p for p in parameters if p not in fixed}, combinations, code or {}
+    )
     single.describe(built.pipeline_spec, graph, fixed)
     return single.header(graph) + single.to_yaml(built.pipeline_spec, built.platform_spec)
 
@@ -59,10 +64,11 @@ def _build(
     fixed: Sequence[single.Parameter],
     swept: Mapping[str, single.Parameter],
     combinations: Sequence[Mapping[str, Any]],
+    code: single.Code,
 ) -> Any:
     from kfp import dsl
 
-    components = single.make_components(graph, single.component_sources(graph))
+    components = single.make_components(graph, single.component_sources(graph, code))
     varying = set[str]().union(*(graph.downstream(origin.partition(".")[0]) for origin in swept))
     items = [{swept[origin].name: value for origin, value in c.items()} for c in combinations]
 

@@ -118,6 +118,17 @@ def committed(root: Path, paths: Sequence[Path]) -> bool:
     )
 
 
+def ignored(root: Path, paths: Sequence[Path]) -> list[Path]:
+    """Returns those of these files that Git neither has nor would take."""
+    if not paths or not in_repository(root):
+        return []
+    names = "\0".join(str(path.absolute()) for path in paths)
+    # The command knows no literal paths.
+    plain = {"GIT_LITERAL_PATHSPECS": "0"}
+    listed = call(root, "check-ignore", "-z", "--stdin", text=names, environment=plain).stdout
+    return [Path(name) for name in listed.split("\0") if name]
+
+
 def commit(root: Path, paths: Sequence[Path], message: str) -> str:
     """Commits these files as they are on disk, and nothing else; what else is staged stays staged.
 

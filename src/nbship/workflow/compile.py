@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nbship import config, files
-from nbship.graph import read_graph
+from nbship.errors import UsageError
+from nbship.graph import CHAMPION, Graph, read_graph, with_champion
+from nbship.own_code import require_portable, step_code
 from nbship.project import PIPELINES
-from nbship.versions import dvc
+from nbship.versions import dvc, git
 from nbship.workflow.image import image_reference
 
 COMPILED = Path(PIPELINES, "compiled")
@@ -51,7 +53,8 @@ def compile_pipeline(
 ) -> Generated:
     """Compiles a pipeline and compares it with the file that is there; writes nothing.
 
-    No variable of the environment goes in, so the same files give the same text everywhere.
+    No variable of the environment goes in, so the same files give the same text everywhere. With the
+    notebooks go the project's modules and files that they use.
 
     Args:
         root: The project's folder.
@@ -61,7 +64,8 @@ def compile_pipeline(
         override_files: YAML files laid over it before.
 
     Raises:
-        UsageError: The pipeline file, a notebook or the wiring is wrong, or Kubeflow cannot take it.
+        UsageError: The pipeline file, a notebook or the wiring is wrong, or Kubeflow cannot take it, or
+            something that a notebook uses cannot go with it.
     """
     from nbship.kubeflow.compare import differences
     from nbship.kubeflow.compile import compile_graph
@@ -70,11 +74,34 @@ def compile_pipeline(
     pipeline = pipeline.model_copy(update={"image": image_reference(root, pipeline.image)})
     graph = read_graph(root, pipeline)
     tracked = {key: dvc.read(root / data.path) for key, data in graph.pipeline.data.items()}
-    text = compile_graph(graph, {key: found.md5 for key, found in tracked.items() if found})
+    code = own_files(root, with_champion(graph, Path(CHAMPION)))
+    text = compile_graph(graph, {key: found.md5 for key, found in tracked.items() if found}, code)
     path = output or root / COMPILED / f"{name}.yaml"
     old = _read(path)
     stale = ["it is missing"] if old is None else differences(old, text)
     return Generated(path, text, tuple(stale), f"nbship compile {name}")
+
+
+def own_files(root: Path, graph: Graph) -> dict[str, dict[str, bytes]]:
+    """Reads what of the project goes with each notebook: content by path, by step.
+
+    Raises:
+        UsageError: Something that a notebook uses cannot go with it; names the cell and the line.
+    """
+    codes = {step.name: step_code(root, graph, step) for step in graph.steps.values()}
+    for code in codes.values():
+        require_portable(code)
+    used = {path: where for code in codes.values() for path, where in code.files.items()}
+    for path in git.ignored(root, list(used)):
+        raise UsageError(
+            f"{used[path]}: uses {path.relative_to(root.absolute())}, which Git ignores",
+            "commit it, or take it as an input that another step or DVC provides",
+        )
+    contents = {path: path.read_bytes() for path in used}
+    return {
+        name: {path.relative_to(root.absolute()).as_posix(): contents[path] for path in code.files}
+        for name, code in codes.items()
+    }
 
 
 def generate_schema(root: Path) -> Generated:

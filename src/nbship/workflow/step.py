@@ -6,6 +6,8 @@ KFP's; what happens in between is what happens on this machine.
 
 from __future__ import annotations
 
+import base64
+import bz2
 import json
 import math
 import shutil
@@ -16,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from nbship import files
 from nbship.errors import NbshipError
+from nbship.files import write_bytes, write_text
 from nbship.local.execute import StepError, check_outputs, execute
 from nbship.notebook import Notebook, read_notebook
 from nbship.values import check_value
@@ -40,6 +42,7 @@ def run_step(
     notebook: str,
     timeout: float | None = None,
     champion: str = "",
+    files: str = "{}",
 ) -> None:
     """Runs a notebook as a step, and ends the process when it fails.
 
@@ -51,14 +54,18 @@ def run_step(
         notebook: The notebook's JSON.
         timeout: Seconds that one cell may take.
         champion: The input that is the champion; where that is empty there is none, and all outputs are.
+        files: JSON of the project's modules and files that the notebook uses, by path in the project: the
+            lines of a text, or bytes as base64 of bzip2.
     """
     if champion and not Path(arguments[champion].path).stat().st_size:
         _leave_empty([*arguments.values(), executed_notebook])
         return
     with failures_end_the_process(), tempfile.TemporaryDirectory(prefix="nbship-") as folder:
-        source = Path(folder, Path(path).name)
-        source.write_text(notebook, encoding="utf-8")
-        _run(read_notebook(source, path), arguments, Path(executed_notebook.path), timeout)
+        project, work = Path(folder, "project"), Path(folder, "work")
+        for name, content in {path: [notebook], **json.loads(files)}.items():
+            write_bytes(project / name, _unpacked(content))
+        source = read_notebook(project / path, path)
+        _run(source, arguments, Path(executed_notebook.path), timeout, project, work)
 
 
 @contextmanager
@@ -74,18 +81,30 @@ def failures_end_the_process() -> Iterator[None]:
         raise SystemExit(error.exit_code) from None
 
 
+def _unpacked(content: list[str] | str) -> bytes:
+    if isinstance(content, list):
+        return "".join(content).encode("utf-8")
+    return bz2.decompress(base64.b64decode(content))
+
+
 def _leave_empty(artifacts: Iterable[Any]) -> None:
     """Writes the artifacts that are not there yet, which are the outputs."""
     sys.stdout.write("there is no champion yet\n")
     for path in (Path(artifact.path) for artifact in artifacts if hasattr(artifact, "path")):
         if not path.exists():
-            files.write_bytes(path, b"")
+            write_bytes(path, b"")
 
 
-def _run(notebook: Notebook, arguments: Mapping[str, Any], html: Path, timeout: float | None) -> None:
+def _run(
+    notebook: Notebook,
+    arguments: Mapping[str, Any],
+    html: Path,
+    timeout: float | None,
+    project: Path,
+    folder: Path,
+) -> None:
     from nbship.local.html import export_html
 
-    folder = notebook.path.parent
     signature = notebook.signature
     paths = {name: _own_path(folder, name, variable.default) for name, variable in signature.outputs.items()}
     values = {
@@ -99,7 +118,14 @@ def _run(notebook: Notebook, arguments: Mapping[str, Any], html: Path, timeout: 
     executed = folder / "executed" / notebook.path.name
     try:
         results = execute(
-            notebook, values, executed, kernel=_KERNEL, folder=folder, timeout=timeout, on_cell=_tell_progress
+            notebook,
+            values,
+            executed,
+            kernel=_KERNEL,
+            folder=notebook.path.parent,
+            project=project,
+            timeout=timeout,
+            on_cell=_tell_progress,
         )
         check_outputs(notebook, paths)
     finally:
@@ -110,7 +136,7 @@ def _run(notebook: Notebook, arguments: Mapping[str, Any], html: Path, timeout: 
         shutil.move(output, arguments[name].path)
     for name, result in results.items():
         text = result if isinstance(result, str) else json.dumps(result)
-        files.write_text(Path(arguments[name]), text)
+        write_text(Path(arguments[name]), text)
 
 
 def _own_path(folder: Path, name: str, default: str) -> Path:

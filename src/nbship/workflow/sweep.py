@@ -24,6 +24,7 @@ from nbship.local.sweep import Goal, SweepRecord, Trial, ranked, sweep_folder, w
 from nbship.notebook import read_notebook
 from nbship.project import PIPELINES
 from nbship.workflow import data
+from nbship.workflow.compile import own_files
 from nbship.workflow.image import image_reference
 
 _LESS = ("rmse", "mae", "mse", "mape", "loss", "error", "brier", "deviance", "perplexity")
@@ -124,7 +125,8 @@ def compile_sweep(root: Path, request: Request) -> str:
 
     pipeline, choices, graphs, _, _ = _planned(root, request, {})
     pipeline = pipeline.model_copy(update={"image": image_reference(root, pipeline.image)})
-    return kubeflow.compile_sweep(replace(graphs[0], pipeline=pipeline), varied(graphs, choices))
+    graph = replace(graphs[0], pipeline=pipeline)
+    return kubeflow.compile_sweep(graph, varied(graphs, choices), own_files(root, graph))
 
 
 def _planned(
