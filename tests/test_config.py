@@ -224,6 +224,17 @@ def test_an_override_file_is_named_with_its_line(root):
         ("[prepare]", "{[a]: b}", 10, "found unhashable key", "correct the YAML"),
         ("name: line", "name: !!int line", None, "invalid literal", "correct the YAML"),
         ("data:", "1: a\ndata:", 2, "1: Keys should be strings", "docs"),
+        (
+            "train.ipynb",
+            "../train.ipynb",
+            9,
+            "steps.train.notebook: '../train.ipynb' is no path from",
+            "docs",
+        ),
+        ("train.ipynb", "a/../../train.ipynb", 9, "steps.train.notebook: ", "docs"),
+        ("train.ipynb", "/train.ipynb", 9, "steps.train.notebook: ", "docs"),
+        ("path: data.csv", "path: ../data.csv", 3, "data.table.path: '../data.csv' is no path", "docs"),
+        ("path: data.csv", "path: data.csv, sample: ../a.ipynb", 3, "data.table.sample: ", "docs"),
     ],
 )
 def test_an_error_names_file_line_and_key(root, old, new, line, said, hint):

@@ -254,6 +254,32 @@ def test_what_a_notebook_tells(notebook):
     assert read.signature.parameters["seed"].help == "of chance"
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"kernelspec": {"name": "ir", "language": "R"}},
+        {"kernelspec": {"name": "julia-1.9"}, "language_info": {"name": "julia"}},
+    ],
+)
+def test_a_notebook_in_another_language_is_refused(notebook, metadata):
+    error = problem(notebook(PARAMETERS, metadata=metadata))
+    assert "train.ipynb: a notebook in " in error.message
+    assert "Python kernel" in error.hint
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {},
+        {"kernelspec": {"name": "mine"}, "language_info": {"name": "python", "version": "3"}},
+        {"kernelspec": {"name": "x", "language": "python"}, "language_info": {"name": "ipython"}},
+        {"kernelspec": None, "language_info": [1]},
+    ],
+)
+def test_one_in_python_is_read_whatever_its_kernel_is_called(notebook, metadata):
+    assert read_notebook(notebook(PARAMETERS, metadata=metadata)).code == ()
+
+
 def test_without_a_heading_the_file_gives_the_title(notebook):
     read = read_notebook(notebook(markdown("Some text"), PARAMETERS))
     assert (read.title, read.description) == ("train", "")

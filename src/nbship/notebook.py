@@ -139,11 +139,13 @@ def read_notebook(path: Path, name: str = "") -> Notebook:
         name: How errors call the file; the path if empty.
 
     Raises:
-        UsageError: The file is missing, is no notebook, has no parameters cell or more than one, has a
-            cell with a syntax error, or declares something that is not understood.
+        UsageError: The file is missing, is no notebook, is in another language, has no parameters cell or
+            more than one, has a cell with a syntax error, or declares something that is not understood.
     """
     name = name or str(path)
-    cells = list(_cells(path, name))
+    content = _content(path, name)
+    _check_language(content, name)
+    cells = list(_cells(content, name))
     tagged = [cell for cell in cells if cell.kind == "code" and PARAMETERS_TAG in cell.tags]
     if len(tagged) != 1:
         count = "no" if not tagged else str(len(tagged))
@@ -189,9 +191,38 @@ def read_signature(source: str, where: str = "parameters cell") -> Signature:
     return Signature(tuple(variables.values()))
 
 
-def _cells(path: Path, name: str) -> Iterator[_Cell]:
+def _content(path: Path, name: str) -> Any:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{name}: there is no such notebook", _nearest_notebook(path)) from None
+    except OSError as error:
+        raise UsageError(f"{name}: {error.strerror}", "check the path and its permissions") from None
+    except (ValueError, RecursionError):
+        raise _no_notebook(name) from None
+
+
+def _check_language(content: Any, name: str) -> None:
+    """Steps are Python, and any other kernel's cells would be read as such; one that says nothing is."""
+    metadata = content.get("metadata") if isinstance(content, dict) else None
+    said = (
+        [metadata.get(key) for key in ("kernelspec", "language_info")] if isinstance(metadata, dict) else []
+    )
+    for each, key in zip(said, ("language", "name"), strict=False):
+        language = each.get(key) if isinstance(each, dict) else None
+        if isinstance(language, str) and "python" not in language.lower():
+            raise UsageError(
+                f"{name}: a notebook in {language}; a step's is in Python",
+                "call it from a Python notebook, or choose a Python kernel in Jupyter",
+            )
+
+
+def _no_notebook(name: str) -> UsageError:
+    return UsageError(f"{name}: not a notebook (nbformat 4 JSON)", "open and save it in Jupyter")
+
+
+def _cells(content: Any, name: str) -> Iterator[_Cell]:
+    try:
         if content["nbformat"] < 4:
             raise UsageError(
                 f"{name}: notebook format {content['nbformat']} is too old", "save it in Jupyter"
@@ -204,12 +235,8 @@ def _cells(path: Path, name: str) -> Iterator[_Cell]:
                 source=source if isinstance(source, str) else "".join(source),
                 tags=tuple(cell.get("metadata", {}).get("tags", ())),
             )
-    except FileNotFoundError:
-        raise UsageError(f"{name}: there is no such notebook", _nearest_notebook(path)) from None
-    except OSError as error:
-        raise UsageError(f"{name}: {error.strerror}", "check the path and its permissions") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise UsageError(f"{name}: not a notebook (nbformat 4 JSON)", "open and save it in Jupyter") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise _no_notebook(name) from None
 
 
 def _nearest_notebook(path: Path) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from nbship.errors import UsageError
 
 PIPELINES = "pipelines"
+NAME_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+LONGEST_NAME = 50
 
 
 def project_root(start: Path | None = None) -> Path:
@@ -26,5 +29,16 @@ def project_root(start: Path | None = None) -> Path:
 
 
 def pipeline_names(root: Path) -> list[str]:
-    """Returns the names of the project's pipelines."""
-    return sorted(path.stem for path in (root / PIPELINES).glob("*.yaml"))
+    """Returns the names of the project's pipelines.
+
+    Raises:
+        UsageError: A file there has a name that no pipeline can have, such as `--help.yaml`.
+    """
+    names = sorted(path.stem for path in (root / PIPELINES).glob("*.yaml"))
+    for name in names:
+        if len(name) > LONGEST_NAME or not re.fullmatch(NAME_PATTERN, name):
+            raise UsageError(
+                f"{PIPELINES}/{name}.yaml: no pipeline can be called '{name}'",
+                f"rename it: at most {LONGEST_NAME} lower-case letters and digits, with - between",
+            )
+    return names

@@ -13,7 +13,6 @@ from nbship.config.layers import (
     validate,
 )
 from nbship.config.models import (
-    NAME_PATTERN,
     Column,
     Data,
     Deploy,
@@ -31,6 +30,7 @@ from nbship.config.models import (
     Vertex,
 )
 from nbship.config.overrides import variables
+from nbship.project import NAME_PATTERN
 
 __all__ = [
     "NAME_PATTERN",

@@ -6,17 +6,18 @@ the business of `graph`.
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from nbship.errors import without_credentials
+from nbship.project import LONGEST_NAME, NAME_PATTERN
 
-NAME_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[kKMGTPE]i?)?$"
 _SOURCES = ({"package", "version", "file"}, {"url"}, {"file"}, {"sql", "connection"})
 
-Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=50)]
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=LONGEST_NAME)]
 
 
 def _quantity_text(value: Any) -> Any:
@@ -24,6 +25,15 @@ def _quantity_text(value: Any) -> Any:
     return str(value) if isinstance(value, int | float) else value
 
 
+def _inside(path: str) -> str:
+    """What is outside of the project is on no other machine."""
+    parts = PurePosixPath(path).parts
+    if not parts or parts[0] == "/" or ".." in parts:
+        raise ValueError(f"'{path}' is no path from the project's folder into it")
+    return path
+
+
+ProjectPath = Annotated[str, AfterValidator(_inside)]
 Quantity = Annotated[
     str,
     Field(pattern=_QUANTITY),
@@ -65,10 +75,10 @@ class Source(_Model):
 class Data(_Model):
     """A data file of the project, tracked by DVC."""
 
-    path: str = Field(description="the file, from the project's folder; PATH.dvc tracks it")
+    path: ProjectPath = Field(description="the file, from the project's folder; PATH.dvc tracks it")
     description: str = Field("", description="what it holds")
     source: Source | None = Field(None, description="where it comes from when no DVC remote has it")
-    sample: str | None = Field(
+    sample: ProjectPath | None = Field(
         None, description="notebook that makes a synthetic stand-in, for `nbship run --sample`"
     )
 
@@ -88,7 +98,7 @@ class Toleration(_Model):
 class Step(_Model):
     """One notebook of the pipeline and what it needs to run."""
 
-    notebook: str = Field(description="the notebook, from the project's folder")
+    notebook: ProjectPath = Field(description="the notebook, from the project's folder")
     inputs: dict[str, str] = Field(
         {}, description="input or parameter: `data name`, `step.output`; only where names do not say it"
     )
