@@ -125,7 +125,7 @@ def make_images(folder: Path, count: int = 60) -> package.Package:
 
 @contextlib.contextmanager
 def served(folder: Path, *arguments: str, **environment: str) -> Iterator[str]:
-    """Runs the server as a container does, and yields its address once it is ready."""
+    """Runs the server as a container does, and yields its address once it is ready; prints what it said."""
     port = server.free_port("127.0.0.1")
     command = [sys.executable, "-m", "nbship.serving.server", "--model_name", "cars", "--host", "127.0.0.1"]
     process = subprocess.Popen(

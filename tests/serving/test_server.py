@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -21,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from schemathesis.checks import CHECKS
 
 from nbship.config import Column as ColumnSettings
+from nbship.serving import server
 from nbship.serving.package import DESCRIPTION, MODEL, read_package
 from tests.serving.packages import classification, make_cars, make_package, regression, served
 
@@ -157,6 +161,31 @@ def test_limits(address: str) -> None:
     path = f"{address}/v1/models/cars:predict"
     headers = {"content-type": "application/json"}
     assert requests.post(path, data=chunks(), headers=headers, timeout=30).status_code == 413
+
+
+def test_who_sends_too_much_is_told_how_to_go_on(address: str) -> None:
+    far_too_large = predict(address, {"instances": [CAR], "padding": "x" * 60_000_000})
+    assert far_too_large.status_code == 413
+    assert far_too_large.json()["error"] == (
+        "the body is larger than 200,000 bytes: send several requests, "
+        "or start the server with a larger --max-bytes"
+    )
+    too_many = predict(address, {"instances": [[3000, 99.5, "usa"]] * 1001})
+    assert too_many.json()["error"].endswith("or start the server with a larger --max-records")
+    with requests.Session() as session:  # one that waits to be asked for its body
+        headers = {"content-type": "application/json", "expect": "100-continue", "content-length": "300000"}
+        request = requests.Request("POST", f"{address}/v1/models/cars:predict", headers=headers).prepare()
+        request.headers["content-length"] = "300000"
+        assert session.send(request, timeout=30).status_code == 413
+
+
+@pytest.mark.parametrize("size", [100, 32_700, 32_800, 40_000, 65_000, 150_000])
+def test_a_body_of_any_size_is_answered(address: str, size: int) -> None:
+    body = json.dumps({"instances": [CAR]}).encode().ljust(size)
+    path = f"{address}/v1/models/cars:predict"
+    for data in (body, iter([body[:50], body[50:]])):
+        answer = requests.post(path, data=data, headers={"content-type": "application/json"}, timeout=30)
+        assert answer.status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -302,6 +331,121 @@ def test_memory_does_not_grow_under_load(folder: Path) -> None:
         before = resident()
         ask(2000)
         assert resident() - before < 8, "MiB"
+
+
+def test_refused_requests_leave_nothing_in_memory(folder: Path) -> None:
+    with served(folder) as address, requests.Session() as session:
+
+        def send(body: bytes) -> requests.Response:
+            path, headers = f"{address}/v1/models/cars:predict", {"content-type": "application/json"}
+            return session.post(path, data=body, headers=headers, timeout=60)
+
+        def resident() -> float:
+            return metric(address, "process_resident_memory_bytes") / 2**20
+
+        unknown = json.dumps({"instances": [CAR | {"colour": "red"}] * 15_000}).encode()
+        assert len(unknown) > 10**6
+        assert {send(unknown).status_code for _ in range(3)} == {422}
+        before = resident()
+        assert {send(unknown).status_code for _ in range(25)} == {422}
+        assert resident() - before < 15, "MiB"
+        of_nothing = send(b'{"instances": [' + b"{}," * 5_000_000 + b"{}]}")
+        assert of_nothing.status_code == 413
+        assert "MiB once it is read" in of_nothing.json()["error"]
+        assert resident() - before < 40, "MiB"
+
+
+@pytest.fixture(scope="module")
+def impatient(folder: Path) -> Iterator[tuple[str, int]]:
+    with served(folder, "--patience", "1") as address:
+        host, port = address.removeprefix("http://").split(":")
+        yield host, int(port)
+
+
+HEAD = b"POST /v1/models/cars:predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+RIGHT = json.dumps({"instances": [CAR]}).encode()
+
+
+def answer_on(connection: socket.socket) -> tuple[int, bytes]:
+    """Reads an answer: its status and its body."""
+    answer = http.client.HTTPResponse(connection)
+    answer.begin()
+    return answer.status, answer.read()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_never_ends_is_refused(impatient: tuple[str, int], chunked: bool) -> None:
+    length = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: 1000"
+    with socket.create_connection(impatient, timeout=30) as connection:
+        connection.sendall(HEAD + length + b"\r\n\r\n")
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            while not select.select([connection], [], [], 0.2)[0]:
+                connection.sendall(b"1\r\n{\r\n" if chunked else b"{")
+        assert answer_on(connection) == (408, b'{"error":"the request did not arrive within 1 s"}')
+
+
+def test_a_slow_client_of_a_large_body_is_not_cut_off(impatient: tuple[str, int]) -> None:
+    body = RIGHT.ljust(20_000)
+    with socket.create_connection(impatient, timeout=30) as connection:
+        connection.sendall(HEAD + b"Content-Length: 20000\r\n\r\n")
+        for start in range(0, len(body), 2_000):
+            connection.sendall(body[start : start + 2_000])
+            time.sleep(0.25)  # longer than the server's patience in all
+        assert answer_on(connection)[0] == 200
+
+
+@pytest.mark.parametrize("begun", [b"", HEAD, b"\r\n"], ids=["nothing", "headers", "empty lines"])
+@pytest.mark.parametrize("asked", [False, True], ids=["at first", "after an answer"])
+def test_a_connection_without_a_request_is_closed(
+    impatient: tuple[str, int], begun: bytes, asked: bool
+) -> None:
+    with socket.create_connection(impatient, timeout=30) as connection:
+        if asked:
+            connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(RIGHT) + RIGHT)
+            assert answer_on(connection)[0] == 200
+        connection.sendall(begun)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            while not select.select([connection], [], [], 0.2)[0]:
+                connection.sendall(b"\r\n" if begun == b"\r\n" else b"X-Slow: 1\r\n" if begun else b"")
+        assert connection.recv(4096) == b""
+
+
+def test_a_worker_that_takes_long_to_start_is_waited_for(folder: Path, tmp_path: Path) -> None:
+    slow = "import sys, time\nif '--multiprocessing-fork' in sys.argv: time.sleep(6)\n"
+    (tmp_path / "sitecustomize.py").write_text(slow, encoding="utf-8")
+    with served(folder, "--workers", "2", PYTHONPATH=str(tmp_path)) as address:
+        assert predict(address, {"instances": [CAR]}).ok
+
+
+def test_workers_that_cannot_start_are_told(folder: Path, tmp_path: Path) -> None:
+    """One that is killed each time, as by a container's memory limit."""
+    killed = "import os, sys\nif '--multiprocessing-fork' in sys.argv: os.kill(os.getpid(), 9)\n"
+    (tmp_path / "sitecustomize.py").write_text(killed, encoding="utf-8")
+    done = run_server(folder, "--workers", "2", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "was killed: for its memory" in done.stdout + done.stderr
+    assert "error: worker processes cannot start: the last one was killed" in done.stderr
+
+
+def test_a_model_that_workers_cannot_load_is_told(folder: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "cars"
+    damaged.mkdir()
+    (damaged / DESCRIPTION).write_bytes((folder / DESCRIPTION).read_bytes())
+    (damaged / MODEL).write_bytes(b"")
+    done = run_server(damaged, "--workers", "2")
+    assert done.returncode == 1
+    assert MODEL in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def run_server(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a server that ends by itself."""
+    command = [sys.executable, "-m", "nbship.serving.server", "--model_name", "cars", "--model_dir"]
+    place = [str(folder), "--host", "127.0.0.1", "--http_port", str(server.free_port("127.0.0.1"))]
+    environ = os.environ | environment
+    return subprocess.run(
+        [*command, *place, *arguments], capture_output=True, text=True, env=environ, check=False, timeout=120
+    )
 
 
 def test_a_taken_port_is_told(folder: Path) -> None:

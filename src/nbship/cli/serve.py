@@ -37,15 +37,22 @@ def serve(
         str, typer.Option("--host", metavar="ADDRESS", help="The address to listen on; 0.0.0.0 is all.")
     ] = "127.0.0.1",
     workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes that answer.")] = 1,
+    max_records: Annotated[
+        int, typer.Option("--max-records", min=1, help="Records in one request.")
+    ] = 100_000,
+    max_bytes: Annotated[int, typer.Option("--max-bytes", min=1000, help="Bytes of one request.")] = 16
+    * 2**20,
 ) -> None:
     """Serve a model on this machine, as it is served in the cluster.
 
     Example: nbship serve auto-mpg --port 9000
     """
+    from nbship.workflow.serve import Limits
     from nbship.workflow.serve import serve as workflow
 
     run_id = None if not run else "" if run == _LATEST else run
-    workflow(project_root(), name, run_id, host, port, workers, _print_ready, _report)
+    limits = Limits(max_records, max_bytes)
+    workflow(project_root(), name, run_id, host, port, workers, _print_ready, _report, limits)
 
 
 def _report(line: str) -> None:

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import gc
 import logging
-import multiprocessing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from multiprocessing.sharedctypes import Synchronized
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import kserve
@@ -20,37 +17,11 @@ import msgspec
 from nbship.serving import metrics, protocol
 from nbship.serving.predictor import Prediction, Predictor, RefusedError, load_predictor
 from nbship.serving.records import Checked, Problem, Values, check
+from nbship.serving.settings import Settings
 
 # A header that proxies let pass.
 _HEADER_BYTES = 4000
 _logger = logging.getLogger("nbship.serving")
-
-
-def _generation() -> Synchronized[int]:
-    return multiprocessing.get_context("spawn").Value("Q", 0)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is served and how.
-
-    Attributes:
-        name: The model's, in addresses.
-        folder: Its package.
-        version: Of the model, as it is shown; empty if it has none.
-        records_at_most: In one request.
-        bytes_at_most: Of one request's body.
-        origins: From which other hosts' pages a browser may call; `*` is all.
-        generation: Shared by all worker processes: raised when one has been told to load the model again.
-    """
-
-    name: str
-    folder: Path
-    version: str = ""
-    records_at_most: int = 100_000
-    bytes_at_most: int = 64 * 2**20
-    origins: tuple[str, ...] = ()
-    generation: Synchronized[int] = field(default_factory=_generation)
 
 
 @dataclass(frozen=True)
@@ -76,12 +47,6 @@ class PackagedModel(kserve.Model):  # type: ignore[misc]
         self.generation = -1
         self.told = False
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """A worker process makes its own model, whose routes are those of its own application."""
-        from nbship.serving.routes import open_model
-
-        return open_model, (self.settings,)
-
     def load(self) -> bool:
         """Loads the package; until that has succeeded, the one that was loaded before stays."""
         generation = self.settings.generation.value
@@ -104,7 +69,7 @@ class PackagedModel(kserve.Model):  # type: ignore[misc]
         """Returns the output as V2's metadata describes it."""
         return protocol.output_tensors(self.predictor.package.output)
 
-    def predict_v1(self, body: bytes) -> Answer:
+    def predict_v1(self, body: bytes | bytearray) -> Answer:
         """Answers a request in V1.
 
         Raises:
@@ -118,7 +83,7 @@ class PackagedModel(kserve.Model):  # type: ignore[misc]
         answer = protocol.answer_v1(predictor.package.output, values, prediction)
         return Answer(msgspec.json.encode(answer), warnings)
 
-    def predict_v2(self, body: bytes) -> Answer:
+    def predict_v2(self, body: bytes | bytearray) -> Answer:
         """Answers a request in V2.
 
         Raises:

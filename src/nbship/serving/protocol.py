@@ -47,7 +47,11 @@ class _NotFinite(str):
     """NaN or Infinity, which JSON does not have but Python's writers write; of no accepted type."""
 
 
-def parse_json(body: bytes) -> dict[str, Any]:
+# One each for all, however many there are.
+_NOT_FINITE = {name: _NotFinite(name) for name in ("NaN", "Infinity", "-Infinity")}
+
+
+def parse_json(body: bytes | bytearray) -> dict[str, Any]:
     """Reads the body of a request.
 
     Raises:
@@ -59,7 +63,7 @@ def parse_json(body: bytes) -> dict[str, Any]:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         try:
-            content = json.loads(body, parse_constant=_NotFinite)
+            content = json.loads(body, parse_constant=_NOT_FINITE.get)
         except (ValueError, RecursionError):
             raise RefusedError(400, f"the body is not JSON: {error}") from None
     if not isinstance(content, dict):
@@ -330,7 +334,11 @@ def refusal(problems: Sequence[Problem], total: int) -> RefusedError:
 
 def _check_count(rows: int, limit: int) -> None:
     if rows > limit:
-        raise RefusedError(413, f"{rows} records are too many, {limit} are accepted: send several requests")
+        raise RefusedError(
+            413,
+            f"{rows} records are too many, {limit} are accepted: send several requests, "
+            "or start the server with a larger --max-records",
+        )
 
 
 def _depth(value: Any) -> int:

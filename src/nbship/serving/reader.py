@@ -17,7 +17,7 @@ import msgspec
 from nbship.serving.records import Values
 from nbship.serving.schema import Column
 
-Reader = Callable[[bytes], Values | None]
+Reader = Callable[[bytes | bytearray], Values | None]
 
 # Beyond these, `protocol` reads a number without a point as a floating point number.
 _Integer = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
@@ -51,7 +51,7 @@ def make_reader(columns: Sequence[Column]) -> Reader:
         (_decoder(GenericAlias(tuple, (table,))), True, lambda tables: msgspec.structs.astuple(tables[0])),
     ]
 
-    def read(body: bytes) -> Values | None:
+    def read(body: bytes | bytearray) -> Values | None:
         for decoder, named, columns_of in forms:
             try:
                 content = decoder.decode(body)

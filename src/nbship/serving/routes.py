@@ -26,15 +26,14 @@ from starlette.staticfiles import StaticFiles
 
 from nbship.errors import NbshipError
 from nbship.serving import metrics, openapi
-from nbship.serving.model import Answer, PackagedModel, Settings, refusal_content
+from nbship.serving.bodies import WARNINGS, Answering, Bodies, refusal
+from nbship.serving.model import PackagedModel
 from nbship.serving.predictor import RefusedError
+from nbship.serving.settings import Settings
 
 TOKEN = "NBSHIP_SERVER_TOKEN"  # noqa: S105 - the name of the variable that holds it
-WARNINGS = "nbship-warnings"
 PAGE = Path(__file__).parent / "page"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
-# A body up to here is answered at once; a larger one by a thread, so that others do not wait for it.
-_AT_ONCE = 32 * 2**10
 _NOT_OFFERED = (
     "/v1/models/{name}:explain",
     "/v2/models/{name}/versions/{version:path}",
@@ -55,13 +54,11 @@ def open_model(settings: Settings) -> PackagedModel:
 def add_routes(app: FastAPI, model: PackagedModel) -> None:
     """Adds the routes of a model, the list of models, metrics, and the page if there is one."""
     lock = asyncio.Lock()
+    bodies = Bodies(model.settings)
 
-    async def predict(request: Request, answer: Callable[[bytes], Answer]) -> Response:
+    async def predict(request: Request, answer: Answering) -> Response:
         await _refresh(model, lock)
-        body = await _read_body(request, model.settings.bytes_at_most)
-        made = answer(body) if len(body) <= _AT_ONCE else await run_in_threadpool(answer, body)
-        headers = {WARNINGS: made.warnings} if made.warnings else None
-        return Response(made.body, media_type="application/json", headers=headers)
+        return await bodies.answer(request, answer)
 
     async def metadata(_: Request) -> Response:
         await _refresh(model, lock)
@@ -151,7 +148,7 @@ def _endpoint(model: PackagedModel, handler: Handler, method: str, protocol: str
                 raise RefusedError(404, f"there is no such model here; there is '{model.name}'")
             response = await handler(request)
         except RefusedError as refused:
-            response = JSONResponse(refusal_content(refused), refused.status, refused.headers)
+            response = refusal(refused)
         except ClientDisconnect:
             response = Response(status_code=400)
         if protocol:
@@ -160,25 +157,6 @@ def _endpoint(model: PackagedModel, handler: Handler, method: str, protocol: str
         return response
 
     return endpoint
-
-
-async def _read_body(request: Request, bytes_at_most: int) -> bytes:
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind != "application/json" and not kind.endswith("+json"):
-        raise RefusedError(415, "the content type is not JSON: send Content-Type: application/json")
-    length = request.headers.get("content-length", "")
-    chunks, size = [], int(length) if length.isdecimal() else 0
-    if size <= bytes_at_most:
-        size = 0
-        async for chunk in request.stream():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > bytes_at_most:
-                break
-    if size > bytes_at_most:
-        message = f"the body is larger than {bytes_at_most:,} bytes: send several requests"
-        raise RefusedError(413, message, headers={"Connection": "close"})
-    return b"".join(chunks)
 
 
 def _authorize(request: Request) -> None:
@@ -193,12 +171,11 @@ def _authorize(request: Request) -> None:
 async def _reload(model: PackagedModel, lock: asyncio.Lock) -> Response:
     """Loads the model again while the old one goes on answering, and tells the other worker processes."""
     async with lock:
-        try:
-            await run_in_threadpool(model.load)
-        except NbshipError as error:
+        error = await run_in_threadpool(_try_to_load, model)
+        if error:
             metrics.LOADS.labels(model.name, "failed").inc()
             _logger.error("%s: not loaded again: %s", model.name, error)
-            raise RefusedError(503, f"not loaded, the old model stays: {error.message}") from None
+            raise RefusedError(503, f"not loaded, the old model stays: {error.message}")
         generation = model.settings.generation
         with generation.get_lock():
             generation.value += 1
@@ -214,8 +191,16 @@ async def _refresh(model: PackagedModel, lock: asyncio.Lock) -> None:
     async with lock:
         if model.settings.generation.value == model.generation:
             return
-        try:
-            await run_in_threadpool(model.load)
-        except NbshipError as error:
+        error = await run_in_threadpool(_try_to_load, model)
+        if error:
             model.generation = model.settings.generation.value
             _logger.error("%s: not loaded again: %s", model.name, json.dumps(error.message))
+
+
+def _try_to_load(model: PackagedModel) -> NbshipError | None:
+    """Loads a model; returns why it could not, without the traceback; see `bodies`."""
+    try:
+        model.load()
+    except NbshipError as error:
+        return error.with_traceback(None)
+    return None

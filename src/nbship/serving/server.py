@@ -1,4 +1,4 @@
-"""Starts KServe's model server with one model: here, and as a module in the container of a ServingRuntime.
+"""Starts a server of one model: here, and as a module in the container of a ServingRuntime.
 
 usage: python -m nbship.serving.server --model_name NAME --model_dir /mnt/models
 """
@@ -15,44 +15,47 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from nbship.errors import ExitCode, NbshipError
-
-if TYPE_CHECKING:
-    from nbship.serving.model import Settings
+from nbship.serving.settings import BYTES_AT_MOST, PATIENCE, RECORDS_AT_MOST, Settings
 
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - where a container's server listens
 
 
-def serve(
-    settings: Callable[[], Settings], host: str, port: int, workers: int, ready: Callable[[], None]
-) -> None:
+def serve(settings: Settings, host: str, port: int, workers: int, ready: Callable[[], None]) -> None:
     """Serves a model until a signal ends it.
 
     Args:
-        settings: Makes the settings; called when KServe can be imported.
+        settings: What is served and how.
         host: The address to listen on.
         port: The port to listen on.
         workers: Processes that answer.
-        ready: Called when the model is loaded, just before the server starts to listen.
+        ready: Called just before the server starts to listen: when the model is loaded, or, with several
+            workers, when its description has been read.
 
     Raises:
-        NbshipError: The model cannot be loaded, the port is taken, or the serving libraries are not there.
+        NbshipError: The model cannot be loaded, the port is taken, the workers cannot start, or the serving
+            libraries are not there.
     """
     _require_libraries()
     _require_free(host, port)
+    from nbship.serving import listening
+    from nbship.serving.package import read_package
+
     with _shared_metrics(workers):
-        from nbship.serving.listening import ListeningServer
+        if workers > 1:
+            read_package(settings.folder)
+            _keep_interrupt()
+            ready()
+            listening.serve_by_workers(settings, host, port, workers)
+            return
         from nbship.serving.routes import open_model
 
-        server = ListeningServer(http_port=port, workers=workers, enable_grpc=False, host=host)
-        model = open_model(settings())
+        listening.configure_log()
+        model = open_model(settings)
         model.load()
-        if workers > 1:
-            _keep_interrupt()
         ready()
-        server.start([model])
+        listening.serve_here(model, host, port)
 
 
 def free_port(host: str) -> int:
@@ -120,23 +123,21 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--host", default=_EVERYWHERE, help="the address to listen on")
     parser.add_argument("--http_port", type=int, default=8080, help="the port to listen on")
     parser.add_argument("--workers", type=int, default=1, help="processes that answer")
-    parser.add_argument("--max_records", type=int, default=100_000, help="records in one request")
-    parser.add_argument("--max_bytes", type=int, default=64 * 2**20, help="bytes of one request's body")
+    parser.add_argument("--max_records", "--max-records", type=int, default=RECORDS_AT_MOST)
+    parser.add_argument("--max_bytes", "--max-bytes", type=int, default=BYTES_AT_MOST, help="of one body")
+    parser.add_argument("--patience", type=int, default=PATIENCE, help="seconds for a request to arrive")
     parser.add_argument("--allowed_origins", default="", help="hosts of pages that may call, with commas")
     given, _ = parser.parse_known_args(arguments)
 
-    def settings() -> Settings:
-        from nbship.serving.model import Settings
-
-        return Settings(
-            name=given.model_name,
-            folder=given.model_dir,
-            version=given.model_version,
-            records_at_most=given.max_records,
-            bytes_at_most=given.max_bytes,
-            origins=tuple(filter(None, given.allowed_origins.split(","))),
-        )
-
+    settings = Settings(
+        name=given.model_name,
+        folder=given.model_dir,
+        version=given.model_version,
+        records_at_most=given.max_records,
+        bytes_at_most=given.max_bytes,
+        patience=given.patience,
+        origins=tuple(filter(None, given.allowed_origins.split(","))),
+    )
     serve(settings, given.host, given.http_port, given.workers, ready=lambda: None)
 
 

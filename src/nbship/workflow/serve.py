@@ -7,19 +7,16 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from nbship.config import Pipeline, load_pipeline
 from nbship.errors import NbshipError, UsageError
 from nbship.local.record import State, find_run
 from nbship.serving import package, server
 from nbship.serving.package import Package
+from nbship.serving.settings import BYTES_AT_MOST, RECORDS_AT_MOST, Settings
 from nbship.versions import registry
 from nbship.workflow.models import list_models
 from nbship.workflow.publish import package_run
-
-if TYPE_CHECKING:
-    from nbship.serving.model import Settings
 
 Report = Callable[[str], None]
 
@@ -39,6 +36,19 @@ class Serving:
     address: str
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What one request may have.
+
+    Attributes:
+        records: How many.
+        bytes: In its body.
+    """
+
+    records: int = RECORDS_AT_MOST
+    bytes: int = BYTES_AT_MOST
+
+
 def serve(
     root: Path,
     name: str,
@@ -48,6 +58,7 @@ def serve(
     workers: int,
     ready: Callable[[Serving], None],
     report: Report = lambda _: None,
+    limits: Limits = Limits(),
 ) -> None:
     """Serves a model until a signal ends it.
 
@@ -60,6 +71,7 @@ def serve(
         workers: Processes that answer.
         ready: Called when the model is loaded, just before the server starts to listen.
         report: Told in a line what is being waited for.
+        limits: Of one request.
 
     Raises:
         NbshipError: There is no such model, it cannot be loaded, or the port is taken.
@@ -69,10 +81,7 @@ def serve(
     with _folder(root, pipeline, run_id, report) as folder:
         version = "" if run_id is not None else _champion_version(root, name)
 
-        def settings() -> Settings:
-            from nbship.serving.model import Settings
-
-            return Settings(name=name, folder=folder, version=version)
+        settings = Settings(name, folder, version, limits.records, limits.bytes)
 
         def tell() -> None:
             shown = f"[{host}]" if ":" in host else host
