@@ -143,6 +143,21 @@ def test_a_gateway_is_told_the_host() -> None:
     assert seen == ["churn.nbship.example.org"]
 
 
+@pytest.mark.parametrize("levels", [10, 500, 900, 940, 970, 990, 5_000, 200_000])
+def test_what_is_nested_deeply_is_refused(churn: Any, levels: int) -> None:
+    body = b'{"tenure": ' + b"[" * levels + b"]" * levels + b', "contract": "one year", "paperless": true}'
+    answer = churn.post("/predict", data=body)
+    assert answer.status_code in (400, 422)
+    assert answer.json.get("fields") or answer.json["error"] == "the file is nested too deeply"
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_what_is_no_finite_number_is_refused_by_field(churn: Any, number: str) -> None:
+    body = json.dumps(CUSTOMER).replace("2", number)
+    answer = churn.post("/predict", data=body)
+    assert (answer.status_code, answer.json["fields"][0]["field"]) == (422, "tenure")
+
+
 def test_the_form_is_shown_and_harmless() -> None:
     answer = front("<script>", "http://127.0.0.1:1").get("/")
     assert "&lt;script&gt;" in answer.text

@@ -120,13 +120,17 @@ def ask(service: Service, records: list[Any]) -> list[dict[str, Any]]:
         For each record the prediction, and `probabilities` by class or an `interval` if there are any.
 
     Raises:
-        FrontError: The server refuses the records, cannot be reached, or answers something else.
+        FrontError: They are nested too deeply, or the server refuses them, cannot be reached, or answers
+            something else.
     """
+    try:
+        body = json.dumps({"instances": records})  # with NaN as it is: the server says which field has it
+    except RecursionError:
+        raise FrontError(400, {"error": "the file is nested too deeply"}) from None
+    headers = {"Content-Type": "application/json", **service.headers}
     address = f"{service.server.rstrip('/')}/v1/models/{service.model}:predict"
     try:
-        response = requests.post(
-            address, json={"instances": records}, headers=service.headers, timeout=_PATIENCE
-        )
+        response = requests.post(address, data=body, headers=headers, timeout=_PATIENCE)
         content = response.json()
     except requests.Timeout:
         raise FrontError(504, {"error": "the model server takes too long"}) from None
@@ -170,7 +174,9 @@ def _uploaded(request: Request) -> Any:
         )
     try:
         content = json.loads(body)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise FrontError(400, {"error": "the file is nested too deeply"}) from None
+    except ValueError as error:
         raise FrontError(400, {"error": f"the file is not JSON: {error}"}) from None
     if isinstance(content, dict) and set(content) == {"instances"}:
         content = content["instances"]

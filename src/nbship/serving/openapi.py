@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from nbship import __version__
@@ -128,9 +131,22 @@ def _field(column: Column) -> dict[str, Any]:
     schema = {"type": kinds, "description": words}
     if column.type == "category" and column.unseen == "refuse":
         schema["enum"] = [*column.categories, *([] if column.required else [None])]
-    if column.aliases:  # other ways to write a value may be of any type
-        return {"description": words, "anyOf": [schema, {"enum": list(column.aliases)}, {"type": "integer"}]}
+    limits = {"minimum": column.lowest, "maximum": column.highest}
+    schema |= {name: limit for name, limit in limits.items() if limit is not None}
+    if column.aliases:  # as text, or as what the text says
+        return {
+            "description": words,
+            "anyOf": [schema, {"enum": [*column.aliases, *_as_values(column.aliases)]}],
+        }
     return schema
+
+
+def _as_values(aliases: Iterable[str]) -> Iterator[Any]:
+    for text in aliases:
+        with contextlib.suppress(ValueError):
+            value = json.loads(text)
+            if isinstance(value, bool | int) and json.dumps(value) == text:
+                yield value
 
 
 def _v1_request() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from nbship.serving.accepted import with_labels, with_limits
 from nbship.serving.comparison import compared
 from nbship.serving.compiled import Compiled, compile_model, describe
 from nbship.serving.faults import find_fault
@@ -119,7 +120,8 @@ class Predictor:
         fault = find_fault(self._predicted, self.columns, checked.values, checked.rows)
         if fault is None:
             raise RefusedError(422, f"the model cannot predict these records: {reason}")
-        problems = [fault.problem] if fault.problem else []
+        unusual = [flag for flag in checked.flags.told if flag.instance == fault.instance]
+        problems = [fault.problem] if fault.problem else unusual
         message = str(
             fault.problem or f"record {fault.instance}: the model cannot predict it: {fault.reason}"
         )
@@ -154,7 +156,10 @@ def load_predictor(folder: Path) -> Predictor:
     estimator = load_model(folder)
     columns = tuple(_as_the_model_can(column, package, estimator) for column in package.inputs)
     compiled = _compile(package, estimator, columns, (folder / MODEL).stat().st_size)
-    predictor = Predictor(package, columns, estimator, compiled, make_reader(columns))
+    plain = Predictor(package, columns, estimator, Compiled(), make_reader(columns))
+    labelled = [with_labels(column) for column in columns]
+    columns = with_limits(labelled, plain._predicted, typical_record(columns))
+    predictor = replace(plain, columns=columns, compiled=compiled)
     with contextlib.suppress(RefusedError):  # a first prediction takes longer; what it is does not matter
         predictor.predict(check(columns, _typical_values(columns), 1))
     return predictor

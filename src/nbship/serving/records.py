@@ -65,7 +65,7 @@ class Problem:
         problem: What is wrong with it.
         accepted: What would be right.
         suggestion: What was probably meant; None if nothing is near.
-        reason: One of a few words, for counting: type, missing, unknown, category, range, shape.
+        reason: One of a few words, for counting: type, missing, unknown, category, range, shape, limit.
     """
 
     instance: int
@@ -294,11 +294,17 @@ def _finding(column: Column, value: Any) -> tuple[str, str] | None:
         return "type", "is not a finite number"
     if column.type == "integer" and not number.is_integer():
         return "type", "is not a whole number"
-    if column.minimum is None or column.maximum is None:
+    return _place(column, number)
+
+
+def _place(column: Column, number: float) -> tuple[str, str] | None:
+    if column.lowest is not None and number < column.lowest:
+        return "limit", f"is smaller than the model can predict, {column.lowest:g} at least"
+    if column.highest is not None and number > column.highest:
+        return "limit", f"is larger than the model can predict, {column.highest:g} at most"
+    if column.minimum is None or column.maximum is None or column.minimum <= number <= column.maximum:
         return None
-    if not column.minimum <= number <= column.maximum:
-        return "range", "is outside the training range"
-    return None
+    return "range", "is outside the training range"
 
 
 def _check_arrays(

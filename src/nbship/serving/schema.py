@@ -65,6 +65,8 @@ class Column(_Frozen):
         optional: Whether it may be left out although every reference row has a value.
         missing_held_out: How many of the rows that the model was judged on have no value.
         alone: Whether the model takes this column by itself, as a series, and no table.
+        lowest: The smallest number that the model can predict; found when it is loaded.
+        highest: The largest number.
     """
 
     name: str
@@ -84,6 +86,8 @@ class Column(_Frozen):
     optional: bool = False
     missing_held_out: int = 0
     alone: bool = False
+    lowest: float | None = None
+    highest: float | None = None
 
     @property
     def required(self) -> bool:
