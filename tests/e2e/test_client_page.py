@@ -252,9 +252,80 @@ def test_a_dropped_table_is_predicted_row_by_row(browser: Browser, address: str,
     browser.log[:] = [line for line in browser.log if "422" not in line]
 
 
+def test_a_download_holds_no_formula(browser: Browser, address: str, tmp_path: Path) -> None:
+    open_model(browser, address)
+    notes = ['=HYPERLINK("http://127.0.0.1")', "@SUM(1)", "+1 800", "-2.5", "-a", "plain", "\t=1"]
+    with (tmp_path / "notes.csv").open("w", newline="") as file:
+        write = csv.writer(file)
+        write.writerow(["weight", "hp", "origin", "=note"])
+        write.writerows([2000, 90, 1, note] for note in notes)
+    browser.give_file("#chosen", tmp_path / "notes.csv")
+    browser.wait("document.getElementById('batch').innerText.includes('7 rows predicted.')")
+    browser.click("#batch .tools button")
+    header, *lines = csv.reader(io.StringIO(browser.downloaded("notes-predicted.csv")))
+    assert header[3] == "'=note"
+    assert [line[3] for line in lines] == [
+        '\'=HYPERLINK("http://127.0.0.1")',
+        "'@SUM(1)",
+        "'+1 800",
+        "-2.5",
+        "'-a",
+        "plain",
+        "'\t=1",
+    ]
+
+
+def test_a_table_from_a_spreadsheet_in_europe(browser: Browser, address: str, tmp_path: Path) -> None:
+    """Semicolons, decimal commas, dots between thousands, and the words of the form."""
+    open_model(browser, address)
+    rows = ["weight;hp;origin", "2000;90,5;USA", "2.000;90,5;1", "1800;1.090,5;Europe", "1800;90,5;Mars"]
+    (tmp_path / "autos.csv").write_text("\r\n".join(rows))
+    browser.give_file("#chosen", tmp_path / "autos.csv")
+    browser.wait("document.getElementById('batch').innerText.includes('3 rows predicted, 1 refused')")
+    assert "1 far outside what the model has learnt from" in browser.text("#batch .lead")
+    browser.click("#batch .tools button")
+    lines = list(csv.DictReader(io.StringIO(browser.downloaded("autos-predicted.csv")), delimiter=";"))
+    assert lines[0]["predicted mpg"] == lines[1]["predicted mpg"]
+    body = {"instances": [{"weight": 2000, "hp": 90.5, "origin": 1}]}
+    same = requests.post(f"{address}/v1/models/cars:predict", json=body, timeout=30).json()["predictions"][0]
+    assert float(lines[0]["predicted mpg"].replace(",", ".")) == pytest.approx(same)
+    assert (lines[2]["far outside"], lines[2]["prediction low"]) == ("Engine power", "")
+    assert "origin: is text" in lines[3]["problem"]
+    browser.log[:] = [line for line in browser.log if "422" not in line]
+
+
+@pytest.mark.parametrize("text", ["x", '""', ", "])
+def test_a_value_of_any_length_is_read(browser: Browser, text: str) -> None:
+    script = f"""(async () => {{
+      const {{ parseTable, toCsv }} = await import("/table.js");
+      const value = {json.dumps(text)}.repeat(10_000_000);
+      const {{ rows, style }} = parseTable(`a,b\\r\\n1,"${{value}}"\\r\\n2,y\\n`);
+      return [rows.length, rows[0].b.length, rows[1].b, toCsv(rows, style).length > rows[0].b.length];
+    }})()"""
+    length = 10_000_000 if text == '""' else len(text) * 10_000_000
+    assert browser.run(script) == [2, length, "y", True]
+
+
+def test_nothing_is_promised_far_outside_the_training_range(browser: Browser, address: str) -> None:
+    open_model(browser, address, values="?weight=2000&hp=60&origin=1")
+    assert "between" in browser.text("#prediction .interval")
+    browser.fill("#field-weight", "30750")
+    browser.wait("document.querySelector('#prediction .far')")
+    assert "Curb weight 30,750 (1609 to 5090)" in browser.text("#prediction .far")
+    assert not browser.run("document.querySelector('#prediction .interval')")
+    browser.fill("#field-weight", "5100")
+    browser.wait("document.querySelector('#prediction .interval')")
+    assert not browser.run("document.querySelector('#prediction .far')")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
+        (
+            "i.json",
+            '[{"weight": 2000, "origin": 2, "x": ' + "[" * 50_000 + "]" * 50_000 + "}]",
+            "1 rows predicted.",
+        ),
         ("a.json", '[{"weight": 2000, "hp": null, "origin": 2}]', "1 rows predicted."),
         ("b.jsonl", '{"weight": 2000, "origin": 2}\n{"weight": 2100, "origin": 2}', "2 rows predicted."),
         ("c.csv", "weight;hp;origin\n2000;90;1\n", "1 rows predicted."),

@@ -1,6 +1,6 @@
 // Shows one prediction large: a number with its interval, or a class with the probabilities of all.
 
-import { formatValue, labelOf } from "./columns.js";
+import { formatValue, labelOf, rangeOf, title } from "./columns.js";
 import { element, formatNumber, formatShare, shape } from "./dom.js";
 
 const SHOWN = 10; // classes
@@ -20,15 +20,24 @@ export function summary(output, { prediction, probabilities }) {
 export const figure = (output, value) =>
   formatNumber(value, output.reference.maximum - output.reference.minimum || undefined);
 
-export function showAnswer(container, output, answer) {
-  const parts = output.kind === "regression" ? numberParts(output, answer) : classParts(output, answer);
+/** Shows an answer; where columns are `far` outside of what the model has learnt from, a warning is its interval. */
+export function showAnswer(container, output, answer, record, far) {
+  const warning = far.length ? element("p", { class: "far", role: "status" }, farText(record, far)) : undefined;
+  const sure = warning ? { ...answer, interval: undefined } : answer;
+  const parts = output.kind === "regression" ? numberParts(output, sure, warning) : classParts(output, sure, warning);
   container.replaceChildren(...parts.filter(Boolean));
 }
 
-function numberParts(output, { prediction, interval }) {
+function farText(record, far) {
+  const words = far.map((column) => `${title(column)} ${formatValue(column, record[column.name])} (${rangeOf(column)})`);
+  return `Far outside what the model has learnt from: ${words.join(", ")}. Nobody knows how wrong this is.`;
+}
+
+function numberParts(output, { prediction, interval }, warning) {
   const { unit } = output.reference;
   return [
     element("p", { class: "figure" }, figure(output, prediction), unit && element("small", {}, ` ${unit}`)),
+    warning,
     interval && element("p", { class: "interval" }, likely(output, interval)),
     scale(output, prediction, interval),
   ];
@@ -57,11 +66,12 @@ function scale(output, prediction, interval) {
     shape("text", { x: x(maximum), y: 40, class: "end" }, figure(output, maximum)));
 }
 
-function classParts(output, { prediction, probabilities }) {
+function classParts(output, { prediction, probabilities }, warning) {
   const share = shareOf(probabilities, prediction);
   return [
     element("p", { class: "figure" }, labelOf(output.reference, prediction),
       share !== undefined && element("small", {}, ` ${formatShare(share)}`)),
+    warning,
     probabilities && bars(output, prediction, probabilities),
   ];
 }

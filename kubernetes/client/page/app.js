@@ -2,6 +2,7 @@
 
 import { describeInputs, showAnswer, showNone, summary } from "./answer.js";
 import { predictFile, watchFiles } from "./batch.js";
+import { farOut } from "./columns.js";
 import { explainCurves, makeCurves, watchedClass } from "./curves.js";
 import { byId, copy, element } from "./dom.js";
 import { makeForm, problemText } from "./form.js";
@@ -120,7 +121,7 @@ function showPrediction(model, record, answer, keep) {
   page.form.showProblems([]);
   byId("answer").setAttribute("aria-busy", "false");
   byId("answer").classList.remove("refused");
-  showAnswer(byId("prediction"), model.output, answer);
+  showAnswer(byId("prediction"), model.output, answer, record, farOut(model.columns, record));
   if (!keep) return;
   const inputs = describeInputs(model.columns, record, model.example);
   remember({ model: model.name, title: model.title || model.name, record, answer: summary(model.output, answer), inputs });

@@ -1,11 +1,11 @@
 // Many records at once: a file is read, predicted piece by piece, and given back with the predictions.
 
-import { parseValue } from "./columns.js";
+import { farOut, isNumber, parseValue, title } from "./columns.js";
 import { byId, element } from "./dom.js";
 import { summary } from "./answer.js";
 import { problemText } from "./form.js";
 import { ServerError } from "./server.js";
-import { parseTable, toCsv } from "./table.js";
+import { parseTable, toCsv, withPoint } from "./table.js";
 
 const LARGEST = 100 * 2 ** 20; // bytes
 const CHUNK = { rows: 500, values: 200_000 };
@@ -18,21 +18,24 @@ export async function predictFile(container, file, model, predict, signal) {
   const stop = new AbortController();
   container.replaceChildren(count, bar, element("button", { type: "button", click: () => stop.abort() }, "Stop"));
   const done = [];
+  const source = { name: file.name, style: undefined };
   try {
     if (file.size > LARGEST) throw new Error("The file is larger than 100 MB. Use the address below from a program.");
-    const rows = parseTable(await file.text());
+    const { rows, style } = parseTable(await file.text());
+    source.style = style;
     const extra = checkColumns(rows, model.columns);
     const both = AbortSignal.any([signal, stop.signal]);
-    for await (const predicted of predictRows(rows, model, predict, both)) {
+    for await (const predicted of predictRows(rows, style, model, predict, both)) {
       done.push(...predicted);
       Object.assign(bar, { value: done.length, max: rows.length });
       count.textContent = `${done.length} of ${rows.length} rows`;
     }
-    showResults(container, file.name, done, model, extra);
+    showResults(container, source, done, model, extra);
   } catch (error) {
     if (signal.aborted) return;
-    const message = stop.signal.aborted ? `Stopped after ${done.length} rows.` : error.message;
-    if (done.length) showResults(container, file.name, done, model, [], message);
+    const cause = error instanceof RangeError ? "The file is nested too deeply." : error.message;
+    const message = stop.signal.aborted ? `Stopped after ${done.length} rows.` : cause;
+    if (done.length) showResults(container, source, done, model, [], message);
     else container.replaceChildren(element("p", { class: "problem", role: "alert" }, message));
   }
 }
@@ -47,18 +50,20 @@ function checkColumns(rows, columns) {
   return [...given].filter((name) => !columns.some((column) => column.name === name));
 }
 
-async function* predictRows(rows, model, predict, signal) {
+async function* predictRows(rows, style, model, predict, signal) {
   const width = model.columns.reduce((sum, { shape }) => sum + (shape ?? [1]).reduce((one, other) => one * other, 1), 0);
   const size = Math.max(Math.min(CHUNK.rows, Math.floor(CHUNK.values / width)), 1);
   for (let first = 0; first < rows.length; first += size) {
     const chunk = rows.slice(first, first + size);
-    const answers = await predictSome(chunk.map((row) => toRecord(row, model.columns)), predict, signal);
-    yield chunk.map((row, index) => ({ row, ...answers[index] }));
+    const records = chunk.map((row) => toRecord(row, model.columns, style));
+    const answers = await predictSome(records, predict, signal);
+    yield chunk.map((row, index) => ({ row, ...answers[index], far: farOut(model.columns, records[index]) }));
   }
 }
 
-function toRecord(row, columns) {
-  const read = (column) => (typeof row[column.name] === "string" ? parseValue(column, row[column.name]) : row[column.name]);
+function toRecord(row, columns, { decimalComma }) {
+  const written = (column, text) => (decimalComma && isNumber(column) ? withPoint(text) : text);
+  const read = (column) => (typeof row[column.name] === "string" ? parseValue(column, written(column, row[column.name])) : row[column.name]);
   return Object.fromEntries(columns.map((column) => [column.name, read(column)]).filter(([, value]) => value !== undefined));
 }
 
@@ -91,9 +96,11 @@ function byInstance(fields, length) {
   return problems;
 }
 
-function showResults(container, name, done, model, extra, message = "") {
+function showResults(container, { name, style }, done, model, extra, message = "") {
   const refused = done.filter((each) => each.problem).length;
   const found = `${done.length - refused} rows predicted${refused ? `, ${refused} refused` : ""}.`;
+  const far = done.filter((each) => !each.problem && each.far.length).length;
+  const unlike = far ? ` ${far} far outside what the model has learnt from: see “far outside” in the download.` : "";
   const unused = extra.length ? ` Not used: ${extra.join(", ")}.` : "";
   const rows = () => done.map((each) => withAnswer(each, model.output));
   const base = name.replace(/\.[^.]*$/, "");
@@ -103,9 +110,9 @@ function showResults(container, name, done, model, extra, message = "") {
     element("td", { class: each.problem ? "problem" : "" }, each.problem ?? summary(model.output, each))))));
   container.replaceChildren(
     message ? element("p", { class: "problem", role: "alert" }, message) : "",
-    element("p", { class: "lead" }, found + unused), table,
+    element("p", { class: "lead" }, found + unlike + unused), table,
     element("div", { class: "tools" },
-      element("button", { type: "button", class: "primary", click: () => save(`${base}-predicted.csv`, "text/csv", toCsv(rows())) }, "Download CSV"),
+      element("button", { type: "button", class: "primary", click: () => save(`${base}-predicted.csv`, "text/csv", toCsv(rows(), style)) }, "Download CSV"),
       element("button", { type: "button", click: () => save(`${base}-predicted.json`, "application/json", JSON.stringify(rows())) }, "Download JSON")));
 }
 
@@ -116,11 +123,13 @@ function pick(done) {
   return [...refused, ...numbered.filter(([each]) => !each.problem)].slice(0, SHOWN);
 }
 
-function withAnswer({ row, prediction, interval, probabilities, problem }, output) {
+function withAnswer({ row, prediction, interval, probabilities, problem, far }, output) {
   const shares = Object.entries(probabilities ?? {}).map(([name, share]) => [`probability ${name}`, share]);
-  const bounds = interval ? { "prediction low": interval[0], "prediction high": interval[1] } : {};
+  // No interval was ever tried there.
+  const bounds = interval && far.length ? { "prediction low": null, "prediction high": null } : interval ? { "prediction low": interval[0], "prediction high": interval[1] } : {};
   const odd = problem ? { problem } : {};
-  return { ...row, [`predicted ${output.target}`]: prediction ?? null, ...bounds, ...Object.fromEntries(shares), ...odd };
+  const unlike = far.length && !problem ? { "far outside": far.map(title).join(", ") } : {};
+  return { ...row, [`predicted ${output.target}`]: prediction ?? null, ...bounds, ...Object.fromEntries(shares), ...unlike, ...odd };
 }
 
 function save(name, type, content) {

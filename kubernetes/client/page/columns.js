@@ -58,3 +58,12 @@ export const isOutside = (column, value) =>
 export function oddity(column, value) {
   return isOutside(column, value) ? `outside ${rangeOf(column)}, which the model has learnt from` : "";
 }
+
+const FAR = 0.1; // of the range, beyond its ends
+
+/** The columns whose values are so far from those in training that nothing is known of the prediction's error. */
+export const farOut = (columns, record) => columns.filter((column) => {
+  const value = record[column.name];
+  const margin = FAR * (column.maximum - column.minimum);
+  return isOutside(column, value) && (value < column.minimum - margin || value > column.maximum + margin);
+});
