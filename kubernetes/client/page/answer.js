@@ -30,7 +30,7 @@ export function showAnswer(container, output, answer, record, far) {
 
 function farText(record, far) {
   const words = far.map((column) => `${title(column)} ${formatValue(column, record[column.name])} (${rangeOf(column)})`);
-  return `Far outside what the model has learnt from: ${words.join(", ")}. Nobody knows how wrong this is.`;
+  return `Far outside what the model has learnt from: ${words.join(", ")}. How wrong this may be is not known.`;
 }
 
 function numberParts(output, { prediction, interval }, warning) {
