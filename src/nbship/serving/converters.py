@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
+from nbship.serving import dates
+
 Converter = Callable[[Any, Any, Any], None]
 ShapeCalculator = Callable[[Any], None]
 _GRID = 200
@@ -93,14 +95,27 @@ def _concatenated(nodes: _Nodes, operator: Any) -> str:
 
 
 def _convert_function(scope: Any, operator: Any, container: Any) -> None:
-    nodes = _Nodes(scope, container)
-    kind = _operation(operator.raw_operator.func)
-    nodes.add(kind, [_concatenated(nodes, operator)], operator.outputs[0].full_name)
+    nodes, transformer = _Nodes(scope, container), operator.raw_operator
+    given, output = _concatenated(nodes, operator), operator.outputs[0].full_name
+    if dates.reads_dates(transformer):
+        dates.convert_reading(nodes, transformer, given, output)
+    elif dates.takes_dates_apart(transformer):
+        dates.convert_part(nodes, transformer, given, output)
+    else:
+        nodes.add(_operation(transformer.func), [given], output)
 
 
 def _shape_of_function(operator: Any) -> None:
+    from skl2onnx.common.data_types import FloatTensorType, Int64TensorType
+
+    transformer = operator.raw_operator
     width = sum(each.type.shape[1] for each in operator.inputs)
-    operator.outputs[0].type = type(operator.inputs[0].type)([None, width])
+    kind = type(operator.inputs[0].type)
+    if dates.reads_dates(transformer):
+        kind = Int64TensorType
+    elif dates.takes_dates_apart(transformer):
+        kind = FloatTensorType
+    operator.outputs[0].type = kind([None, width])
 
 
 def _convert_imputer(scope: Any, operator: Any, container: Any) -> None:
