@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbship.errors import UsageError
-from nbship.templates import table as tables
+from nbship.templates import reading
 from nbship.templates.table import Kind, kind_of, read_table
 from tests.templates.tables import ROWS, flats, write
 
@@ -26,7 +26,7 @@ from tests.templates.tables import ROWS, flats, write
 )
 def test_how_a_file_is_to_be_read(tmp_path, options, expected):
     table = read_table(write(tmp_path / "a.csv", flats(), **options))
-    assert table.options == expected
+    assert table.reading.options == expected
     assert table.columns == {
         "Fläche m²": Kind.NUMBER,
         "district": Kind.WORDS,
@@ -65,13 +65,14 @@ def test_what_a_column_holds(name, values, kind):
 
 def test_dates_with_the_day_first(tmp_path):
     table = flats()
-    assert read_table(write(tmp_path / "a.csv", table, date_format="%d.%m.%Y")).day_first
-    assert not read_table(write(tmp_path / "b.csv", table, date_format="%m/%d/%Y")).day_first
+    for format_ in ("%d.%m.%Y", "%m/%d/%Y", "%Y-%m-%d"):
+        path = write(tmp_path / "a.csv", table, date_format=format_)
+        assert read_table(path).dates["listed"].format == format_
 
 
 def test_of_a_large_file_rows_from_everywhere_are_looked_at(tmp_path, monkeypatch):
     path = write(tmp_path / "a.csv", flats(late=[0] * (ROWS - 30) + [1] * 30).sort_values("late"))
-    monkeypatch.setattr(tables, "_SAMPLED_BYTES", path.stat().st_size - 1)
+    monkeypatch.setattr(reading, "SAMPLED_BYTES", path.stat().st_size - 1)
     table = read_table(path)
     assert table.sampled
     assert ROWS / 5 < len(table.sample) < ROWS / 2

@@ -64,6 +64,8 @@ def test_the_shared_notebook_is_left_as_it_is(project, tmp_path):
     [
         (np.arange(50) / 7, "regression"),
         (np.arange(50), "regression"),
+        (list(range(12)) * 5, "regression"),  # rentals in an hour
+        (list(range(10)) * 5, "classification"),  # digits
         ([str(i / 3) for i in range(49)] + ["?"], "regression"),
         ([0, 1] * 25, "classification"),
         ([0.0, 1.0, None] * 20, "classification"),

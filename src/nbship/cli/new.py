@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from nbship.cli.common import JsonOption, console, print_json
+from nbship.errors import UsageError
 from nbship.project import project_root
 
 
@@ -21,23 +22,36 @@ def register(app: typer.Typer) -> None:
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The new pipeline: flat-rents.")],
     data: Annotated[
-        Path | None, typer.Option("--data", metavar="FILE.csv", help="Your table; a copy goes to data/.")
+        Path | None,
+        typer.Option("--data", metavar="FILE", help="Your table: CSV, Parquet, Excel; a copy goes to data/."),
     ] = None,
     target: Annotated[str, typer.Option("--target", metavar="COLUMN", help="The column to predict.")] = "",
     task: Annotated[
         str, typer.Option("--task", help="regression or classification; else guessed from the target.")
     ] = "",
+    time: Annotated[
+        str, typer.Option("--time", metavar="COLUMN", help="Hold out the latest rows; else found out.")
+    ] = "",
+    group: Annotated[
+        str, typer.Option("--group", metavar="COLUMN", help="Hold whole groups out; else found out.")
+    ] = "",
+    no_time: Annotated[bool, typer.Option("--no-time", help="Rows do not follow one another.")] = False,
+    no_group: Annotated[bool, typer.Option("--no-group", help="Rows stand by themselves.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Begin a pipeline: notebooks and a pipeline file that run at once, for your table or a made-up one.
 
-    Writes notebooks/NAME/, pipelines/NAME.yaml, and data/NAME.csv under DVC; all of it, or nothing.
+    Writes notebooks/NAME/, pipelines/NAME.yaml, and the table to data/ under DVC; all of it, or nothing.
 
     Example: nbship new flat-rents --data flats.csv --target rent
     """
+    from nbship.templates.splits import Wish
     from nbship.workflow.new import begin
 
-    begun = begin(project_root(), name, data, target, task)
+    if (time and no_time) or (group and no_group):
+        raise UsageError("--time and --no-time exclude each other, as do --group and --no-group", "give one")
+    wish = Wish(None if no_time else time, None if no_group else group)
+    begun = begin(project_root(), name, data, target, task, wish)
     if as_json:
         print_json(asdict(begun))
         return

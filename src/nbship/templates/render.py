@@ -17,6 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from nbship.templates import amounts
+from nbship.templates.dates import MIXED, Dates
+from nbship.templates.reading import Reading
+from nbship.templates.splits import Split
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
@@ -28,6 +33,7 @@ _METADATA = {
     "language_info": {"name": "python"},
 }
 _WIDTH = 90
+_DICT_WIDTH = 45
 _TEXT_WIDTH = 110
 
 
@@ -41,12 +47,16 @@ class Plan:
         path: The table, from the project's folder.
         about: What the table holds, in a line.
         target: The column to predict.
-        options: What `pandas.read_csv` must be told.
+        reading: How the table's file is read.
         unused: Columns that the model does not take.
-        dates: Columns of dates.
+        amounts: Columns of numbers that are not written plainly, and their decimal mark.
+        dates: Columns of dates that the model takes, and how they are written.
         texts: Columns of several words.
-        day_first: Whether dates are written with the day first.
+        split: How rows are held out.
+        moments: How the column of time is written; None if it holds numbers.
+        repeated: Whether rows with equal inputs are worth keeping together.
         leaf: Rows in a leaf of a tree, at least.
+        warnings: What a reader of the notebooks must know of the table.
         evaluate: Parameters of the evaluate step, besides the target.
     """
 
@@ -55,24 +65,42 @@ class Plan:
     path: str
     about: str
     target: str
-    options: Mapping[str, str]
+    reading: Reading
     unused: list[str]
-    dates: list[str]
+    amounts: Mapping[str, str]
+    dates: Mapping[str, Dates]
     texts: list[str]
-    day_first: bool
+    split: Split
+    moments: Dates | None
+    repeated: bool
     leaf: int
+    warnings: list[str]
     evaluate: Mapping[str, Any]
 
 
 def render(plan: Plan) -> dict[str, str]:
     """Returns the files of a pipeline by their path from the project's folder."""
     regression = plan.task == "regression"
+    split = plan.split
     values = vars(plan) | {
         "title": plan.name.replace("-", " ").capitalize(),
         "description": f"Predicts {plan.target} ({plan.task}).",
-        "options": "".join(f", {key}={_literal(value)}" for key, value in plan.options.items()),
-        "estimator": f"HistGradientBoosting{'Regressor' if regression else 'Classifier'}",
-        "splitter": "KFold" if regression else "StratifiedKFold",
+        "format": plan.reading.format,
+        "read": _read(plan.reading),
+        "read_amounts": amounts.source(),
+        "dates": {name: dates.format for name, dates in plan.dates.items()},
+        "day_first": any(dates.day_first for dates in plan.dates.values() if dates.format == MIXED),
+        "mixed": any(dates.format == MIXED for dates in plan.dates.values()),
+        "time": split.time,
+        "read_time": "known[time]" if plan.moments is None else _read_dates("known[time]", plan.moments),
+        "group": split.group,
+        "key": split.key,
+        "alike": split.alike,
+        "split_by": [*split.by],
+        "kind": "Regressor" if regression else "Classifier",
+        "linear": "RidgeCV" if regression else "LogisticRegression",
+        "target_type": "continuous" if regression else "auto",
+        "splitter": _splitter(plan),
     }
     files = {
         f"notebooks/{plan.name}/{name}.ipynb": notebook_text(
@@ -82,6 +110,25 @@ def render(plan: Plan) -> dict[str, str]:
     }
     pipeline = _environment().get_template("pipeline.yaml.j2").render(values)
     return files | {f"pipelines/{plan.name}.yaml": pipeline}
+
+
+def _read(reading: Reading) -> str:
+    if reading.format != "csv":
+        return f"pd.read_{reading.format}(table)"
+    options = "".join(f", {key}={_literal(value)}" for key, value in reading.options.items())
+    return f"pd.read_csv(table{options}, low_memory=False)"
+
+
+def _read_dates(values: str, dates: Dates) -> str:
+    more = f", utc=True, dayfirst={dates.day_first}" if dates.format == MIXED else ""
+    return f'pd.to_datetime({values}, errors="coerce", format={_literal(dates.format)}{more})'
+
+
+def _splitter(plan: Plan) -> str:
+    if plan.split.time:
+        return "TimeSeriesSplit"
+    by_group = "Group" if plan.split.group or plan.repeated else ""
+    return f"{'' if plan.task == 'regression' else 'Stratified'}{by_group}KFold"
 
 
 def shared_path(task: str) -> str:
@@ -129,11 +176,24 @@ def _environment() -> Environment:
 
 
 def _literal(value: Any) -> str:
-    """A text or a list of texts as Python and JSON both write it; a long list takes several lines."""
+    """Texts, or a list or dict of them, as Python and JSON both write it; a long one takes several lines."""
     text = json.dumps(value, ensure_ascii=False)
-    if len(text) <= _WIDTH or not isinstance(value, list):
+    if len(text) <= (_WIDTH if isinstance(value, list) else _DICT_WIDTH) or isinstance(value, str):
         return text
-    return "[\n" + "".join(f"    {json.dumps(item, ensure_ascii=False)},\n" for item in value) + "]"
+    items = [
+        json.dumps(item, ensure_ascii=False)
+        + (f": {json.dumps(value[item])}" if isinstance(value, dict) else "")
+        for item in value
+    ]
+    lines = [f"    {items[0]},"]
+    for item in items[1:]:
+        if len(lines[-1]) + len(item) + 2 <= _WIDTH:
+            lines[-1] += f" {item},"
+        else:
+            lines.append(f"    {item},")
+    return "\n".join(
+        ["{" if isinstance(value, dict) else "[", *lines, "}" if isinstance(value, dict) else "]"]
+    )
 
 
 def _yaml(value: Any) -> str:

@@ -14,7 +14,11 @@ from nbship.config import NAME_PATTERN
 from nbship.errors import UsageError, suggestion
 from nbship.project import PIPELINES
 from nbship.templates.example import example_csv
+from nbship.templates.leaks import find_leaks
+from nbship.templates.notes import notes, warnings
+from nbship.templates.reading import how_to_read
 from nbship.templates.render import Plan, render, shared_path, shared_text
+from nbship.templates.splits import Wish, find_split
 from nbship.templates.table import Kind, Table, are_numbers, read_table
 from nbship.versions import dvc, git
 
@@ -24,8 +28,9 @@ if TYPE_CHECKING:
 TASKS = ("regression", "classification")
 _LONGEST_NAME = 50
 _FEWEST_ROWS = 20
-_MOST_CLASSES = 20
-_LISTED = 5
+_MOST_CLASSES = 10
+# From so many rows with equal inputs on, a share of all, they must stay together to judge a model.
+_REPEATED = 0.02
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,14 @@ class Begun:
     notes: tuple[str, ...]
 
 
-def begin(root: Path, name: str, data: Path | None = None, target: str = "", task: str = "") -> Begun:
+def begin(
+    root: Path,
+    name: str,
+    data: Path | None = None,
+    target: str = "",
+    task: str = "",
+    wish: Wish | None = None,
+) -> Begun:
     """Writes a new pipeline; all of it, or nothing.
 
     Args:
@@ -52,18 +64,20 @@ def begin(root: Path, name: str, data: Path | None = None, target: str = "", tas
         data: The user's table; a small made-up one if not given.
         target: Its column to predict.
         task: `regression` or `classification`; guessed from the target if empty.
+        wish: Which columns hold time and groups, as far as the user says so.
 
     Raises:
         UsageError: The name is taken or no name, or the table or the target cannot be used.
         NbshipError: Something cannot be written.
     """
-    path = Path("data", f"{name}.csv")
+    reading = how_to_read(data) if data else None
+    path = Path("data", f"{name}{reading.suffix if reading else '.csv'}")
     _check(root, name, path, data, target, task)
     with _all_or_nothing() as new:
         if data is None:
             files.write_text(new(root / path), example_csv(task or TASKS[0]))
         table = read_table(data or root / path)
-        plan, notes = _plan(name, path.as_posix(), data, table, target, task)
+        plan, said = _plan(name, path.as_posix(), data, table, target, task, wish or Wish())
         texts = render(plan)
         if not (root / shared_path(plan.task)).exists():
             texts = {shared_path(plan.task): shared_text(plan.task), **texts}
@@ -72,7 +86,7 @@ def begin(root: Path, name: str, data: Path | None = None, target: str = "", tas
         _track(root, root / path, new)
         for relative, content in texts.items():  # the pipeline file last: with it, the pipeline is there
             files.write_text(new(root / relative), content)
-    return Begun((path.as_posix(), f"{path.as_posix()}.dvc", *texts), plan.task, tuple(notes))
+    return Begun((path.as_posix(), f"{path.as_posix()}.dvc", *texts), plan.task, tuple(said))
 
 
 def _check(root: Path, name: str, path: Path, data: Path | None, target: str, task: str) -> None:
@@ -123,7 +137,7 @@ def _track(root: Path, path: Path, new: Callable[[Path], Path]) -> None:
 
 
 def _plan(
-    name: str, path: str, data: Path | None, table: Table, target: str, task: str
+    name: str, path: str, data: Path | None, table: Table, target: str, task: str, wish: Wish
 ) -> tuple[Plan, list[str]]:
     target = target or str(table.sample.columns[-1])
     if target not in table.columns:
@@ -131,29 +145,60 @@ def _plan(
     task = task or guess_task(table.sample[target])
     known = _known(table.sample[target], task)
     _check_target(known, target, task, len(table.sample))
+    split = find_split(table, target, wish)
     inputs = {column: kind for column, kind in table.columns.items() if column != target}
-    unused = [column for column, kind in inputs.items() if kind in (Kind.IDENTIFIER, Kind.CONSTANT)]
-    if len(unused) == len(inputs):
+    leaks = find_leaks(
+        table.sample.loc[known.index].assign(**{target: known}),
+        target,
+        task,
+        [column for column, kind in inputs.items() if kind in _TAKEN and column != split.group],
+        [column for column, kind in inputs.items() if kind is Kind.IDENTIFIER],
+    )
+    unused = {why: [c for c, kind in inputs.items() if kind is which] for which, why in _LEFT_OUT.items()}
+    unused = {
+        why: [c for c in columns if c not in (split.time, split.group)] for why, columns in unused.items()
+    }
+    left_out = [*leaks.copies, *(column for columns in unused.values() for column in columns)]
+    if not {*inputs} - {*left_out, split.group}:
         raise UsageError(
             f"{path}: no column to predict '{target}' from: the others are identifiers or constants",
             "give a table with columns that say something about each row",
         )
-    of_kind = {kind: [c for c, found in inputs.items() if found is kind] for kind in Kind}
+    taken = {column: kind for column, kind in inputs.items() if column not in (*left_out, split.group)}
+    of_kind = {kind: [c for c, found in taken.items() if found is kind] for kind in Kind}
+    of_time = table.dates.get(split.time)
     plan = Plan(
         name=name,
         task=task,
         path=path,
         about=f"copied from {data.name}" if data else "made-up flats to let, to begin with",
         target=target,
-        options=table.options,
-        unused=unused,
-        dates=of_kind[Kind.DATE],
+        reading=table.reading,
+        unused=left_out,
+        amounts={column: each.decimal for column, each in table.amounts.items()},
+        dates={column: table.dates[column] for column in of_kind[Kind.DATE]},
         texts=of_kind[Kind.TEXT],
-        day_first=table.day_first,
+        split=split,
+        moments=of_time,
+        repeated=not (split.alike or split.group or split.time) and _are_repeated(table.sample[[*taken]]),
         leaf=max(2, min(20, len(known) // 40)),
+        warnings=warnings(table, target, task, leaks),
         evaluate={"unit": target, "groups": of_kind[Kind.NUMBER][:2]} if task == "regression" else {},
     )
-    return plan, _notes(plan, table, of_kind, len(table.sample) - len(known))
+    said = notes(table, target, task, split, unused, len(table.sample) - len(known))
+    return plan, said + [warning.replace("`", "'") for warning in plan.warnings]
+
+
+_TAKEN = (Kind.NUMBER, Kind.WORDS, Kind.DATE, Kind.TEXT)
+_LEFT_OUT = {
+    Kind.IDENTIFIER: "different in each row",
+    Kind.CONSTANT: "always the same",
+    Kind.NESTED: "lists or objects",
+}
+
+
+def _are_repeated(inputs: pd.DataFrame) -> bool:
+    return bool(inputs.duplicated().mean() > _REPEATED)
 
 
 def guess_task(values: pd.Series[Any]) -> str:
@@ -194,33 +239,3 @@ def _check_target(known: pd.Series[Any], target: str, task: str, rows: int) -> N
             f"'{target}' has {different} different values in {len(known)} rows: these are no classes",
             "choose another column, or --task regression if they are numbers",
         )
-
-
-def _notes(plan: Plan, table: Table, of_kind: dict[Kind, list[str]], without: int) -> list[str]:
-    words = {
-        Kind.IDENTIFIER: "left out, different in each row",
-        Kind.CONSTANT: "left out, always the same",
-        Kind.DATE: "read as dates",
-        Kind.TEXT: "read as texts",
-    }
-    notes = [f"{plan.task} of '{plan.target}'"]
-    notes += (
-        [f"read with {', '.join(f'{k}={v!r}' for k, v in table.options.items())}"] if table.options else []
-    )
-    notes += [f"{text}: {_listed(of_kind[kind])}" for kind, text in words.items() if of_kind[kind]]
-    twice = [
-        c for c in table.columns if (base := c.rpartition("."))[2].isdigit() and base[0] in table.columns
-    ]
-    notes += [f"named twice in the table, so the second is called: {_listed(twice)}"] if twice else []
-    notes += (
-        [f"rows without a target, which are left out: {without:,} of {len(table.sample):,}"]
-        if without
-        else []
-    )
-    notes += ["decided from a sample of the rows, for the file is large"] if table.sampled else []
-    return notes
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
