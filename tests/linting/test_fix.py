@@ -58,7 +58,7 @@ def test_metadata_of_an_editor_and_missing_ids(tmp_path):
     content["cells"].append(copy.deepcopy(content["cells"][1]))
     content["nbformat_minor"] = 4
     path.write_text(json.dumps(content))
-    assert sorted(rules(path)) == ["duplicate-id", "editor-metadata", "editor-metadata", "missing-id"]
+    assert sorted(rules(path)) == ["duplicate-id", "editor-metadata", "missing-id"]
     assert fix_notebook(path)
     assert rules(path) == []
     nbformat.validate(nbformat.read(path, as_version=4))

@@ -5,19 +5,17 @@ from __future__ import annotations
 import ast
 import json
 import re
-import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from nbship.errors import UsageError
-from nbship.notebook import PARAMETERS_TAG, without_magics
+from nbship.linting.magics import Magic, magic, parse
+from nbship.notebook import PARAMETERS_TAG
 
-# Magics of a whole cell whose body is Python all the same.
-_PYTHON_MAGIC = re.compile(r"^%%(time|timeit|capture|prun)\b[^\n]*")
-_ANY_MAGIC = re.compile(r"^\s*(%|!|\?)|^\s*\w+\s*=\s*[%!]|\?\s*$", re.MULTILINE)
-_UNREADABLE = (SyntaxError, ValueError, MemoryError, RecursionError)
+_IGNORE = re.compile(r"nbship: ignore\[([\w, -]+)\]")
 
 
 @dataclass(frozen=True)
@@ -43,27 +41,38 @@ class Cell:
         return tags if isinstance(tags, list) else []
 
     @cached_property
-    def has_magics(self) -> bool:
-        """Whether it holds anything that is IPython's and not Python's."""
-        return bool(_ANY_MAGIC.search(self.source))
-
-    @cached_property
     def parsed(self) -> ast.Module | SyntaxError:
-        """Its tree, magics turned into calls; or why there is none."""
-        if self.kind != "code":
-            return ast.Module([], [])
-        source = _PYTHON_MAGIC.sub("", self.source.lstrip("\n")) if self.has_magics else self.source
+        """Its tree, IPython's own syntax turned into calls; or why there is none."""
         try:
-            return _parse(without_magics(source) if self.has_magics else source)
+            return parse(self.source) if self.kind == "code" else ast.Module([], [])
         except SyntaxError as error:
             return error
-        except _UNREADABLE as error:
-            return SyntaxError(str(error) or "too deeply nested")
 
     @property
     def tree(self) -> ast.Module:
         """Its tree; an empty one if it cannot be parsed."""
         return self.parsed if isinstance(self.parsed, ast.Module) else ast.Module([], [])
+
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """All nodes of its tree."""
+        return tuple(ast.walk(self.tree))
+
+    @property
+    def magics(self) -> Iterator[tuple[Magic, ast.Call]]:
+        """Its magics and lines for the shell, with their calls; not those whose code is in the tree."""
+        for node in self.nodes:
+            found = magic(node)
+            if found and isinstance(node, ast.Call):
+                yield found, node
+
+    def silences(self, rule: str, line: int = 0) -> bool:
+        """Whether a comment silences a rule: in the line, or alone in the cell's first line for all of it."""
+        lines = self.source.splitlines()
+        places = lines[:1] if not line or lines[0].lstrip().startswith("#") else []
+        places += lines[line - 1 : line] if line else []
+        named = ",".join(found for place in places for found in _IGNORE.findall(place))
+        return rule in {name.strip() for name in named.split(",")}
 
 
 @dataclass(frozen=True)
@@ -84,8 +93,18 @@ class Source:
 
     @property
     def code(self) -> list[Cell]:
-        """The code cells."""
-        return [cell for cell in self.cells if cell.kind == "code"]
+        """The code cells; none if the notebook is in another language than Python."""
+        return [cell for cell in self.cells if cell.kind == "code"] if self.is_python else []
+
+    @property
+    def is_python(self) -> bool:
+        """Whether its kernel speaks Python; yes if the file does not say."""
+        metadata = self.content["metadata"]
+        languages = (
+            (metadata.get("kernelspec") or {}).get("language"),
+            (metadata.get("language_info") or {}).get("name"),
+        )
+        return next((str(name).lower().startswith(("python", "ipython")) for name in languages if name), True)
 
     @property
     def parameters(self) -> Cell | None:
@@ -113,20 +132,16 @@ def read_source(path: Path, name: str) -> Source:
         cells = tuple(_cell(number, cell) for number, cell in enumerate(content["cells"], start=1))
         content["metadata"].keys()
         int(content["nbformat_minor"])
+        source = Source(path, name, content, cells)
+        source.is_python  # noqa: B018 (metadata of another shape is no notebook)
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror}", "check the path") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UsageError(f"{name}: not a notebook (nbformat 4 JSON)", "open and save it in Jupyter") from None
-    return Source(path, name, content, cells)
+    return source
 
 
 def _cell(number: int, content: dict[str, Any]) -> Cell:
     source = content["source"]
     content.get("metadata", {}).keys()
     return Cell(number, content["cell_type"], source if isinstance(source, str) else "".join(source), content)
-
-
-def _parse(source: str) -> ast.Module:
-    with warnings.catch_warnings(action="ignore"):
-        tree: ast.Module = compile(source, "cell", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    return tree

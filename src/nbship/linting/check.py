@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from nbship.linting.cells import Source, read_source
-from nbship.linting.files import absolute_paths, undeclared_inputs, unused_variables
+from nbship.linting.environment import installs, missing_modules, working_directory
+from nbship.linting.files import absolute_paths, undeclared_files
 from nbship.linting.finding import Finding
 from nbship.linting.leftovers import leftovers, outputs
 from nbship.linting.names import hidden_state
 from nbship.linting.randomness import unseeded
 from nbship.linting.secrets import secrets
+from nbship.linting.signature import unused_variables
 
-_IGNORE = re.compile(r"nbship: ignore\[([\w, -]+)\]")
+_RULES = (
+    *(absolute_paths, hidden_state, installs, leftovers, missing_modules, outputs, secrets),
+    *(undeclared_files, unseeded, unused_variables, working_directory),
+)
 
 
 def check_notebook(path: Path, name: str = "") -> list[Finding]:
@@ -31,27 +35,18 @@ def check_notebook(path: Path, name: str = "") -> list[Finding]:
         UsageError: It is missing, or no notebook.
     """
     notebook = read_source(path, name or str(path))
-    rules = (
-        *(absolute_paths, hidden_state, leftovers, outputs, secrets),
-        *(syntax, undeclared_inputs, unseeded, unused_variables),
-    )
-    found = {finding for rule in rules for finding in rule(notebook)}
+    found = {finding for rule in (syntax, *_RULES) for finding in rule(notebook)}
     return sorted(finding for finding in found if not _is_silenced(notebook, finding))
 
 
 def syntax(notebook: Source) -> Iterator[Finding]:
     """Finds cells that are no Python."""
     for cell in notebook.code:
-        if isinstance(cell.parsed, SyntaxError) and not cell.source.startswith("%%"):
+        if isinstance(cell.parsed, SyntaxError):
             message = cell.parsed.msg or "invalid syntax"
             yield Finding(notebook.name, cell.number, cell.parsed.lineno or 0, "syntax", message)
 
 
 def _is_silenced(notebook: Source, finding: Finding) -> bool:
-    if not finding.cell:
-        return False
-    lines = notebook.cells[finding.cell - 1].source.splitlines()
-    places = lines[:1] if not finding.line or lines[0].lstrip().startswith("#") else []
-    places += lines[finding.line - 1 : finding.line] if finding.line else []
-    rules = ",".join(found for place in places for found in _IGNORE.findall(place))
-    return finding.rule in {rule.strip() for rule in rules.split(",")}
+    cell = notebook.cells[finding.cell - 1] if finding.cell else None
+    return cell is not None and cell.silences(finding.rule, finding.line)

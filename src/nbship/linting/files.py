@@ -1,174 +1,175 @@
-"""Paths in the code, and the signature against the code: undeclared files, outputs never written."""
+"""Paths in the code: those of one machine, and files that a step reads or writes without declaring them."""
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from nbship.errors import UsageError
+from nbship.linting.branches import elsewhere
+from nbship.linting.calls import argument, dotted, full_name, imports, text
 from nbship.linting.cells import Cell, Source
 from nbship.linting.finding import Finding
-from nbship.notebook import Role, Signature, read_signature
 
 # The folders that machines have at their root; `/v1/models` is an address, not a path.
 _ROOTS = "|".join(
     [
-        *("home", "Users", "root", "tmp", "var", "mnt", "media", "opt", "srv", "etc", "usr", "private"),
+        *("home", "Users", "root", "var", "mnt", "media", "opt", "srv", "etc", "usr", "private"),
         *("Volumes", "data", "content", "kaggle", "workspace", "workspaces", "dbfs"),
     ]
 )
-_ABSOLUTE = re.compile(rf"^(~[\w.-]*[/\\]|[A-Za-z]:[/\\]|\\\\\w|file://|/({_ROOTS})(/|$))")
-_READERS = re.compile(r"^(pd|pandas|pl|polars)\.(read_\w+|scan_\w+)$")
-_READ_CALLS = {
-    *(
-        "open",
-        "io.open",
-        "joblib.load",
-        "np.load",
-        "numpy.load",
-        "np.loadtxt",
-        "np.genfromtxt",
-        "numpy.loadtxt",
-    ),
-    *("plt.imread", "Image.open", "PIL.Image.open", "torch.load", "urlopen", "urllib.request.urlopen"),
-    *("requests.get", "xr.open_dataset", "cv2.imread", "h5py.File", "pickle.load"),
+_ABSOLUTE = re.compile(rf"^(~[\w.-]*[/\\]|[A-Za-z]:[/\\](?![/\\]?\s)|\\\\\w|file://|/({_ROOTS})(/|$))")
+# Functions that open, read or write a file, by the position and the name of its path.
+_OPENED_BY: Mapping[str, tuple[int, str]] = {
+    **dict.fromkeys(["open", "io.open", "zipfile.ZipFile", "numpy.memmap"], (0, "file")),
+    **dict.fromkeys(["gzip.open", "bz2.open", "lzma.open", "codecs.open"], (0, "filename")),
+    **dict.fromkeys(["tarfile.open", "h5py.File"], (0, "name")),
 }
-_PATH_READS = {"open", "read_text", "read_bytes"}
-_IGNORED_TARGETS = {"/dev/null", "/dev/stdin", "/dev/stdout", "/dev/stderr"}
+_READ_BY: Mapping[str, tuple[int, str]] = {
+    "joblib.load": (0, "filename"),
+    **dict.fromkeys(["numpy.load", "numpy.fromfile"], (0, "file")),
+    **dict.fromkeys(["numpy.loadtxt", "numpy.genfromtxt"], (0, "fname")),
+    **dict.fromkeys(["matplotlib.pyplot.imread", "imageio.imread", "skimage.io.imread"], (0, "fname")),
+    **dict.fromkeys(["PIL.Image.open", "cv2.imread", "torch.load", "scipy.io.loadmat"], (0, "f")),
+    **dict.fromkeys(["urllib.request.urlopen", "urllib.request.urlretrieve", "requests.get"], (0, "url")),
+    **dict.fromkeys(
+        ["xarray.open_dataset", "xarray.open_zarr", "geopandas.read_file"], (0, "filename_or_obj")
+    ),
+    **dict.fromkeys(["pyarrow.parquet.read_table", "sqlite3.connect"], (0, "database")),
+}
+_TABLES = re.compile(r"^(pandas|polars)\.(?!read_(sql|gbq|clipboard|database))(read|scan)_\w+$")
+_WRITTEN_BY: Mapping[str, tuple[int, str]] = {
+    **dict.fromkeys(["numpy.save", "numpy.savez", "numpy.savez_compressed"], (0, "file")),
+    **dict.fromkeys(["numpy.savetxt", "matplotlib.pyplot.imsave", "skimage.io.imsave"], (0, "fname")),
+    **dict.fromkeys(["cv2.imwrite", "imageio.imwrite", "logging.FileHandler"], (0, "filename")),
+    **dict.fromkeys(["pandas.ExcelWriter", "pandas.HDFStore"], (0, "path")),
+    "joblib.dump": (1, "filename"),
+    "torch.save": (1, "f"),
+    **dict.fromkeys(["shutil.copy", "shutil.copy2", "shutil.copyfile", "shutil.move"], (1, "dst")),
+}
+# Methods of tables, figures and models.
+_WRITING_METHODS = re.compile(
+    r"^(to_(csv|parquet|json|excel|pickle|feather|hdf|html|latex|markdown|stata|xml|orc|netcdf|zarr|file)"
+    r"|write_(html|image|csv|parquet|json|excel)|save(fig|_model|_weights|_pretrained)?|tofile)$"
+)
+_PATH_NAMES = ("path_or_buf", "path", "buf", "fname", "filename", "excel_writer", "file", "filepath", "fp")
+_PATH_READS, _PATH_WRITES = {"read_text", "read_bytes"}, {"write_text", "write_bytes"}
+# Calls that only ask for a file, or name one.
+_ASKS = re.compile(
+    r"^(print|display|len|str|os\.|pathlib\.|Path$|glob\.|isfile|exists)|\.(join|exists|is_file|title|info)$"
+)
+_WORDS = re.compile(r"[^\s'\"|;&<>=]+")
+_NO_FILES = {"", "/dev/null", "/dev/stdin", "/dev/stdout", "/dev/stderr", ":memory:", "-"}
 
 
 def absolute_paths(notebook: Source) -> Iterator[Finding]:
-    """Finds paths that only this machine has."""
+    """Finds paths that only this machine has, each once."""
+    told = set(_NO_FILES)
     for cell in notebook.code:
-        documentation = {id(node) for node in _docstrings(cell.tree)}
-        for node in ast.walk(cell.tree):
-            if (
-                not isinstance(node, ast.Constant)
-                or not isinstance(node.value, str)
-                or id(node) in documentation
-            ):
-                continue
-            if _ABSOLUTE.match(node.value) and node.value not in _IGNORED_TARGETS:
-                message = f"the path '{_short(node.value)}' is there on this machine only"
-                yield Finding(notebook.name, cell.number, node.lineno, "absolute-path", message)
+        shown = {id(node.value) for node in cell.nodes if isinstance(node, ast.Expr)}  # such as docstrings
+        for node in cell.nodes:
+            path = text(node) if isinstance(node, ast.Constant) and id(node) not in shown else ""
+            if path not in told and _ABSOLUTE.match(path) and "\n" not in path:
+                told.add(path)
+                message = f"the path '{_short(path)}' is there on this machine only"
+                yield Finding(notebook.name, cell.number, node.lineno, "absolute-path", message)  # type: ignore[attr-defined]
 
 
-def undeclared_inputs(notebook: Source) -> Iterator[Finding]:
-    """Finds files that a step reads by a name in its code; neither the cache nor Kubeflow knows of them."""
+def undeclared_files(notebook: Source) -> Iterator[Finding]:
+    """Finds files that a step reads or writes by a name in its code, unknown to cache and Kubeflow."""
     if notebook.parameters is None:
         return
+    origins = imports(notebook)
     constants: dict[str, str] = {}
+    told = set(_NO_FILES)
     for cell in notebook.code:
         if cell is notebook.parameters:
             continue
-        for node in ast.walk(cell.tree):
-            if (
-                isinstance(node, ast.Assign)
-                and len(node.targets) == 1
-                and isinstance(node.targets[0], ast.Name)
+        apart = elsewhere(cell)
+        told |= {word for found, _ in cell.magics for word in _WORDS.findall(f"{found.text} {found.body}")}
+        for node in _in_order(cell):
+            if isinstance(node, ast.Assign):
+                _remember(node, constants)
+                continue
+            name = full_name(node.func, origins)
+            for path, rule, what in (
+                (
+                    _written_path(node, name, constants),
+                    "undeclared-output",
+                    "written, and no Output declares it",
+                ),
+                (_read_path(node, name, constants), "undeclared-input", "read, and no Input declares it"),
             ):
-                text = _path_text(node.value, constants)
-                if text is not None:
-                    constants[node.targets[0].id] = text
-        for node in ast.walk(cell.tree):
-            path = _read_path(node, constants) if isinstance(node, ast.Call) else None
+                if path not in told and not _ABSOLUTE.match(path) and id(node) not in apart:
+                    message = f"'{_short(path)}' is {what}"
+                    yield Finding(notebook.name, cell.number, node.lineno, rule, message)
+                told.add(path)
+            if not _ASKS.search(name):  # any other call may make the file: HDFBackend("samples.h5")
+                given = [*node.args, *(keyword.value for keyword in node.keywords)]
+                told |= {_path_text(part, constants) for part in given}
+
+
+def _in_order(cell: Cell) -> list[ast.Assign | ast.Call]:
+    """A cell's calls and assignments by line; what is assigned is there for the calls of its line."""
+    nodes = [node for node in cell.nodes if isinstance(node, ast.Assign | ast.Call)]
+    return sorted(nodes, key=lambda node: (node.lineno, isinstance(node, ast.Call)))
+
+
+def _remember(node: ast.Assign, constants: dict[str, str]) -> None:
+    for target in node.targets:
+        if isinstance(target, ast.Name):
+            path = _path_text(node.value, constants)
+            constants.pop(target.id, None)
             if path:
-                message = f"'{_short(path)}' is read, and no Input declares it"
-                yield Finding(notebook.name, cell.number, node.lineno, "undeclared-input", message)  # type: ignore[attr-defined]
+                constants[target.id] = path
 
 
-def unused_variables(notebook: Source) -> Iterator[Finding]:
-    """Finds variables of the parameters cell that the code never uses, and results that it never sets."""
-    signature = _signature(notebook)
-    if signature is None or notebook.parameters is None:
-        return
-    others = [cell for cell in notebook.code if cell is not notebook.parameters]
-    loaded, stored = set[str](), set[str]()
-    for cell in others:
-        for node in ast.walk(cell.tree):
-            if isinstance(node, ast.Name):
-                (loaded if isinstance(node.ctx, ast.Load) else stored).add(node.id)
-        if cell.has_magics:  # `!cp a {model}` uses it too
-            loaded |= set(re.findall(r"\w+", cell.source))
-    lines = _lines(notebook.parameters)
-    rules = {Role.INPUT: "unused-input", Role.PARAMETER: "unused-parameter"}
-    for name, variable in ((v.name, v) for v in signature.variables):
-        result = variable.role is Role.RESULT
-        if name in (stored if result else loaded):
-            continue
-        rule = rules.get(variable.role, "unused-output")
-        what = "nothing sets it" if result else "no cell uses it"
-        message = f"{name}: {variable.declaration} is declared, and {what}"
-        yield Finding(notebook.name, notebook.parameters.number, lines.get(name, 0), rule, message)
-
-
-def dotted(node: ast.expr) -> str:
-    """Returns `a.b.c` of an expression; empty if it is anything else."""
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute):
-        base = dotted(node.value)
-        return f"{base}.{node.attr}" if base else ""
+def _read_path(call: ast.Call, name: str, constants: Mapping[str, str]) -> str:
+    """The path that a call reads, where it is written in the code."""
+    place = _READ_BY.get(name) or (None if _writes(call, 1) else _OPENED_BY.get(name))
+    if place:
+        return _path_text(argument(call, *place), constants)
+    if _TABLES.match(name):
+        return _path_text(argument(call, 0, *_PATH_NAMES, "filepath_or_buffer", "io", "source"), constants)
+    if isinstance(call.func, ast.Attribute):
+        reads = call.func.attr in _PATH_READS or (call.func.attr == "open" and not _writes(call, 0))
+        return _path_text(call.func.value, constants) if reads else ""
     return ""
 
 
-def _signature(notebook: Source) -> Signature | None:
-    try:
-        return read_signature(notebook.parameters.source) if notebook.parameters else None
-    except UsageError:  # told when the pipeline is read
-        return None
-
-
-def _lines(parameters: Cell) -> dict[str, int]:
-    targets = ((node, getattr(node, "target", None) or node.targets[0]) for node in parameters.tree.body)  # type: ignore[attr-defined]
-    return {target.id: node.lineno for node, target in targets if isinstance(target, ast.Name)}
-
-
-def _read_path(call: ast.Call, constants: dict[str, str]) -> str | None:
-    """The path that a call reads, where it is written in the code."""
-    name = dotted(call.func)
-    if isinstance(call.func, ast.Attribute) and call.func.attr in _PATH_READS and not _writes(call, 0):
-        inner = call.func.value
-        if isinstance(inner, ast.Call) and dotted(inner.func).rpartition(".")[2] == "Path":
-            return _first_text(inner, constants)
-        if isinstance(inner, ast.Name) and name not in _READ_CALLS:
-            return constants.get(inner.id)
-    if (name in _READ_CALLS and not _writes(call, 1)) or _READERS.match(name):
-        return _first_text(call, constants)
-    return None
+def _written_path(call: ast.Call, name: str, constants: Mapping[str, str]) -> str:
+    """The path that a call writes, where it is written in the code."""
+    place = _WRITTEN_BY.get(name) or (_OPENED_BY.get(name) if _writes(call, 1) else None)
+    if place:
+        return _path_text(argument(call, *place), constants)
+    if isinstance(call.func, ast.Attribute) and name not in _OPENED_BY:
+        if call.func.attr in _PATH_WRITES or (call.func.attr == "open" and _writes(call, 0)):
+            return _path_text(call.func.value, constants)
+        if _WRITING_METHODS.match(call.func.attr):
+            return _path_text(argument(call, 0, *_PATH_NAMES), constants)
+    return ""
 
 
 def _writes(call: ast.Call, position: int) -> bool:
-    modes = [*call.args[position : position + 1], *(k.value for k in call.keywords if k.arg == "mode")]
-    texts = [mode.value for mode in modes if isinstance(mode, ast.Constant) and isinstance(mode.value, str)]
-    return any(set(text) & set("wax") and len(text) <= 3 for text in texts)
+    """Whether the mode in which a call opens its file makes or changes it."""
+    return text(argument(call, position, "mode"))[:1] in {"w", "a", "x"}
 
 
-def _first_text(call: ast.Call, constants: dict[str, str]) -> str | None:
-    return _path_text(call.args[0], constants) if call.args else None
-
-
-def _path_text(node: ast.expr, constants: dict[str, str]) -> str | None:
-    """The text of a path, as far as it is written in the code."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value or None
+def _path_text(node: ast.expr | None, constants: Mapping[str, str]) -> str:
+    """The text of a path, as far as it is written in the code; empty if it is not."""
     if isinstance(node, ast.Name):
-        return constants.get(node.id)
-    if isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] == "Path" and len(node.args) == 1:
-        return _path_text(node.args[0], constants)
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        return constants.get(node.id, "")
+    if isinstance(node, ast.Call):
+        name = dotted(node.func).rpartition(".")[2]
+        parts = [_path_text(part, constants) for part in node.args]
+        return "/".join(parts) if name in ("Path", "join") and parts and all(parts) else ""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div | ast.Add):
         left, right = _path_text(node.left, constants), _path_text(node.right, constants)
-        return f"{left}/{right}" if left and right else None
-    return None
+        slash = "/" if isinstance(node.op, ast.Div) else ""
+        return f"{left}{slash}{right}" if left and right else ""
+    return text(node)
 
 
-def _docstrings(tree: ast.Module) -> Iterator[ast.expr]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            yield node.value
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
+def _short(path: str) -> str:
+    line = " ".join(path.split())
     return line if len(line) <= 60 else line[:59] + "…"

@@ -8,20 +8,24 @@ from dataclasses import dataclass
 # What to do about each, in a line.
 RULES: Mapping[str, str] = {
     "absolute-path": "declare an Input or a parameter for it, or write it relative to the notebook",
-    "duplicate-id": "nbship lint --fix gives it an id of its own",
+    "duplicate-id": "nbship lint --fix gives each an id of its own",
     "editor-metadata": "nbship lint --fix removes it",
     "execution-order": "restart the kernel and run all cells, top to bottom",
     "hidden-state": "define it in a cell above, then restart the kernel and run all cells",
+    "install": "add it to the project's requirements: pyproject.toml, environment.yml",
     "large-output": "show less of it, or clear the cell's output",
-    "missing-id": "nbship lint --fix adds one",
+    "missing-id": "nbship lint --fix adds them",
+    "missing-module": "add it to the project's requirements, or take the import out",
     "outputs": "nbship lint --fix clears them: a run keeps its own",
     "secret": "revoke it, for it is in Git's history too, and read it from the environment",
     "syntax": "correct the cell; it must run in Jupyter as it stands",
     "undeclared-input": 'declare it in the parameters cell: name: "Input[Dataset]" = "path"',
-    "unseeded": "pass a seed: random_state=seed, default_rng(seed)",
+    "undeclared-output": 'declare it in the parameters cell: name: "Output[Artifact]" = "path"',
+    "unseeded": "pass a seed from the parameters cell: random_state=seed, default_rng(seed)",
     "unused-input": "read it, or remove it from the parameters cell",
     "unused-output": "write it, or remove it from the parameters cell",
     "unused-parameter": "use it, or remove it from the parameters cell",
+    "working-directory": "leave the folder as it is, and write paths relative to the notebook",
 }
 FIXABLE = frozenset({"duplicate-id", "editor-metadata", "missing-id", "outputs"})
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 import symtable
 import warnings
 from collections.abc import Iterator
@@ -15,25 +16,41 @@ from dataclasses import dataclass, field
 
 from nbship.linting.cells import Cell, Source
 from nbship.linting.finding import Finding
+from nbship.linting.magics import magic
 
 _KNOWN = {
     *dir(builtins),
-    *("get_ipython", "display", "exit", "quit", "In", "Out", "_", "__", "___", "__file__", "__session__"),
+    *("get_ipython", "display", "exit", "quit", "open", "In", "Out", "__session__"),
+    *("_", "__", "___", "_i", "_ii", "_iii", "_ih", "_oh", "_dh", "_exit_code"),
 }
-
-
+_NUMBERED = re.compile(r"_i?\d+")  # what cell 3 showed, or was: _3, _i3
 _COMPREHENSIONS = {"listcomp", "setcomp", "dictcomp", "genexpr"}
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+# What of the notebook's own names, and of IPython's shell, adds to them.
+_BINDING = {
+    **dict.fromkeys(["globals", "locals", "vars"], ("setdefault", "update")),
+    "get_ipython": ("ex", "magic", "push", "run_cell", "user_ns"),
+}
 
 
 @dataclass
 class _State:
-    """What is known while going through a notebook; `open` says that a cell brings names nobody can list."""
+    """What is known while going through a notebook.
+
+    Attributes:
+        defined: The names that there are.
+        uses: Names that were used before they were there, with cell and line.
+        deferred: Names that functions use, which run later.
+        defined_in: The cell that first defines a name.
+        guarded: Names that the code around itself asks for, or whose absence it catches; None for all.
+        open: Whether names came in that nobody can list.
+    """
 
     defined: set[str] = field(default_factory=lambda: set(_KNOWN))
     uses: list[tuple[str, int, int]] = field(default_factory=list)
     deferred: list[tuple[str, int, int]] = field(default_factory=list)
     defined_in: dict[str, int] = field(default_factory=dict)
+    guarded: frozenset[str] | None = frozenset()
     open: bool = False
 
 
@@ -41,19 +58,43 @@ def hidden_state(notebook: Source) -> Iterator[Finding]:
     """Finds names that are used before any cell defines them, each once."""
     state = _State()
     for cell in notebook.code:
-        if "%run" in cell.source or "%load" in cell.source or "%store" in cell.source:
-            state.open = True
+        # A cell that cannot be read may define anything; it is told by itself.
+        state.open |= isinstance(cell.parsed, SyntaxError)
         for statement in cell.tree.body:
-            _statement(state, cell, statement)
+            if isinstance(statement, ast.Delete):
+                _delete(state, cell, statement)
+            else:
+                _statement(state, cell, statement)
     told: set[str] = set()
-    late = [use for use in state.deferred if use[0] not in state.defined]
-    for name, cell_number, line in [*state.uses, *late]:
-        if name not in told:
+    late = [use for use in state.deferred if use[0] not in {*state.defined, *state.defined_in}]
+    for name, cell_number, line in [*state.uses, *([] if state.open else late)]:
+        if name not in told and not _NUMBERED.fullmatch(name):
             told.add(name)
-            later = state.defined_in.get(name)
-            where = f"only cell {later} below defines it" if later else "no cell defines it"
-            where = "it is defined further down" if later == cell_number else where
-            yield Finding(notebook.name, cell_number, line, "hidden-state", f"'{name}' is used here, {where}")
+            place = _place(state.defined_in.get(name), cell_number)
+            yield Finding(notebook.name, cell_number, line, "hidden-state", f"'{name}' is used here, {place}")
+
+
+def _place(defined_in: int | None, used_in: int) -> str:
+    if defined_in is None:
+        return "no cell defines it"
+    if defined_in > used_in:
+        return f"only cell {defined_in} below defines it"
+    return "it is defined further down" if defined_in == used_in else "it is deleted above"
+
+
+def _delete(state: _State, cell: Cell, node: ast.Delete) -> None:
+    """Forgets names; only where it is sure to run, not in a branch or a loop."""
+    for target in node.targets:
+        _simple(state, cell, ast.copy_location(ast.Expr(_loaded(target)), node))
+        if isinstance(target, ast.Name):
+            state.defined.discard(target.id)
+
+
+def _loaded(target: ast.expr) -> ast.expr:
+    loaded = ast.parse(ast.unparse(target), mode="eval").body
+    for part in ast.walk(loaded):
+        ast.copy_location(part, target)
+    return loaded
 
 
 def _statement(state: _State, cell: Cell, node: ast.stmt) -> None:
@@ -63,7 +104,30 @@ def _statement(state: _State, cell: Cell, node: ast.stmt) -> None:
     ):
         _simple(state, cell, node)
     else:
+        outside, state.guarded = state.guarded, _guarded(state.guarded, node)
         _compound(state, cell, node)
+        state.guarded = outside
+
+
+def _guarded(outside: frozenset[str] | None, node: ast.AST) -> frozenset[str] | None:
+    """The names of which a statement knows that they may be missing."""
+    if isinstance(node, ast.Try) and any(_catches_names(handler) for handler in node.handlers):
+        return None
+    if outside is None or not isinstance(node, ast.If):
+        return outside
+    if not any(
+        isinstance(n, ast.Name) and n.id in ("globals", "locals", "vars", "dir") for n in ast.walk(node.test)
+    ):
+        return outside
+    texts = (n.value for n in ast.walk(node.test) if isinstance(n, ast.Constant))
+    return outside.union(text for text in texts if isinstance(text, str))
+
+
+def _catches_names(handler: ast.ExceptHandler) -> bool:
+    kinds = (
+        {n.id for n in ast.walk(handler.type) if isinstance(n, ast.Name)} if handler.type else {"Exception"}
+    )
+    return bool(kinds & {"NameError", "Exception", "BaseException"})
 
 
 def _compound(state: _State, cell: Cell, node: ast.AST) -> None:
@@ -96,8 +160,7 @@ def _simple(state: _State, cell: Cell, node: ast.stmt) -> None:
     table = _table(node)
     if table is None:
         return
-    if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
-        state.open = True
+    state.open |= any(_brings_names(part) for part in ast.walk(node))
     augmented = (
         {node.target.id} if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) else set()
     )
@@ -110,16 +173,32 @@ def _simple(state: _State, cell: Cell, node: ast.stmt) -> None:
     later: set[str] = set()
     for child in table.get_children():
         _free_names(child, now, later, isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
-    if not state.open:
+    if not state.open and state.guarded is not None:
         state.uses += [
             (name, cell.number, _line_of(node, name, line))
-            for name in sorted(now - walrus - {own})
+            for name in sorted(now - walrus - {own} - state.guarded)
             if name not in state.defined
         ]
         state.deferred += [(name, cell.number, _line_of(node, name, line)) for name in sorted(later)]
     here = bound if own else bound | walrus
     for name in here | _assigned_globals(table):
         _define(state, cell, name)
+
+
+def _brings_names(node: ast.AST) -> bool:
+    """Whether names come in that nobody can list."""
+    if isinstance(node, ast.ImportFrom):
+        return any(alias.name == "*" for alias in node.names)
+    found = magic(node)
+    if found:
+        return found.may_bind
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id in {"exec", "execfile"}
+    owner = getattr(node, "value", None)
+    name = getattr(owner.func, "id", "") if isinstance(owner, ast.Call) else ""
+    if isinstance(node, ast.Attribute):  # get_ipython().push({…}), globals().update(…)
+        return node.attr in _BINDING.get(name, ())
+    return isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) and name in _BINDING
 
 
 def _free_names(table: symtable.SymbolTable, now: set[str], later: set[str], deferred: bool) -> None:

@@ -1,157 +1,208 @@
-"""Randomness without a seed: what comes out differently each time cannot be compared or repeated."""
+"""Randomness without a seed: what comes out differently each time cannot be compared or repeated.
+
+XGBoost, LightGBM and CatBoost need none: unless they are told otherwise, their seed is always the same.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-from nbship.linting.cells import Source
-from nbship.linting.files import dotted
+from nbship.linting.branches import elsewhere
+from nbship.linting.calls import argument, full_name, imports
+from nbship.linting.cells import Cell, Source
+from nbship.linting.estimators import RANDOM_ARGUMENT, is_random, passes_seed_on
 from nbship.linting.finding import Finding
 
-Arguments = Mapping[str, ast.expr]
+
+@dataclass(frozen=True)
+class _Generator:
+    """A generator that a whole process shares, so that one call settles what comes after it.
+
+    Attributes:
+        seed: The call.
+        draws: The functions that draw from it.
+    """
+
+    seed: str
+    draws: re.Pattern[str]
 
 
-def _constant(node: ast.expr | None) -> object:
-    return node.value if isinstance(node, ast.Constant) else ...
-
-
-def _always(_: Arguments) -> bool:
-    return True
-
-
-def _is(name: str, *values: object) -> Callable[[Arguments], bool]:
-    """Random only if an argument is written as one of some values."""
-    return lambda given: _constant(given.get(name)) in values
-
-
-def _unless(name: str, value: object) -> Callable[[Arguments], bool]:
-    """Random unless an argument is written as a value."""
-    return lambda given: _constant(given.get(name)) != value
-
-
-_ALWAYS = """
-    AdaBoostClassifier AdaBoostRegressor BaggingClassifier BaggingRegressor BayesianGaussianMixture
-    BernoulliRBM DecisionTreeClassifier DecisionTreeRegressor ExtraTreeClassifier ExtraTreeRegressor
-    ExtraTreesClassifier ExtraTreesRegressor FastICA GaussianMixture GaussianRandomProjection
-    GradientBoostingClassifier GradientBoostingRegressor GroupShuffleSplit HalvingGridSearchCV
-    HalvingRandomSearchCV IsolationForest IterativeImputer KMeans LatentDirichletAllocation
-    MLPClassifier MLPRegressor MiniBatchKMeans Nystroem RBFSampler RandomForestClassifier
-    RandomForestRegressor RandomTreesEmbedding RandomizedSearchCV RepeatedKFold
-    RepeatedStratifiedKFold SGDClassifier SGDRegressor ShuffleSplit SparseRandomProjection
-    StratifiedShuffleSplit TSNE make_blobs make_circles make_classification make_friedman1
-    make_moons make_multilabel_classification make_regression make_s_curve permutation_importance
-    permutation_test_score resample shuffle
-"""
-# What of scikit-learn takes `random_state`, and when it matters; what is not here has no chance in it.
-_RANDOM: Mapping[str, Callable[[Arguments], bool]] = {
-    **dict.fromkeys(_ALWAYS.split(), _always),
-    **dict.fromkeys(["KFold", "StratifiedKFold", "StratifiedGroupKFold"], _is("shuffle", True)),
-    **dict.fromkeys(["SVC", "NuSVC"], _is("probability", True)),
-    **dict.fromkeys(["LinearSVC", "LinearSVR"], _is("dual", True)),
-    **dict.fromkeys(
-        ["LogisticRegression", "LogisticRegressionCV"], _is("solver", "liblinear", "sag", "saga")
+_LAYERS = (
+    r"(Dense|Conv\w*|SeparableConv\w*|DepthwiseConv\w*|LSTM|GRU|SimpleRNN|RNN|Embedding|Dropout|\w+Dropout|Linear"
+    r"|Bilinear|MultiheadAttention|MultiHeadAttention|Transformer\w*|\w+Cell|GaussianNoise)"
+)
+_GENERATORS = {
+    "numpy": _Generator(
+        "np.random.seed(seed)",
+        re.compile(
+            r"^numpy\.random\.(?!seed$|default_rng$|\w+_state$|[A-Z])\w+$|^scipy\.stats\.\w+(\.rvs|\.resample)$"
+        ),
     ),
-    **dict.fromkeys(["Ridge", "RidgeClassifier"], _is("solver", "sag", "saga")),
-    **dict.fromkeys(["Lasso", "ElasticNet", "LassoCV", "ElasticNetCV"], _is("selection", "random")),
-    **dict.fromkeys(
-        ["HistGradientBoostingClassifier", "HistGradientBoostingRegressor"], _unless("early_stopping", False)
+    "random": _Generator(
+        "random.seed(seed)",
+        re.compile(
+            r"^random\.(random|rand(int|range|bytes)|choices?|shuffle|sample|uniform|triangular|gauss|\w+variate)$"
+        ),
     ),
-    "PCA": _is("svd_solver", "randomized", "arpack"),
-    "TruncatedSVD": _unless("algorithm", "arpack"),
-    "train_test_split": _unless("shuffle", False),
+    "torch": _Generator(
+        "torch.manual_seed(seed)",
+        re.compile(
+            r"^torch\.(rand(n|int|perm)?(_like)?|normal|bernoulli|multinomial|poisson)$"
+            rf"|^torch\.nn\.{_LAYERS}$|^torch\.nn\.init\.(\w*(uniform|normal)_|orthogonal_)$"
+            r"|^torch\.utils\.data\.(random_split|RandomSampler|WeightedRandomSampler|SubsetRandomSampler)$"
+        ),
+    ),
+    "tensorflow": _Generator(
+        "keras.utils.set_random_seed(seed)",
+        re.compile(
+            rf"^tensorflow\.random\.(?!set_seed$|Generator|experimental|stateless_)\w+$|^(tensorflow\.)?keras\.layers\.{_LAYERS}$"
+        ),
+    ),
 }
-# Functions of the shared generators, which one call of `seed` above settles.
-_NUMPY = re.compile(
-    r"^(np|numpy)\.random\.(?!seed$|default_rng$|RandomState$|Generator$|get_state$|set_state$|[A-Z])\w+$"
+# What seeds which generators; a helper that is named so seeds all.
+_SEEDS = {
+    "numpy.random.seed": {"numpy"},
+    "random.seed": {"random"},
+    "torch.manual_seed": {"torch"},
+    "torch.random.manual_seed": {"torch"},
+    "tensorflow.random.set_seed": {"tensorflow"},
+}
+_SEEDS_ALL = re.compile(
+    r"(^|\.)(set|fix|init|reset)_?(all_?|random_?|global_?)*seeds?(_\w+)?$|(^|\.)(seed_(everything|all)|manual_seed)$"
 )
-_STANDARD = re.compile(
-    r"^random\.(random|randint|randrange|choice|choices|shuffle|sample|uniform|gauss|normalvariate|betavariate)$"
+_OWN_GENERATORS = {"numpy.random.default_rng", "numpy.random.RandomState", "random.Random"}
+_TABLES = re.compile(
+    r"^(pandas|polars|geopandas)\.(read_\w+|DataFrame|concat|merge|scan_\w+)$|(^|\.)load_dataset$"
 )
-_TORCH = re.compile(r"^torch\.(rand|randn|randint|randperm|normal|bernoulli|multinomial)$")
-_GENERATORS = {"default_rng", "RandomState"}
+_Place = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Use:
+    """A call and where it is.
+
+    Attributes:
+        name: Its full name.
+        deferred: Whether it is in a function, and so runs later than what stands around it.
+        settled: Whether it does not run in production, or gets its seed from the call that it is given to.
+    """
+
+    cell: Cell
+    call: ast.Call
+    name: str
+    deferred: bool
+    settled: bool
+
+    @property
+    def place(self) -> _Place:
+        return self.cell.number, self.call.lineno
 
 
 def unseeded(notebook: Source) -> Iterator[Finding]:
-    """Finds what gives another result each time."""
-    origins = _imports(notebook)
-    calls = [
-        (cell, node, _full_name(node.func, origins))
-        for cell in notebook.code
-        for node in ast.walk(cell.tree)
-        if isinstance(node, ast.Call)
-    ]
-    seeded = {name.rpartition(".")[0] for _, call, name in calls if _seeds(name, call)}
-    for cell, call, name in calls:
-        reason = _reason(call, name, seeded)
-        if reason:
-            yield Finding(notebook.name, cell.number, call.lineno, "unseeded", reason)
+    """Finds what gives another result each time; of a shared generator, the first that draws from it."""
+    uses = sorted(_uses(notebook), key=lambda use: use.place)
+    seeded: dict[str, _Place] = {}
+    for use in uses:
+        for generator in _seeds(use):
+            seeded.setdefault(generator, use.place)
+    told: set[str] = set()
+    tables = _tables(notebook)
+    for use in uses:
+        generator = _drawn_from(use)
+        if use.settled or any(
+            keyword.arg is None for keyword in use.call.keywords
+        ):  # **settings may hold a seed
+            continue
+        if generator:
+            if generator not in told and not _is_seeded(use, generator, seeded):
+                told.add(generator)
+                message = f"{use.name}() without {_GENERATORS[generator].seed} above"
+                yield Finding(notebook.name, use.cell.number, use.call.lineno, "unseeded", message)
+            continue
+        missing = _missing(use, tables)
+        if missing and not (missing == RANDOM_ARGUMENT and _is_seeded(use, "numpy", seeded)):
+            message = f"{use.name.rpartition('.')[2]}() has no {missing}"
+            yield Finding(notebook.name, use.cell.number, use.call.lineno, "unseeded", message)
 
 
-def _seeds(name: str, call: ast.Call) -> bool:
-    return name in ("numpy.random.seed", "random.seed", "torch.manual_seed") and bool(
-        call.args or call.keywords
-    )
+def _uses(notebook: Source) -> Iterator[_Use]:
+    origins = imports(notebook)
+    for cell in notebook.code:
+        later = {
+            id(inner)
+            for node in cell.nodes
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            for inner in ast.walk(node)
+        }
+        settled = elsewhere(cell)
+        calls = [(node, full_name(node.func, origins)) for node in cell.nodes if isinstance(node, ast.Call)]
+        for node, name in calls:
+            given = [*node.args, *(keyword.value for keyword in node.keywords)]
+            settled |= {id(part) for part in given} if passes_seed_on(name) else set()
+        for node, name in calls:
+            yield _Use(cell, node, name, id(node) in later, id(node) in settled)
 
 
-def _reason(call: ast.Call, name: str, seeded: set[str]) -> str:
-    """Why a call is random without a seed; empty if it is not."""
-    last = name.rpartition(".")[2]
-    if any(keyword.arg is None for keyword in call.keywords):  # **settings may hold a seed
+def _seeds(use: _Use) -> set[str]:
+    """The generators that a call seeds."""
+    if _SEEDS_ALL.search(use.name) and use.name not in _SEEDS:
+        return set(_GENERATORS)
+    given = [*use.call.args, *(keyword.value for keyword in use.call.keywords)]
+    return _SEEDS.get(use.name, set()) if given and not _is_none(given[0]) else set()
+
+
+def _is_seeded(use: _Use, generator: str, seeded: Mapping[str, _Place]) -> bool:
+    """Whether a generator is seeded before a call; for one in a function, anywhere."""
+    return generator in seeded and (use.deferred or seeded[generator] <= use.place)
+
+
+def _drawn_from(use: _Use) -> str:
+    """The shared generator that a call draws from; empty if it gets one of its own."""
+    if any(keyword.arg in ("generator", "seed", RANDOM_ARGUMENT) for keyword in use.call.keywords):
         return ""
-    if (name.startswith("numpy.random.") and last in _GENERATORS) or name == "random.Random":
-        return f"{last}() has no seed" if not _given(call, "seed") else ""
-    for pattern, module in ((_NUMPY, "numpy.random"), (_STANDARD, "random"), (_TORCH, "torch")):
-        if pattern.match(name):
-            return "" if module in seeded else f"{name}() without a seed"
-    arguments = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
-    if (
-        last == "sample"
-        and isinstance(call.func, ast.Attribute)
-        and not name.startswith(("random.", "numpy."))
-    ):
-        rows = "frac" in arguments or "n" in arguments  # of a data frame
-        return "sample() has no random_state" if rows and not _settled(arguments) else ""
-    if (
-        name.startswith("sklearn.")
-        and last in _RANDOM
-        and _RANDOM[last](arguments)
-        and not _settled(arguments)
-    ):
-        return f"{last}() has no random_state" if "random.numpy" not in seeded else ""
-    return ""
+    if use.name == "torch.utils.data.DataLoader":
+        shuffled = argument(use.call, 2, "shuffle")
+        return "torch" if isinstance(shuffled, ast.Constant) and shuffled.value is True else ""
+    return next((name for name, each in _GENERATORS.items() if each.draws.match(use.name)), "")
 
 
-def _given(call: ast.Call, keyword: str) -> bool:
-    values = [*call.args[:1], *(k.value for k in call.keywords if k.arg == keyword)]
-    return bool(values) and not _is_none(values[0])
+def _missing(use: _Use, tables: set[str]) -> str:
+    """The argument that a call lacks to give the same each time; empty if it lacks none."""
+    if use.name in _OWN_GENERATORS:
+        seed = argument(use.call, 0, "seed", "x")
+        return "seed" if seed is None or _is_none(seed) else ""
+    given = {keyword.arg: keyword.value for keyword in use.call.keywords if keyword.arg}
+    if RANDOM_ARGUMENT in given and not _is_none(given[RANDOM_ARGUMENT]):
+        return ""
+    function = use.call.func
+    if isinstance(function, ast.Attribute) and function.attr == "sample":
+        rows = "frac" in given or (_root(function.value) in tables and bool(use.call.args or "n" in given))
+        shown = any(isinstance(n, ast.Expr) and n.value is use.call for n in use.cell.tree.body)
+        return RANDOM_ARGUMENT if rows and not shown else ""
+    return RANDOM_ARGUMENT if is_random(use.name, given) else ""
 
 
-def _settled(arguments: Arguments) -> bool:
-    given = arguments.get("random_state")
-    return given is not None and not _is_none(given)
+def _tables(notebook: Source) -> set[str]:
+    """The variables that hold a data frame, as far as the code says so."""
+    origins = imports(notebook)
+    found: set[str] = set()
+    for node in (n for cell in notebook.code for n in cell.nodes if isinstance(n, ast.Assign)):
+        made = node.value
+        known = isinstance(made, ast.Call) and _TABLES.search(full_name(made.func, origins))
+        if known or _root(made) in found:
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return found
+
+
+def _root(node: ast.expr) -> str:
+    """The variable that a chain of methods and columns begins with: `cars` of `cars[cars.mpg > 9].copy()`."""
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def _is_none(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
-
-
-def _imports(notebook: Source) -> dict[str, str]:
-    """What each imported name stands for: `RF` for `sklearn.ensemble.RandomForestClassifier`."""
-    origins: dict[str, str] = {}
-    for cell in notebook.code:
-        for node in ast.walk(cell.tree):
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    origins[alias.asname or alias.name.partition(".")[0]] = (
-                        alias.name if alias.asname else alias.name.partition(".")[0]
-                    )
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                origins |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
-    return origins
-
-
-def _full_name(function: ast.expr, origins: Mapping[str, str]) -> str:
-    first, dot, rest = dotted(function).partition(".")
-    return f"{origins[first]}{dot}{rest}" if first in origins else f"{first}{dot}{rest}"

@@ -18,7 +18,7 @@ _FORMS = {
     "a Slack token": r"\bxox[abposr]-[\w-]{10,}",
     "a Google API key": r"\bAIza[\w-]{35}\b",
     "a Hugging Face token": r"\bhf_[A-Za-z0-9]{30,}",
-    "an API key": r"\bsk-[A-Za-z0-9_-]{20,}",
+    "an API key": r"\bsk-(?=[\w-]*[0-9])((proj|svcacct|ant|or|lf|admin)-|(?=[\w-]*[A-Z]))[\w-]{20,}",
     "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
     "a JSON web token": r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}",
     "a password in an address": r"\b[a-z][a-z0-9+.-]*://[^\s/:@'\"{}$<>]+:[^\s/@'\"{}$<>*]{3,}@",

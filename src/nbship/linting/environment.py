@@ -1,0 +1,127 @@
+"""What a notebook takes for granted of the machine: modules, packages that it installs itself, its folder."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from nbship.linting.branches import elsewhere, optional
+from nbship.linting.calls import dotted, text
+from nbship.linting.cells import Cell, Source
+from nbship.linting.finding import Finding
+from nbship.linting.magics import magic
+
+_INSTALLING = ("pip", "conda", "mamba", "micromamba", "uv")
+_INSTALL = re.compile(
+    r"(?:^|[;&|\n]|\bsudo\s)\s*(?:\S+\s+-m\s+)?(?P<command>"
+    r"(?:uv\s+)?pip[\d.]*\s+(?:-\S+\s+)*install|(?:conda|mamba|micromamba)\s+(?:install|update|env\s+update)|uv\s+add"
+    r"|apt(?:-get)?\s+(?:-\S+\s+)*install|npm\s+install|brew\s+install|easy_install)\b"
+)
+_RUNNERS = {
+    *(
+        "os.system",
+        "os.popen",
+        "subprocess.run",
+        "subprocess.call",
+        "subprocess.check_call",
+        "subprocess.Popen",
+    ),
+    *("subprocess.check_output", "subprocess.getoutput"),
+}
+
+
+def installs(notebook: Source) -> Iterator[Finding]:
+    """Finds packages that the notebook installs: another version each time, and not those of the lock."""
+    for cell in notebook.code:
+        apart = elsewhere(cell)
+        for command, node in _commands(cell):
+            if id(node) not in apart:
+                message = f"'{' '.join(command.split())}' changes the environment while the notebook runs"
+                yield Finding(notebook.name, cell.number, node.lineno, "install", message)
+
+
+def missing_modules(notebook: Source) -> Iterator[Finding]:
+    """Finds imports of what is not installed here, each module once."""
+    if any(True for cell in notebook.code for _ in _commands(cell)) or any(map(_searches, notebook.code)):
+        return  # nobody can say what will be there
+    told = set(_written(notebook))
+    for cell in notebook.code:
+        caught = optional(cell)
+        for node in cell.nodes:
+            for name in set(_imported(node)) - told if id(node) not in caught else ():
+                told.add(name)
+                if not _is_there(name) and not _is_beside(notebook, name):
+                    message = f"'{name}' is not installed in this environment"
+                    yield Finding(notebook.name, cell.number, node.lineno, "missing-module", message)  # type: ignore[attr-defined]
+
+
+def working_directory(notebook: Source) -> Iterator[Finding]:
+    """Finds changes of the folder, after which the paths of the parameters cell mean other files."""
+    for cell in notebook.code:
+        apart = elsewhere(cell)
+        for node in cell.nodes:
+            what = _move(node) if id(node) not in apart else ""
+            if what:
+                message = f"{what} changes the folder, and relative paths mean other files from here on"
+                yield Finding(notebook.name, cell.number, node.lineno, "working-directory", message)  # type: ignore[attr-defined]
+
+
+def _move(node: ast.AST) -> str:
+    found = magic(node)
+    if found:
+        return f"%{found.name} {found.text}".strip() if found.name in ("cd", "pushd", "popd") else ""
+    return "os.chdir()" if isinstance(node, ast.Call) and dotted(node.func) == "os.chdir" else ""
+
+
+def _commands(cell: Cell) -> Iterator[tuple[str, ast.Call]]:
+    """The commands that install something, and where they are."""
+    for found, node in cell.magics:
+        line = f"{found.name} {found.text}" if found.name in _INSTALLING else found.text
+        shell = found.name in ("!", "sx", "system", *_INSTALLING)
+        texts = line if shell else found.body if found.name in ("bash", "sh", "script", "!") else ""
+        for match in _INSTALL.finditer(texts):
+            yield match["command"], node
+    for call in cell.nodes:
+        if isinstance(call, ast.Call) and dotted(call.func) in _RUNNERS and call.args:
+            words = [text(part) or "python" for part in getattr(call.args[0], "elts", [call.args[0]])]
+            for match in _INSTALL.finditer(" ".join(words)):
+                yield match["command"], call
+
+
+def _imported(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name.partition(".")[0] for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        yield node.module.partition(".")[0]
+
+
+def _written(notebook: Source) -> Iterator[str]:
+    """The modules that the notebook writes itself."""
+    for found, _ in (each for cell in notebook.code for each in cell.magics):
+        if found.name in ("writefile", "file") and found.text.strip():
+            yield Path(found.text.split()[-1].strip("'\"")).stem
+
+
+def _searches(cell: Cell) -> bool:
+    """Whether a cell changes where Python looks for modules."""
+    return any(isinstance(node, ast.Attribute) and dotted(node) == "sys.path" for node in cell.nodes)
+
+
+def _is_beside(notebook: Source, name: str) -> bool:
+    """Whether a module is the project's own: beside the notebook, or in a folder above it or in its `src`."""
+    above = notebook.path.absolute().parents
+    folders = [above[0], *(folder / inner for folder in above[1:4] for inner in ("", "src"))]
+    return any((folder / f"{name}.py").exists() or any((folder / name).glob("*.py")) for folder in folders)
+
+
+@cache
+def _is_there(name: str) -> bool:
+    try:
+        return name in sys.builtin_module_names or importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):  # ValueError: a module without a spec, such as __main__
+        return name in sys.modules
