@@ -19,17 +19,34 @@ def nbship(root, *arguments):
 
 
 def test_findings_end_with_one_and_say_where_and_what_to_do(project):
-    write_cells(project / "notebooks/a/b.ipynb", "x = 1", "gone\nopen('/home/ada/x')")
+    write_cells(project / "notebooks/a/b.ipynb", "x = 1", "gone\nopen('/mnt/x')")
     done = nbship(project, "lint")
     assert done.returncode == 1
-    assert (
-        "notebooks/a/b.ipynb, cell 2, line 1: hidden-state: 'gone' is used here, no cell defines it"
-        in done.stdout
-    )
-    assert RULES["hidden-state"] in done.stdout
-    assert "2 findings in 1 notebook" in done.stdout
+    assert done.stdout.splitlines() == [
+        "notebooks/a/b.ipynb, cell 2, line 1: hidden-state: 'gone' is used here, no cell defines it",
+        "notebooks/a/b.ipynb, cell 2, line 2: absolute-path: the path '/mnt/x' is there on this machine only",
+        "",
+        f"absolute-path  {RULES['absolute-path']}",
+        f"hidden-state   {RULES['hidden-state']}",
+        "2 findings in 1 notebook",
+    ]
     (first, second) = map(json.loads, nbship(project, "lint", "--json").stdout.splitlines())
     assert (first["rule"], second["rule"], second["line"]) == ("hidden-state", "absolute-path", 2)
+
+
+def test_what_fix_removes_is_one_line_a_notebook(project):
+    path = write_cells(project / "notebooks/a/b.ipynb", "x = 1", "x", "x")
+    content = json.loads(path.read_text())
+    for count, cell in enumerate(content["cells"], start=1):
+        cell.update(execution_count=count, metadata={"collapsed": True})
+    path.write_text(json.dumps(content))
+    done = nbship(project, "lint")
+    assert done.stdout.splitlines()[0] == (
+        "notebooks/a/b.ipynb: editor-metadata, outputs: metadata of an editor in 3 cells: collapsed; "
+        "3 cells have outputs or an execution count"
+    )
+    assert done.stdout.splitlines()[-1] == "2 findings in 1 notebook; nbship lint --fix removes 2"
+    assert nbship(project, "lint", "--fix").returncode == 0
 
 
 def test_clean_notebooks_and_a_pipeline_that_is_not_there(project):

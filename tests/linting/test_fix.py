@@ -65,6 +65,30 @@ def test_metadata_of_an_editor_and_missing_ids(tmp_path):
     assert json.loads(path.read_text())["cells"][1]["id"] == "cell-2"
 
 
+def test_leftovers_are_summed_up_in_a_line_a_notebook(tmp_path):
+    path = write_cells(tmp_path / "a.ipynb", "1", "2", "# nbship: ignore[outputs]\n3")
+    content = json.loads(path.read_text())
+    for cell in content["cells"]:
+        cell.update(outputs=[OUTPUT], metadata={"collapsed": True, "tags": [], "name": "kept"})
+        del cell["id"]
+    path.write_text(json.dumps(content))
+    assert [(finding.cell, finding.message) for finding in check_notebook(path)] == [
+        (0, "metadata of an editor in 3 cells: collapsed"),
+        (0, "3 cells have no id"),
+        (0, "2 cells have outputs or an execution count"),
+    ]
+
+
+def test_metadata_that_was_set_on_purpose_stays(tmp_path):
+    path = write_cells(tmp_path / "a.ipynb", "1")
+    content = json.loads(path.read_text())
+    content["metadata"]["jupytext"] = {"formats": "ipynb,py:percent"}
+    content["cells"][0]["metadata"] = {"nbsphinx": "hidden", "tags": ["x"]}
+    path.write_text(json.dumps(content))
+    assert rules(path) == []
+    assert not fix_notebook(path)
+
+
 def test_a_notebook_that_needs_nothing_is_not_written(tmp_path):
     path = write_cells(tmp_path / "a.ipynb", "1")
     path.write_text(json.dumps(json.loads(path.read_text()), indent=4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,7 @@ from nbship.errors import ExitCode
 from nbship.project import project_root
 
 if TYPE_CHECKING:
-    from nbship.linting import Finding
+    from nbship.workflow.lint import Linted
 
 
 def register(app: typer.Typer) -> None:
@@ -35,9 +36,9 @@ def lint(
     ] = False,
     as_json: JsonOption = False,
 ) -> int:
-    r"""Find what will bite later: hidden state, absolute paths, undeclared files, missing seeds, secrets.
+    r"""Find what will bite later: hidden state, undeclared files, missing seeds and modules, secrets.
 
-    Ends with 1 if there is anything. Silence one with a comment in its line: # nbship: ignore\[rule]
+    Ends with 1 if there is anything. Silence a finding with a comment in its line: # nbship: ignore\[rule]
 
     Example: nbship lint auto-mpg --fix
     """
@@ -48,20 +49,38 @@ def lint(
         for finding in linted.findings:
             print_json({**asdict(finding), "hint": finding.hint, "fixable": finding.fixable})
     else:
-        for path in linted.fixed:
-            console.print(f"fixed     {escape(path)}")
-        for finding in linted.findings:
-            _print(finding)
-        found = len(linted.findings)
-        console.print(
-            f"{found or 'no'} finding{'s' if found != 1 else ''} in {linted.notebooks} notebook"
-            f"{'s' if linted.notebooks != 1 else ''}"
-        )
+        _print(linted)
     return ExitCode.FAILED if linted.findings else ExitCode.DONE
 
 
-def _print(finding: Finding) -> None:
-    cell = f", cell {finding.cell}" if finding.cell else ""
-    line = f", line {finding.line}" if finding.line else ""
-    console.print(f"{escape(finding.file)}{cell}{line}: [bold]{finding.rule}[/]: {escape(finding.message)}")
-    console.print(f"          {escape(finding.hint)}", style="dim")
+def _print(linted: Linted) -> None:
+    """A line for each finding, but one for all that --fix removes from a notebook; then what to do."""
+    for path in linted.fixed:
+        console.print(f"fixed     {escape(path)}")
+    for path, group in groupby(linted.findings, lambda finding: finding.file):
+        found = list(group)
+        for finding in (each for each in found if not each.fixable):
+            cell = f", cell {finding.cell}" if finding.cell else ""
+            line = f", line {finding.line}" if finding.line else ""
+            _line(f"{path}{cell}{line}", finding.rule, finding.message)
+        leftovers = [each for each in found if each.fixable]
+        if leftovers:
+            rules, messages = (each.rule for each in leftovers), (each.message for each in leftovers)
+            _line(path, ", ".join(rules), "; ".join(messages))
+    hints = {finding.rule: finding.hint for finding in linted.findings}
+    if hints:
+        console.print()
+    for rule, hint in sorted(hints.items()):
+        console.print(f"{rule:<{max(map(len, hints))}}  {escape(hint)}", style="dim", soft_wrap=True)
+    fixable = sum(finding.fixable for finding in linted.findings)
+    removed = f"; nbship lint --fix removes {fixable}" if fixable else ""
+    found_in = _count(linted.notebooks, "notebook")
+    console.print(f"{_count(len(linted.findings), 'finding')} in {found_in}{removed}")
+
+
+def _line(where: str, rule: str, message: str) -> None:
+    console.print(f"{escape(where)}: [bold]{rule}[/]: {escape(message)}", soft_wrap=True)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"

@@ -48,3 +48,9 @@ def argument(call: ast.Call, position: int | None, *names: str) -> ast.expr | No
 def text(node: ast.expr | None) -> str:
     """Returns a text that is written out; empty if it is anything else."""
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def short(words: str) -> str:
+    """Returns a text as a message shows it: one line, 60 characters at most."""
+    line = " ".join(words.split())
+    return line if len(line) <= 60 else f"{line[:59]}…"

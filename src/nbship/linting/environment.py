@@ -11,16 +11,17 @@ from functools import cache
 from pathlib import Path
 
 from nbship.linting.branches import elsewhere, optional
-from nbship.linting.calls import dotted, text
+from nbship.linting.calls import dotted, short, text
 from nbship.linting.cells import Cell, Source
 from nbship.linting.finding import Finding
 from nbship.linting.magics import magic
 
 _INSTALLING = ("pip", "conda", "mamba", "micromamba", "uv")
 _INSTALL = re.compile(
-    r"(?:^|[;&|\n]|\bsudo\s)\s*(?:\S+\s+-m\s+)?(?P<command>"
-    r"(?:uv\s+)?pip[\d.]*\s+(?:-\S+\s+)*install|(?:conda|mamba|micromamba)\s+(?:install|update|env\s+update)|uv\s+add"
-    r"|apt(?:-get)?\s+(?:-\S+\s+)*install|npm\s+install|brew\s+install|easy_install)\b"
+    r"(?:^|[;&|\n]|\bsudo\s)\s*(?:\S+\s+-m\s+)?(?P<command>(?:"
+    r"(?:uv\s+)?pip[\d.]*\s+(?:-\S+\s+)*install|uv\s+add|easy_install|npm\s+install|brew\s+install"
+    r"|(?:conda|mamba|micromamba)\s+(?:install|update|env\s+update)|apt(?:-get)?\s+(?:-\S+\s+)*install"
+    r")\b[^;&|\n]*)"
 )
 _RUNNERS = {
     *(
@@ -41,7 +42,7 @@ def installs(notebook: Source) -> Iterator[Finding]:
         apart = elsewhere(cell)
         for command, node in _commands(cell):
             if id(node) not in apart:
-                message = f"'{' '.join(command.split())}' changes the environment while the notebook runs"
+                message = f"'{short(command)}' changes the environment while the notebook runs"
                 yield Finding(notebook.name, cell.number, node.lineno, "install", message)
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from nbship.linting.branches import elsewhere
-from nbship.linting.calls import argument, dotted, full_name, imports, text
+from nbship.linting.calls import argument, dotted, full_name, imports, short, text
 from nbship.linting.cells import Cell, Source
 from nbship.linting.finding import Finding
 
@@ -71,7 +71,7 @@ def absolute_paths(notebook: Source) -> Iterator[Finding]:
             path = text(node) if isinstance(node, ast.Constant) and id(node) not in shown else ""
             if path not in told and _ABSOLUTE.match(path) and "\n" not in path:
                 told.add(path)
-                message = f"the path '{_short(path)}' is there on this machine only"
+                message = f"the path '{short(path)}' is there on this machine only"
                 yield Finding(notebook.name, cell.number, node.lineno, "absolute-path", message)  # type: ignore[attr-defined]
 
 
@@ -101,7 +101,7 @@ def undeclared_files(notebook: Source) -> Iterator[Finding]:
                 (_read_path(node, name, constants), "undeclared-input", "read, and no Input declares it"),
             ):
                 if path not in told and not _ABSOLUTE.match(path) and id(node) not in apart:
-                    message = f"'{_short(path)}' is {what}"
+                    message = f"'{short(path)}' is {what}"
                     yield Finding(notebook.name, cell.number, node.lineno, rule, message)
                 told.add(path)
             if not _ASKS.search(name):  # any other call may make the file: HDFBackend("samples.h5")
@@ -168,8 +168,3 @@ def _path_text(node: ast.expr | None, constants: Mapping[str, str]) -> str:
         slash = "/" if isinstance(node.op, ast.Div) else ""
         return f"{left}{slash}{right}" if left and right else ""
     return text(node)
-
-
-def _short(path: str) -> str:
-    line = " ".join(path.split())
-    return line if len(line) <= 60 else line[:59] + "…"
