@@ -1,0 +1,145 @@
+"""Whatever a record holds, a model answers or says what is wrong; compiled or not, it answers the same."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nbship.serving import comparison, protocol
+from nbship.serving.compiled import Compiled
+from nbship.serving.model import Answer, PackagedModel, Settings, refusal_content
+from nbship.serving.predictor import Prediction, Predictor, RefusedError
+from nbship.serving.records import check
+from nbship.serving.schema import Column, Output, typical_record
+from tests.serving.tables import NASTY, TABLES, publish
+
+UNLIKELY_NUMBERS = [0, -1, 1e308, -1e308, 5e-324, 3.5e38, 2**24 + 1, 2**53 + 1, 2**63, 10**30, 10**400]
+UNLIKELY = [
+    *UNLIKELY_NUMBERS,
+    *(None, True, False, [], [1], {}, {"a": 1}, math.nan, math.inf, -math.inf),
+    *("", " ", "nan", "NaN", "None", "inf", "1e999", "unseen", "0\0", "\ud800", "é\N{ROCKET}", "x" * 50_000),
+    *("2024-02-30", "9999-12-31", "0000-00-00T25:61", "good bad ugly", "GOOD, bad?", "a\tb\nc"),
+]
+
+
+@pytest.fixture(scope="module", params=TABLES)
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PackagedModel:
+    folder = tmp_path_factory.mktemp(request.param)
+    publish(folder, request.param)
+    return loaded(folder)
+
+
+def loaded(folder: Path) -> PackagedModel:
+    model = PackagedModel(Settings("m", folder))
+    model.load()
+    return model
+
+
+def values_of(column: Column, known: list[Any]) -> st.SearchStrategy[Any]:
+    """Values of a column: mostly such as training had, so that others come through with them."""
+    fit = [*known, *column.categories] if column.type != "boolean" else [True, False]
+    usual: st.SearchStrategy[Any] = st.sampled_from(fit)
+    if column.minimum is not None and column.maximum is not None and column.type != "array":
+        ends = {"min_value": column.minimum, "max_value": column.maximum}
+        whole = st.integers(math.ceil(ends["min_value"]), math.floor(ends["max_value"]))
+        usual |= whole if column.type == "integer" else st.floats(**ends)
+    return st.one_of(usual, usual, usual, st.sampled_from(UNLIKELY), st.text(max_size=9))
+
+
+def records_of(predictor: Predictor) -> st.SearchStrategy[list[dict[str, Any]]]:
+    golden = [each.record for each in predictor.package.golden]
+    known = {c.name: [record[c.name] for record in golden] for c in predictor.columns}
+    one = st.fixed_dictionaries({c.name: values_of(c, known[c.name]) for c in predictor.columns})
+    return st.lists(one, min_size=1, max_size=3)
+
+
+def assert_close(output: Output, one: Prediction, other: Prediction) -> None:
+    if output.kind == "regression":
+        spread = (output.reference.maximum or 0) - (output.reference.minimum or 0)
+        assert np.allclose(one.values, other.values, comparison.RELATIVE, comparison.OF_RANGE * spread)
+    elif output.probabilities:
+        assert np.allclose(one.probabilities, other.probabilities, rtol=0, atol=comparison.PROBABILITY)
+    else:
+        assert one.values == other.values
+
+
+def assert_no_harm(ask: Callable[[bytes], Answer], content: Any) -> None:
+    try:
+        answer = ask(json.dumps(content).encode())
+    except RefusedError as refused:
+        assert 400 <= refused.status < 500
+        assert json.dumps(refusal_content(refused), allow_nan=False)
+    else:
+        json.loads(answer.body, parse_constant=pytest.fail)
+
+
+def assert_answered(model: PackagedModel, records: list[dict[str, Any]]) -> None:
+    """That there is an answer, or a refusal of the sender's; and that the pipeline itself says the same."""
+    assert_no_harm(model.predict_v1, {"instances": records})
+    tensors = [
+        {"name": c.name, "shape": [len(records)], "datatype": "BYTES", "data": [r[c.name] for r in records]}
+        for c in model.predictor.columns
+    ]
+    assert_no_harm(model.predict_v2, {"inputs": tensors})
+    body = json.dumps({"instances": records}).encode()
+    try:
+        values = protocol.parse_v1(model.predictor.columns, protocol.parse_json(body), 10)
+    except RefusedError:
+        return
+    checked = check(model.predictor.columns, values.columns, values.rows)
+    if checked.errors.counts:
+        return
+    try:
+        expected = replace(model.predictor, compiled=Compiled()).predict(checked)
+    except RefusedError:
+        with pytest.raises(RefusedError):
+            model.predictor.predict(checked)
+    else:
+        assert_close(model.predictor.package.output, model.predictor.predict(checked), expected)
+
+
+def ask_anything(model: PackagedModel, examples: int) -> None:
+    @given(records_of(model.predictor))
+    @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    def ask(records: list[dict[str, Any]]) -> None:
+        assert_answered(model, records)
+
+    ask()
+
+
+def test_any_record_is_answered_or_refused(model: PackagedModel) -> None:
+    ask_anything(model, 25)
+
+
+def test_each_unlikely_value_by_itself(model: PackagedModel) -> None:
+    typical = typical_record(model.predictor.columns)
+    for name in typical:
+        for value in UNLIKELY:
+            assert_no_harm(model.predict_v1, {"instances": [typical | {name: value}]})
+
+
+COMPILED = ["words", "vote", "refusing", "around", "neighbours", "nasty", "empty", "clusters"]
+
+
+def test_these_are_compiled(model: PackagedModel, request: pytest.FixtureRequest) -> None:
+    name = request.node.callspec.params["model"]
+    assert bool(model.predictor.compiled.session) is (name in COMPILED), model.predictor.compiled.why_not
+
+
+def test_names_that_need_care_are_written_with_care(tmp_path: Path) -> None:
+    publish(tmp_path, "nasty")
+    nasty = loaded(tmp_path)
+    record = nasty.predictor.package.golden[0].record
+    assert list(record) == NASTY[:6]
+    answer = json.loads(nasty.predict_v1(json.dumps({"instances": [record]}).encode()).body)
+    assert set(answer["probabilities"][0]) == {'say "no"', "ye\\s\n"}
+    assert nasty.predictor.package.output.target == NASTY[6]
