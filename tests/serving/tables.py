@@ -33,6 +33,7 @@ from sklearn.preprocessing import (
     TargetEncoder,
 )
 
+from nbship.config import Column
 from nbship.serving import package
 from tests.serving.packages import ORIGIN
 
@@ -207,4 +208,7 @@ def publish(folder: Path, name: str) -> None:
     joblib.dump(estimator, folder / "fitted.joblib")
     rows.to_csv(folder / "rows.csv", index=False)
     paths = {"model": folder / "fitted.joblib", "reference": folder / "rows.csv"}
-    package.build(folder, name="m", target=target, origin=ORIGIN, metrics={}, verdict=None, **paths)
+    about: dict[str, Any] = {"target": target, "origin": ORIGIN, "metrics": {}, "verdict": None}
+    if "color" in inputs:
+        about["columns"] = {"color": Column(aliases={"0": "red", "unseen": "blue"})}
+    package.build(folder, name="m", **paths, **about)

@@ -14,12 +14,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nbship.serving import comparison, protocol
+from nbship.config import load_pipeline
+from nbship.serving import comparison, package, protocol
 from nbship.serving.compiled import Compiled
 from nbship.serving.model import Answer, PackagedModel, Settings, refusal_content
 from nbship.serving.predictor import Prediction, Predictor, RefusedError
 from nbship.serving.records import check
 from nbship.serving.schema import Column, Output, typical_record
+from tests.notebook_steps import NOTEBOOKS, ROOT, real_data, run_notebook
+from tests.notebooks.test_churn import QUICK as QUICK_CHURN
+from tests.notebooks.test_fashion_mnist import QUICK as QUICK_FASHION
+from tests.serving.packages import ORIGIN
 from tests.serving.tables import NASTY, TABLES, publish
 
 UNLIKELY_NUMBERS = [0, -1, 1e308, -1e308, 5e-324, 3.5e38, 2**24 + 1, 2**53 + 1, 2**63, 10**30, 10**400]
@@ -143,3 +148,31 @@ def test_names_that_need_care_are_written_with_care(tmp_path: Path) -> None:
     answer = json.loads(nasty.predict_v1(json.dumps({"instances": [record]}).encode()).body)
     assert set(answer["probabilities"][0]) == {'say "no"', "ye\\s\n"}
     assert nasty.predictor.package.output.target == NASTY[6]
+
+
+def publish_own(folder: Path, name: str, quick: dict[str, Any]) -> None:
+    """Packages the model of one of this project's pipelines, trained on less and for a shorter time."""
+    pipeline = load_pipeline(ROOT, name)
+    (table,) = pipeline.data
+    if (NOTEBOOKS / name / "sample.ipynb").is_file():
+        data = run_notebook(f"{name}/sample", folder)[0][table]
+    else:
+        data = real_data(name, table)
+    sides = run_notebook(f"{name}/prepare", folder, {table: data})[0]
+    trained = run_notebook(f"{name}/train", folder, {"train_set": sides["train_set"], **quick})[0]
+    settings = pipeline.publish
+    assert settings
+    paths = {"model": trained["model"], "reference": sides["train_set"], "held_out": [sides["test_set"]]}
+    about: dict[str, Any] = {"target": settings.target, "columns": settings.columns, "origin": ORIGIN}
+    package.build(folder, name="m", metrics={}, verdict=None, **paths, **about)
+
+
+@pytest.mark.parametrize(
+    ("name", "quick"),
+    [("auto-mpg", {}), ("churn", QUICK_CHURN), ("iris", {"repeats": 2}), ("fashion-mnist", QUICK_FASHION)],
+)
+def test_the_models_of_this_project(name: str, quick: dict[str, Any], tmp_path: Path) -> None:
+    publish_own(tmp_path, name, quick)
+    own = loaded(tmp_path)
+    assert bool(own.predictor.compiled.session) is (name != "fashion-mnist"), own.predictor.compiled.why_not
+    ask_anything(own, 10)

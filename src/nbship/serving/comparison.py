@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbship.serving.compiled import Compiled, describe
-from nbship.serving.records import check
+from nbship.serving.records import Checked, check
 from nbship.serving.schema import Column, Output, Record, columns_to_table, typical_record
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ _WORDS = (
     "Ünïcödé ñ ß Ω İstanbul 日本語 \N{ROCKET} e\N{COMBINING ACUTE ACCENT}",
 )
 
-Values = Mapping[str, Sequence[Any]]
-
 
 def compared(
     compiled: Compiled, estimator: Any, columns: Sequence[Column], output: Output, known: Sequence[Record]
@@ -60,7 +58,9 @@ def compared(
         return compiled
     pair = _Pair(compiled, estimator, columns, output)
     try:
-        problem = pair.difference(sample(columns, _COMPARED), _COMPARED) or _difference_of_probes(pair, known)
+        problem = pair.difference(
+            check(columns, sample(columns, _COMPARED), _COMPARED)
+        ) or _difference_of_probes(pair, known)
     except Exception as error:  # a model may raise anything
         problem = describe(error)
     return Compiled(why_not=problem) if problem else compiled
@@ -73,31 +73,31 @@ class _Pair:
     columns: Sequence[Column]
     output: Output
 
-    def difference(self, values: Values, rows: int) -> str:
+    def difference(self, checked: Checked) -> str:
         """Returns in what the two differ; empty if they do not.
 
         Raises:
             Exception: One of them cannot predict a record; of whatever kind.
         """
-        return self._unlike(self._expected(values), self._answered(values, rows))
+        return self._unlike(self._expected(checked), self._answered(checked))
 
-    def difference_of_one(self, values: Values) -> str:
+    def difference_of_one(self, checked: Checked) -> str:
         """Compares on one record, which either may refuse."""
         expected = answered = None
         with contextlib.suppress(Exception):
-            expected = self._expected(values)
+            expected = self._expected(checked)
         with contextlib.suppress(Exception):
-            answered = self._answered(values, 1)
+            answered = self._answered(checked)
         if expected and answered:
             return self._unlike(expected, answered)
         if expected:
             return "it cannot predict what the pipeline predicts"
         return "it predicts what the pipeline refuses" if answered else ""
 
-    def _expected(self, values: Values) -> tuple[Any, Any]:
+    def _expected(self, checked: Checked) -> tuple[Any, Any]:
         import numpy as np
 
-        table = columns_to_table(self.columns, values)
+        table = columns_to_table(self.columns, checked.values)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of categories that it does not know
             predicted = np.asarray(self.estimator.predict(table))
@@ -105,8 +105,8 @@ class _Pair:
         _require_finite(predicted if self.output.kind == "regression" else shares)
         return predicted, shares
 
-    def _answered(self, values: Values, rows: int) -> list[Any]:
-        outputs = self.compiled.run(self.columns, check(self.columns, values, rows).coded)
+    def _answered(self, checked: Checked) -> list[Any]:
+        outputs = self.compiled.run(self.columns, checked.coded)
         if self.output.kind == "regression":
             _require_finite(outputs[0])
         elif self.output.probabilities:
@@ -140,18 +140,16 @@ def _require_finite(numbers: Any) -> None:
 
 
 def _difference_of_probes(pair: _Pair, known: Sequence[Record]) -> str:
-    names = [column.name for column in pair.columns]
-    asked = []
-    for record in probes(pair.columns, known):
-        checked = check(pair.columns, {name: [record.get(name)] for name in names}, 1)
-        if checked.complete and not checked.errors.counts:
-            asked.append(record)
-    values = {name: [record.get(name) for record in asked] for name in names}
+    def checked(records: Sequence[Record]) -> Checked:
+        values = {c.name: [record.get(c.name) for record in records] for c in pair.columns}
+        return check(pair.columns, values, len(records))
+
+    found = ((record, checked([record])) for record in probes(pair.columns, known))
+    asked = [record for record, alone in found if alone.complete and not alone.errors.counts]
     try:
-        return pair.difference(values, len(asked)) if asked else ""
+        return pair.difference(checked(asked)) if asked else ""
     except Exception:  # one of them stops all
-        each = ({name: [record.get(name)] for name in names} for record in asked)
-        return next(filter(None, map(pair.difference_of_one, each)), "")
+        return next(filter(None, (pair.difference_of_one(checked([record])) for record in asked)), "")
 
 
 def probes(columns: Sequence[Column], known: Sequence[Record]) -> Iterator[Record]:
