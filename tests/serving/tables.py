@@ -96,7 +96,8 @@ def _vote() -> Fitted:
         make_column_transformer(
             (make_pipeline(SimpleImputer(), StandardScaler()), ["n", "gaps", "whole"]),
             (make_pipeline(TargetEncoder(random_state=0), StandardScaler()), ["town"]),
-            (_one_hot(), ["color", "flag"]),
+            (make_pipeline(SimpleImputer(strategy="most_frequent"), _one_hot()), ["color"]),
+            (_one_hot(), ["flag"]),
         ),
         LogisticRegression(),
     )

@@ -25,7 +25,7 @@ RELATIVE = 1e-4
 OF_RANGE = 1e-5
 PROBABILITY = 1e-4
 _COMPARED = 500
-# No training saw these; the last ones are there because tokenizers differ in what a word is.
+# No training saw these; the last ones are there because readers differ in what a word or a date is.
 _WORDS = (
     "\N{REPLACEMENT CHARACTER}unseen",
     "",
@@ -38,6 +38,9 @@ _WORDS = (
     "tab\tnew\nline\0end",
     "UPPER lower Mixed",
     "a I x 1 2,5 don't e-mail under_score 3.14 #tag @you",
+    "2024-02-30",
+    "9999-12-31 24:00",
+    "1/2/3",
     "Ünïcödé ñ ß Ω İstanbul 日本語 \N{ROCKET} e\N{COMBINING ACUTE ACCENT}",
 )
 

@@ -1,6 +1,5 @@
 """How ONNX computes the few scikit-learn estimators that skl2onnx does not know, or not all of.
 
-Its own converters of encoders stop at a value that was not seen, and take a missing one for the word "nan".
 Given to skl2onnx for each conversion; nothing is registered for the whole process.
 """
 
@@ -8,18 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-
-from nbship.serving import dates
+from nbship.serving import dates, encoders
 
 Converter = Callable[[Any, Any, Any], None]
 ShapeCalculator = Callable[[Any], None]
 _GRID = 200
-# Numbers in the table of what each known value becomes.
-_TABLE_AT_MOST = 4_000_000
 
 
 def conversions() -> Mapping[type, Converter]:
@@ -126,7 +120,7 @@ def _convert_imputer(scope: Any, operator: Any, container: Any) -> None:
     if not _takes_text(operator):
         get_converter(_known_as(imputer))(scope, operator, container)
         return
-    if not _is_missing(imputer.missing_values) or imputer.add_indicator:
+    if not encoders.is_missing(imputer.missing_values) or imputer.add_indicator:
         raise NotImplementedError("texts that count as missing are not compiled")
     nodes = _Nodes(scope, container)
     nodes.add("Identity", [_concatenated(nodes, operator)], operator.outputs[0].full_name)
@@ -136,7 +130,8 @@ def _shape_of_imputer(operator: Any) -> None:
     from skl2onnx.common._registration import get_shape_calculator
 
     if _takes_text(operator):
-        _shape_of_function(operator)
+        width = sum(each.type.shape[1] for each in operator.inputs)
+        operator.outputs[0].type = type(operator.inputs[0].type)([None, width])
     else:
         get_shape_calculator(_known_as(operator.raw_operator))(operator)
 
@@ -225,131 +220,11 @@ def _shape_of_splines(operator: Any) -> None:
     operator.outputs[0].type = FloatTensorType([None, operator.raw_operator.n_features_out_])
 
 
-@dataclass(frozen=True)
-class _Encoding:
-    """What an encoder makes of one column's values.
-
-    Attributes:
-        known: The values that it knows, but for a missing one.
-        rows: What each becomes, of the shape (known, width).
-        unknown: What any other becomes; NaN if the encoder refuses it.
-    """
-
-    known: list[Any]
-    rows: np.ndarray[Any, Any]
-    unknown: np.ndarray[Any, Any]
-
-
-def _encodings(encoder: Any) -> list[_Encoding]:
-    from sklearn.preprocessing import OneHotEncoder, TargetEncoder
-
-    if isinstance(encoder, OneHotEncoder):
-        return [_one_hot(encoder, feature) for feature in range(len(encoder.categories_))]
-    if isinstance(encoder, TargetEncoder):
-        return [_by_target(encoder, feature) for feature in range(len(encoder.categories_))]
-    return [_ordinal(encoder, feature) for feature in range(len(encoder.categories_))]
-
-
-def _one_hot(encoder: Any, feature: int) -> _Encoding:
-    import numpy as np
-
-    values = list(encoder.categories_[feature])
-    limited = encoder.min_frequency is not None or encoder.max_categories is not None
-    infrequent = encoder.infrequent_categories_[feature] if limited else None
-    rare = set() if infrequent is None else set(infrequent)
-    frequent = [value for value in values if value not in rare]
-    columns = [{value} for value in frequent] + ([rare] if rare else [])
-    dropped = None if encoder.drop_idx_ is None else encoder.drop_idx_[feature]
-    if dropped is not None:
-        columns = [column for column in columns if values[dropped] not in column]
-    known = [value for value in values if not _is_missing(value)]
-    rows = np.array([[value in column for column in columns] for value in known], dtype="float32")
-    unknown = np.zeros(len(columns), dtype="float32")
-    if encoder.handle_unknown == "error":
-        unknown[:] = np.nan
-    elif encoder.handle_unknown != "ignore" and rare in columns:
-        unknown[columns.index(rare)] = 1
-    return _Encoding(known, rows.reshape(len(known), len(columns)), unknown)
-
-
-def _by_target(encoder: Any, feature: int) -> _Encoding:
-    import numpy as np
-
-    means = np.atleast_1d(encoder.target_mean_)
-    width = len(means)
-    values = encoder.categories_[feature]
-    rows = np.stack(encoder.encodings_[feature * width : (feature + 1) * width], axis=1)
-    kept = [position for position, value in enumerate(values) if not _is_missing(value)]
-    return _Encoding([values[i] for i in kept], rows[kept].astype("float32"), means.astype("float32"))
-
-
-def _ordinal(encoder: Any, feature: int) -> _Encoding:
-    import numpy as np
-    import pandas as pd
-
-    known = [value for value in encoder.categories_[feature] if not _is_missing(value)]
-    names = getattr(encoder, "feature_names_in_", range(len(encoder.categories_)))
-    first = [values[0] for values in encoder.categories_]
-    table = pd.DataFrame([first] * len(known), columns=names)
-    table[names[feature]] = known
-    given = encoder.unknown_value
-    unknown = np.array([np.nan if given is None else given], dtype="float32")
-    return _Encoding(known, np.asarray(encoder.transform(table))[:, [feature]].astype("float32"), unknown)
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or bool(value != value)  # as NaN is alone
-
-
 def _convert_encoder(scope: Any, operator: Any, container: Any) -> None:
-    nodes = _Nodes(scope, container)
-    columns = _single_columns(nodes, operator)
-    encodings = _encodings(operator.raw_operator)
-    parts = [_encoded(nodes, *column, encoding) for column, encoding in zip(columns, encodings, strict=True)]
-    nodes.add("Concat", parts, operator.outputs[0].full_name, axis=1)
-
-
-def _single_columns(nodes: _Nodes, operator: Any) -> list[tuple[str, bool]]:
-    """Returns an operator's input columns one by one, and of each whether it is text."""
-    import numpy as np
-    from onnx import TensorProto
-    from skl2onnx.common.data_types import StringTensorType
-
-    found = []
-    for given in operator.inputs:
-        is_text = isinstance(given.type, StringTensorType)
-        for position in range(given.type.shape[1]):
-            name = given.full_name
-            if given.type.shape[1] > 1:
-                at = nodes.constant(np.array([position]), TensorProto.INT64)
-                name = nodes.add("Gather", [name, at], axis=1)
-            found.append((name, is_text))
-    return found
-
-
-def _encoded(nodes: _Nodes, column: str, is_text: bool, encoding: _Encoding) -> str:
-    """Looks each value up in a table, whose last row is for any value that is not known."""
-    import numpy as np
-    from onnx import TensorProto
-
-    table = np.vstack([encoding.rows, encoding.unknown])
-    if table.size > _TABLE_AT_MOST:
-        raise NotImplementedError(f"an encoding of {len(encoding.known)} values is too large")
-    keys: dict[str, Any] = {"keys_strings": [str(value).encode() for value in encoding.known]}
-    if not is_text:
-        keys = {"keys_floats": [float(value) for value in encoding.known]}
-        if any(key != np.float32(key) for key in keys["keys_floats"]):
-            raise NotImplementedError("an encoding of numbers that need 64 bits is not compiled")
-    positions = {"values_int64s": list(range(len(encoding.known))), "default_int64": len(encoding.known)}
-    attributes: dict[str, Any] = {**keys, **positions, "op_domain": "ai.onnx.ml", "op_version": 2}
-    position = nodes.add("LabelEncoder", [column], **attributes)
-    rows = nodes.add("Gather", [nodes.constant(table, TensorProto.FLOAT), position])
-    shape = nodes.constant(np.array([-1, table.shape[1]]), TensorProto.INT64)
-    return nodes.add("Reshape", [rows, shape])
+    encoders.convert(_Nodes(scope, container), operator)
 
 
 def _shape_of_encoded(operator: Any) -> None:
     from skl2onnx.common.data_types import FloatTensorType
 
-    width = sum(len(encoding.unknown) for encoding in _encodings(operator.raw_operator))
-    operator.outputs[0].type = FloatTensorType([None, width])
+    operator.outputs[0].type = FloatTensorType([None, encoders.width(operator.raw_operator)])

@@ -5,13 +5,17 @@ Knows the estimator and rows; how that is written down is the business of `packa
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nbship.errors import NbshipError
-from nbship.serving.schema import Column, Record, to_records, to_table
+from nbship.serving.reference import read_reference
+from nbship.serving.schema import Column, Record, to_records, to_table, typical_record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,3 +146,25 @@ def can_predict(estimator: Any, columns: Sequence[Column], records: Sequence[Rec
             return len(estimator.predict(to_table(columns, records))) == len(records)
     except Exception:  # the model's own code may raise anything
         return False
+
+
+def with_gaps(estimator: Any, inputs: Sequence[Column], held_out: Sequence[Path]) -> list[Column]:
+    """Counts what is missing in held-out rows alone, where the model can do without.
+
+    Args:
+        estimator: The fitted model.
+        inputs: What it takes.
+        held_out: Tables of rows that it was judged on; what is no table is left out.
+    """
+    counts: Counter[str] = Counter()
+    for path in held_out:
+        with contextlib.suppress(NbshipError):
+            counts.update(read_reference(path).isna().sum().to_dict())
+
+    def with_gap(column: Column) -> Column:
+        record = {**typical_record(inputs), column.name: None}
+        if counts[column.name] and column.required and can_predict(estimator, inputs, [record]):
+            return column.model_copy(update={"missing_held_out": counts[column.name]})
+        return column
+
+    return [with_gap(column) for column in inputs]

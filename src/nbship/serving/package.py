@@ -6,12 +6,10 @@ pickle is code: nothing is unpickled before its hash is found to be the one that
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import math
 import platform
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
@@ -28,14 +26,14 @@ from nbship.files import content_hash, write_text
 from nbship.gate import Verdict
 from nbship.serving.heldout import cross_validated_interval
 from nbship.serving.outcome import (
-    can_predict,
     column_taken_alone,
     learns_without_target,
     outcome_of,
     predictions,
+    with_gaps,
 )
 from nbship.serving.reference import read_reference
-from nbship.serving.schema import Column, Output, describe_column, to_records, to_table, typical_record
+from nbship.serving.schema import Column, Output, describe_column, to_records, to_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,7 +157,7 @@ def build(
         description=description,
         sha256=hashlib.sha256(content).hexdigest(),
         origin=origin,
-        inputs=_with_gaps(estimator, inputs, held_out),
+        inputs=with_gaps(estimator, inputs, held_out),
         output=_output(estimator, inputs, rows, target, columns),
         rows=len(rows),
         metrics={key: value for key, value in metrics.items() if math.isfinite(value)},
@@ -337,22 +335,6 @@ def _inputs(estimator: Any, rows: pd.DataFrame, known: Mapping[str, ColumnSettin
         )
     alone = column_taken_alone(estimator, inputs, rows)
     return [c.model_copy(update={"alone": True}) for c in inputs if c.name == alone] or inputs
-
-
-def _with_gaps(estimator: Any, inputs: Sequence[Column], held_out: Sequence[Path]) -> list[Column]:
-    """Counts what is missing in held-out rows alone, where the model can do without."""
-    counts: Counter[str] = Counter()
-    for path in held_out:
-        with contextlib.suppress(NbshipError):  # it may be something else, such as a folder of pictures
-            counts.update(read_reference(path).isna().sum().to_dict())
-
-    def with_gaps(column: Column) -> Column:
-        record = {**typical_record(inputs), column.name: None}
-        if counts[column.name] and column.required and can_predict(estimator, inputs, [record]):
-            return column.model_copy(update={"missing_held_out": counts[column.name]})
-        return column
-
-    return [with_gaps(column) for column in inputs]
 
 
 def _output(
