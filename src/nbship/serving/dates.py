@@ -53,14 +53,14 @@ class Nodes(Protocol):
 
 
 def reads_dates(transformer: Any) -> bool:
-    """Tells whether a FunctionTransformer makes dates of columns of texts."""
+    """Tells whether a transformer is a FunctionTransformer that makes dates of columns of texts."""
     import pandas as pd
 
     return _applied(transformer) is pd.to_datetime
 
 
 def takes_dates_apart(transformer: Any) -> bool:
-    """Tells whether a FunctionTransformer takes a part, such as the year, of columns of dates."""
+    """Tells whether a transformer is one that takes a part, such as the year, of columns of dates."""
     return isinstance(_applied(transformer), attrgetter)
 
 
@@ -163,8 +163,8 @@ def _applied(transformer: Any) -> Any:
     """Returns what is applied to each column, if that is all that a FunctionTransformer does."""
     import pandas as pd
 
-    given = transformer.kw_args or {}
-    return given.get("func") if transformer.func is pd.DataFrame.apply else None
+    given = getattr(transformer, "kw_args", None) or {}
+    return given.get("func") if getattr(transformer, "func", None) is pd.DataFrame.apply else None
 
 
 def _as_pattern(match: re.Match[str]) -> str:
