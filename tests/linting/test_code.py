@@ -208,6 +208,8 @@ def test_chance_without_a_seed(tmp_path, call):
         "catboost.CatBoostClassifier()",
         "BaggingClassifier(ExtraTreesRegressor(), random_state=0)",
         "smoke_test = x\nif smoke_test:\n    torch.rand(3)",
+        "import os\nif 'CI' in os.environ:\n    torch.rand(3)",
+        "smoke_test = x\nif not smoke_test:\n    x = 1\nelse:\n    torch.rand(3)",
     ],
 )
 def test_no_alarm_where_nothing_is_left_to_chance(tmp_path, call):

@@ -21,6 +21,7 @@ from tests.linting.notebooks import findings, rules
         "import os\nos.system('pip install lightgbm')",
         "import subprocess, sys\nsubprocess.check_call([sys.executable, '-m', 'pip', 'install', 'lightgbm'])",
         "pip install lightgbm",
+        "INSTALL = False\nINSTALL = True\nif INSTALL:\n    !pip install lightgbm",
     ],
 )
 def test_packages_that_the_notebook_installs(tmp_path, source):
@@ -36,6 +37,8 @@ def test_packages_that_the_notebook_installs(tmp_path, source):
         "print('pip install lightgbm')",
         "!echo to use it, call pip install lightgbm",
         "import sys\nif 'google.colab' in sys.modules:\n    !pip install lightgbm\n    %cd elsewhere",
+        "INSTALL = False\nif INSTALL:\n    !pip install lightgbm",
+        "if False:\n    %pip install lightgbm",
     ],
 )
 def test_nothing_is_installed(tmp_path, source):

@@ -39,7 +39,7 @@ _RUNNERS = {
 def installs(notebook: Source) -> Iterator[Finding]:
     """Finds packages that the notebook installs: another version each time, and not those of the lock."""
     for cell in notebook.code:
-        apart = elsewhere(cell)
+        apart = elsewhere(notebook, cell)
         for command, node in _commands(cell):
             if id(node) not in apart:
                 message = f"'{short(command)}' changes the environment while the notebook runs"
@@ -52,7 +52,7 @@ def missing_modules(notebook: Source) -> Iterator[Finding]:
         return  # nobody can say what will be there
     told = set(_written(notebook))
     for cell in notebook.code:
-        caught = optional(cell)
+        caught = optional(notebook, cell)
         for node in cell.nodes:
             for name in set(_imported(node)) - told if id(node) not in caught else ():
                 told.add(name)
@@ -64,7 +64,7 @@ def missing_modules(notebook: Source) -> Iterator[Finding]:
 def working_directory(notebook: Source) -> Iterator[Finding]:
     """Finds changes of the folder, after which the paths of the parameters cell mean other files."""
     for cell in notebook.code:
-        apart = elsewhere(cell)
+        apart = elsewhere(notebook, cell)
         for node in cell.nodes:
             what = _move(node) if id(node) not in apart else ""
             if what:

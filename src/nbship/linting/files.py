@@ -85,7 +85,7 @@ def undeclared_files(notebook: Source) -> Iterator[Finding]:
     for cell in notebook.code:
         if cell is notebook.parameters:
             continue
-        apart = elsewhere(cell)
+        apart = elsewhere(notebook, cell)
         told |= {word for found, _ in cell.magics for word in _WORDS.findall(f"{found.text} {found.body}")}
         for node in _in_order(cell):
             if isinstance(node, ast.Assign):

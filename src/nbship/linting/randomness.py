@@ -100,6 +100,12 @@ class _Use:
     def place(self) -> _Place:
         return self.cell.number, self.call.lineno
 
+    @property
+    def short_name(self) -> str:
+        """Its name as messages show it; of a method, whatever it is called on."""
+        function = self.call.func
+        return function.attr if isinstance(function, ast.Attribute) else self.name.rpartition(".")[2]
+
 
 def unseeded(notebook: Source) -> Iterator[Finding]:
     """Finds what gives another result each time; of a shared generator, the first that draws from it."""
@@ -124,7 +130,7 @@ def unseeded(notebook: Source) -> Iterator[Finding]:
             continue
         missing = _missing(use, tables)
         if missing and not (missing == RANDOM_ARGUMENT and _is_seeded(use, "numpy", seeded)):
-            message = f"{use.name.rpartition('.')[2]}() has no {missing}"
+            message = f"{use.short_name}() has no {missing}"
             yield Finding(notebook.name, use.cell.number, use.call.lineno, "unseeded", message)
 
 
@@ -137,7 +143,7 @@ def _uses(notebook: Source) -> Iterator[_Use]:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
             for inner in ast.walk(node)
         }
-        settled = elsewhere(cell)
+        settled = elsewhere(notebook, cell)
         calls = [(node, full_name(node.func, origins)) for node in cell.nodes if isinstance(node, ast.Call)]
         for node, name in calls:
             given = [*node.args, *(keyword.value for keyword in node.keywords)]

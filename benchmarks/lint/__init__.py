@@ -1,0 +1,1 @@
+"""How many findings of `nbship lint` on public notebooks are true, rule by rule."""
