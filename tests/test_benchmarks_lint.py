@@ -5,6 +5,7 @@ import math
 
 from benchmarks.lint.corpus import as_step, listed
 from benchmarks.lint.judgements import BEGIN, END, FILE, Precision, precision, read_judgements, table, update
+
 from nbship.linting import RULES, Finding, check_notebook
 from tests.linting.notebooks import write_cells
 from tests.test_benchmarks import README
