@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit
 
 import yaml
 from google.protobuf import json_format
@@ -337,15 +337,24 @@ def serve(kubeflow: KubeflowServer, tls: ssl.SSLContext | None = None) -> Iterat
 
 def _listed(key: str, records: list[Record], query: dict[str, str]) -> Record:
     """A page of a list, as the server filters and sorts it."""
-    chosen = records
-    for predicate in json.loads(query.get("filter", "{}")).get("predicates", []):
+    chosen, asked = records, {key: query[key] for key in ("filter", "sort_by") if query.get(key)}
+    # `list.Options.Matches`: a token holds the filter and the order that it was made for. One that names
+    # others is refused; one that names neither goes on with those.
+    token = json.loads(query["page_token"]) if query.get("page_token") else {}
+    if token and asked and asked != token["asked"]:
+        raise RefusedError(400, "Invalid input error: page token does not match the sorting or filter")
+    query = {**query, **token.get("asked", {})}
+    # `parseAPIFilter` decodes the filter once more than the address was decoded already.
+    for predicate in json.loads(unquote_plus(query.get("filter", "{}"))).get("predicates", []):
         text = predicate["stringValue"]
         holds = {1: lambda name, t: name == t, 9: lambda name, t: t in name}[predicate["operation"]]
         chosen = [r for r in chosen if holds(r[predicate["key"]], text)]
     if query.get("sort_by", "").endswith("desc"):
         chosen = sorted(chosen, key=lambda r: r["created_at"], reverse=True)
-    start, size = int(query.get("page_token", 0)), int(query.get("page_size", 10))
-    more = {"next_page_token": str(start + size)} if start + size < len(chosen) else {}
+    start, size = token.get("start", 0), int(query.get("page_size", 10))
+    asked = {key: query[key] for key in ("filter", "sort_by") if query.get(key)}
+    following = json.dumps({"start": start + size, "asked": asked})
+    more = {"next_page_token": following} if start + size < len(chosen) else {}
     page = chosen[start : start + size]
     return {"total_size": len(chosen), **({key: page} if page else {}), **more}
 

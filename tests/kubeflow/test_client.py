@@ -150,6 +150,52 @@ def test_lists_are_read_to_the_end_newest_first(server, compiled, monkeypatch):
     assert [run.id for run in client.list_runs(connection, "line")] == ids[::-1]
 
 
+def test_long_lists_by_name_are_read_to_the_end(server, compiled, monkeypatch):
+    monkeypatch.setattr(client, "_PAGE", 2)
+    connection = connect(server.address)
+    version = client.ensure_version(connection, "line", "1", compiled)
+    experiment = client.ensure_experiment(connection, "main")
+    made = [
+        client.create_schedule(connection, "line", "0 0 3 * * 1", experiment, version, {}) for _ in range(5)
+    ]
+    client.create_schedule(connection, "other", "0 0 3 * * 1", experiment, version, {})
+    assert {schedule.id for schedule in client.list_schedules(connection, "line")} == {s.id for s in made}
+
+
+@pytest.mark.parametrize("branch", ["fix+more", "100%", "50%25", "a b", "größer", 'a "b"'])
+def test_names_that_a_server_decodes_twice(server, branch):
+    connection = connect(server.address)
+    first = client.ensure_experiment(connection, branch)
+    assert client.ensure_experiment(connection, branch) == first
+    assert len(server.experiments) == 1
+
+
+def test_runs_that_a_schedule_started_are_among_a_pipelines(server, compiled):
+    """The controller makes their names up from the schedule's, without what Kubernetes does not take."""
+    connection = connect(server.address)
+    version = client.ensure_version(connection, "a-line", "1", compiled)
+    run = started(connection, version, "a-line")
+    server.runs[run.id]["display_name"] = "alinexyz12-1-3984843116"
+    other = started(connection, client.ensure_version(connection, "line", "1", compiled), "line")
+    assert [found.id for found in client.list_runs(connection, "a-line")] == [run.id]
+    assert [found.id for found in client.list_runs(connection, "line")] == [other.id]
+
+
+def test_runs_and_schedules_have_the_service_account_that_is_asked_for(server, compiled):
+    connection = connect(server.address)
+    version = client.ensure_version(connection, "line", "1", compiled)
+    experiment = client.ensure_experiment(connection, "main")
+    run = client.start_run(connection, "line 1", experiment, version, {}, "nbship-runs")
+    assert server.runs[run.id]["service_account"] == "nbship-runs"
+    assert "service_account" not in server.runs[started(connection, version, "line").id]
+    made = client.create_schedule(
+        connection, "line", "0 0 3 * * 1", experiment, version, {}, service_account="nbship-runs"
+    )
+    assert server.schedules[made.id]["service_account"] == "nbship-runs"
+    assert client.list_schedules(connection, "line") == [made]
+    assert made.service_account == "nbship-runs"
+
+
 def test_the_states_of_a_runs_tasks(server, compiled):
     connection = connect(server.address)
     run = started(connection, client.ensure_version(connection, "line", "1", compiled), "line")

@@ -404,3 +404,19 @@ def test_a_notebook_that_is_too_long_to_start_is_refused(tmp_path):
     write_notebook(root / "notebooks/train.ipynb", TRAIN, "'" + "x" * 140_000 + "'")
     with pytest.raises(UsageError, match=r"train\.ipynb: 13\d KiB"):
         compiled(root)
+
+
+def test_placeholders_of_kubeflow_are_whole_values(tmp_path):
+    """Inside a longer text, Kubeflow leaves them as they are."""
+    write_project(tmp_path)
+    whole = compiled(tmp_path, "kubeflow.host=https://kfp.example.org")
+    parameters = tasks(whole)["report"]["inputs"]["parameters"]
+    assert parameters["job"]["runtimeValue"]["constant"] == "{{$.pipeline_job_uuid}}"
+    assert parameters["host"]["runtimeValue"]["constant"] == "https://kfp.example.org"
+    values = [
+        value["runtimeValue"]["constant"]
+        for task in tasks(whole).values()
+        for value in task.get("inputs", {}).get("parameters", {}).values()
+        if "{{$" in str(value.get("runtimeValue", {}).get("constant", ""))
+    ]
+    assert set(values) <= {"{{$.pipeline_job_uuid}}"}

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ gate: {thresholds: {rmse: {max: 1}}, step: evaluate}
 publish: {target: y, model: train.model, reference: prepare.train_set, store: STORE}
 deploy: {timeout: 3, requests: 5, stages: {staging: {namespace: models, storage: 'pvc://store/models'}}}
 """
+RUN_PAGE = "https://k.example.org/#/runs/details"
 GATE = '{"thresholds": {"evaluate.rmse": {"max": 1}}, "step": "evaluate"}'
 NAMES = {"train.model": "model.joblib", "prepare.train_set": "train_set.csv"}
 
@@ -91,7 +93,8 @@ def publish(address: str, folder: Path) -> str:
         pipeline="line",
         repository=address,
         branch="",
-        link="",
+        host="",
+        job="4f1e",
     )
     return version.read_text()
 
@@ -196,3 +199,32 @@ def test_the_project_in_a_repository(tmp_path: Path, folders: list[str], found: 
             find_project(tmp_path, "line")
     else:
         assert find_project(tmp_path, "line") == tmp_path / found
+
+
+# What the driver of Kubeflow Pipelines 2.17 hands to an exit handler is RUNNING after success.
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ("SUCCEEDED", "succeeded"),
+        ("RUNNING", "succeeded"),
+        ("COMPLETE", "succeeded"),
+        ("FAILED", "failed"),
+        ("CANCELED", "failed"),
+        ("CANCELING", "failed"),
+    ],
+)
+@pytest.mark.parametrize(("host", "link"), [("https://k.example.org/", f"{RUN_PAGE}/4f1e"), ("", "")])
+def test_how_a_run_ended_is_told_with_its_page(monkeypatch, state, told, host, link):
+    outcomes = []
+    monkeypatch.setattr(production, "_tell", outcomes.append)
+    production.report_end(
+        SimpleNamespace(state=state),
+        pipeline="line",
+        repository="https://git.example.org/cars.git",
+        revision="1" * 40,
+        host=host,
+        job="4f1e",
+        judged=False,
+    )
+    (outcome,) = outcomes
+    assert (outcome.state, outcome.link, outcome.revision) == (told, link, "1" * 40)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import kfp_server_api  # type: ignore[import-untyped]
 
@@ -20,7 +21,7 @@ from nbship.kubeflow.api import ApiError, Connection
 from nbship.kubeflow.credentials import PREFIX
 from nbship.kubeflow.logs import pod_names
 
-_EQUALS, _CONTAINS = 1, 9
+_EQUALS = 1
 _PAGE = 100
 FINAL = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 
@@ -68,6 +69,7 @@ class RemoteRun:
     finished: datetime | None
     error: str
     tasks: tuple[Task, ...]
+    pipeline_id: str = ""
 
     @property
     def final(self) -> bool:
@@ -87,6 +89,7 @@ class Schedule:
         version_id: The version of the pipeline that it runs.
         experiment_id: Where its runs are kept.
         parameters: What is set for each run.
+        service_account: Of the runs' pods; empty if it is the server's own choice.
     """
 
     id: str
@@ -96,6 +99,7 @@ class Schedule:
     version_id: str
     experiment_id: str
     parameters: Mapping[str, Any]
+    service_account: str = ""
 
 
 def ensure_version(connection: Connection, pipeline: str, version: str, compiled: Path) -> Version:
@@ -141,7 +145,7 @@ def ensure_experiment(connection: Connection, name: str) -> str:
     def find() -> str | None:
         answer = connection.call(
             connection.experiments.experiment_service_list_experiments,
-            filter=_filter(_EQUALS, name),
+            filter=_filter(name),
             **_namespace(connection),
         )
         return next((_identifier(e.experiment_id) for e in answer.experiments or ()), None)
@@ -152,7 +156,12 @@ def ensure_experiment(connection: Connection, name: str) -> str:
 
 
 def start_run(
-    connection: Connection, name: str, experiment_id: str, version: Version, parameters: Mapping[str, Any]
+    connection: Connection,
+    name: str,
+    experiment_id: str,
+    version: Version,
+    parameters: Mapping[str, Any],
+    service_account: str = "",
 ) -> RemoteRun:
     """Starts a run.
 
@@ -162,6 +171,7 @@ def start_run(
         experiment_id: Where the run is kept.
         version: What is run.
         parameters: Values by their names in the compiled pipeline; the others keep their defaults.
+        service_account: Of the run's pods; the server's own choice if empty.
 
     Raises:
         ApiError: It was not started, or nobody knows whether it was.
@@ -169,6 +179,7 @@ def start_run(
     body = kfp_server_api.V2beta1Run(
         display_name=name,
         experiment_id=experiment_id,
+        service_account=service_account or None,
         pipeline_version_reference=_reference(version),
         runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=dict(parameters)),
     )
@@ -176,7 +187,7 @@ def start_run(
     return connection.create(
         lambda: _run(connection.call(method, body)),
         lambda: next(
-            (run for run in _runs(connection, _filter(_EQUALS, name)) if run.experiment_id == experiment_id),
+            (run for run in _runs(connection, _filter(name)) if run.experiment_id == experiment_id),
             None,
         ),
     )
@@ -188,16 +199,22 @@ def get_run(connection: Connection, run_id: str) -> RemoteRun:
 
 
 def list_runs(connection: Connection, pipeline: str = "") -> Iterator[RemoteRun]:
-    """Yields runs, newest first: all of them, or those whose name begins with a pipeline's."""
-    for run in _runs(connection, _filter(_CONTAINS, pipeline) if pipeline else ""):
-        if not pipeline or run.name.split(" ")[0] == pipeline:
+    """Yields runs, newest first: all of them, or those of a pipeline.
+
+    A run that a schedule started has a name that Kubeflow made up, so names tell nothing.
+    """
+    pipeline_id = _find_pipeline(connection, pipeline) if pipeline else None
+    if pipeline and not pipeline_id:
+        return
+    for run in _runs(connection, ""):
+        if pipeline_id in (None, run.pipeline_id):
             yield run
 
 
 def list_schedules(connection: Connection, pipeline: str = "") -> list[Schedule]:
     """Returns the recurring runs: all of them, or those of a pipeline."""
     method = connection.recurring_runs.recurring_run_service_list_recurring_runs
-    pages = _pages(connection, method, "recurring_runs", _filter(_EQUALS, pipeline) if pipeline else "")
+    pages = _pages(connection, method, "recurring_runs", _filter(pipeline) if pipeline else "")
     return [_schedule(found) for found in pages]
 
 
@@ -209,6 +226,7 @@ def create_schedule(
     version: Version,
     parameters: Mapping[str, Any],
     enabled: bool = True,
+    service_account: str = "",
 ) -> Schedule:
     """Creates a recurring run; at most one of its runs at a time, and none that was missed is caught up with.
 
@@ -219,6 +237,7 @@ def create_schedule(
     body = kfp_server_api.V2beta1RecurringRun(
         display_name=pipeline,
         experiment_id=experiment_id,
+        service_account=service_account or None,
         pipeline_version_reference=_reference(version),
         runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=dict(parameters)),
         trigger=kfp_server_api.V2beta1Trigger(cron_schedule=kfp_server_api.V2beta1CronSchedule(cron=cron)),
@@ -256,13 +275,13 @@ def delete_schedule(connection: Connection, schedule_id: str) -> None:
 
 def _find_pipeline(connection: Connection, name: str) -> str | None:
     method = connection.pipelines.pipeline_service_list_pipelines
-    answer = connection.call(method, filter=_filter(_EQUALS, name), **_namespace(connection))
+    answer = connection.call(method, filter=_filter(name), **_namespace(connection))
     return next((_identifier(found.pipeline_id) for found in answer.pipelines or ()), None)
 
 
 def _find_version(connection: Connection, pipeline_id: str, name: str) -> str | None:
     method = connection.pipelines.pipeline_service_list_pipeline_versions
-    answer = connection.call(method, pipeline_id, filter=_filter(_EQUALS, name))
+    answer = connection.call(method, pipeline_id, filter=_filter(name))
     return next((_identifier(found.pipeline_version_id) for found in answer.pipeline_versions or ()), None)
 
 
@@ -274,7 +293,8 @@ def _pages(connection: Connection, method: Callable[..., Any], key: str, chosen:
     """Yields what a list holds, newest first, page by page."""
     token = ""
     while True:
-        options = {"page_token": token} if token else {"filter": chosen} if chosen else {}
+        # A token goes with the filter and the order that the server made it for.
+        options = {**({"page_token": token} if token else {}), **({"filter": chosen} if chosen else {})}
         answer = connection.call(
             method, page_size=_PAGE, sort_by="created_at desc", **options, **_namespace(connection)
         )
@@ -290,9 +310,10 @@ def _namespace(connection: Connection) -> dict[str, str]:
     return {"namespace": namespace} if namespace else {}
 
 
-def _filter(operation: int, name: str) -> str:
-    predicate = {"operation": operation, "key": "display_name", "stringValue": name}
-    return json.dumps({"predicates": [predicate]})
+def _filter(name: str) -> str:
+    predicate = {"operation": _EQUALS, "key": "display_name", "stringValue": name}
+    # The server decodes a filter once more than the address that it came in.
+    return quote(json.dumps({"predicates": [predicate]}))
 
 
 def _reference(version: Version) -> Any:
@@ -303,6 +324,7 @@ def _reference(version: Version) -> Any:
 
 def _run(found: Any) -> RemoteRun:
     details = found.run_details.task_details if found.run_details else None
+    reference = found.pipeline_version_reference
     return RemoteRun(
         id=_identifier(found.run_id),
         name=found.display_name or "",
@@ -322,6 +344,7 @@ def _run(found: Any) -> RemoteRun:
             )
             for task in details or ()
         ),
+        pipeline_id=(reference.pipeline_id if reference else "") or "",
     )
 
 
@@ -336,6 +359,7 @@ def _schedule(found: Any) -> Schedule:
         version_id=(reference.pipeline_version_id if reference else "") or "",
         experiment_id=found.experiment_id or "",
         parameters=(runtime.parameters if runtime else None) or {},
+        service_account=found.service_account or "",
     )
 
 

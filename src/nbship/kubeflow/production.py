@@ -17,6 +17,8 @@ PUBLISH, DEPLOY, REPORT = "publish", "deploy", "report"
 COMMIT, HASHES, RUN, VERSION = "commit", "hashes", "run", "version"
 # KFP's name of a returned value; in a condition, `kfp.local` knows no other output.
 OUTCOME = "Output"
+# What the address of the run's page is made of.
+_PAGE = ("host", "job")
 _I = "    "
 
 
@@ -144,7 +146,7 @@ def _publish(graph: Graph) -> str:
         *(f"{argument}: dsl.Input[dsl.{kind}]" for argument, kind in kinds.items()),
         "repository: str",
         "branch: str",
-        "link: str",
+        *(f"{name}: str" for name in _PAGE),
         f"{VERSION}: dsl.OutputPath(str)",
     ]
     passed = [
@@ -155,7 +157,7 @@ def _publish(graph: Graph) -> str:
         f"pipeline={literal(graph.name)}",
         "repository=repository",
         "branch=branch",
-        "link=link",
+        *(f"{name}={name}" for name in _PAGE),
     ]
     text = "Makes the model the champion: pushes it to DVC's remote, the model store and Git"
     return _component(PUBLISH, text, arguments, "publish", passed)
@@ -169,12 +171,13 @@ def _deploy(graph: Graph) -> str:
 
 
 def _report(name: str, text: str) -> str:
-    arguments = [f"{RUN}: dsl.Input[dsl.Artifact]", "repository: str", "link: str"]
-    return _component(name, text, arguments, "report", [RUN, "repository=repository", "link=link"])
+    names = ("repository", *_PAGE)
+    arguments = [f"{RUN}: dsl.Input[dsl.Artifact]", *(f"{name}: str" for name in names)]
+    return _component(name, text, arguments, "report", [RUN, *(f"{name}={name}" for name in names)])
 
 
 def _report_end(graph: Graph) -> str:
-    names = ("repository", "revision", "link")
+    names = ("repository", "revision", *_PAGE)
     passed = [
         "status",
         f"pipeline={literal(graph.name)}",

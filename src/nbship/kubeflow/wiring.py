@@ -31,7 +31,7 @@ def wire(graph: Graph, components: Components, given: Given) -> None:
     if not production.is_needed(graph):
         add_steps(graph, graph.steps, components, given, {})
         return
-    told = {"repository": given["repository"], "link": _link(graph)}
+    told = {"repository": given["repository"], **_page(graph)}
     end = _own(graph, components, production.REPORT, {**told, "revision": given["revision"]}, secret=True)
     with dsl.ExitHandler(end):
         tasks = check_out(graph, components, given)
@@ -118,7 +118,7 @@ def _passed(
         _told(graph, components, given, production.PASSED, judged)
         return
     place = {name: given[name] for name in ("repository", "branch")}
-    arguments = {RUN: judged.outputs[RUN], **place, "link": _link(graph)}
+    arguments = {RUN: judged.outputs[RUN], **place, **_page(graph)}
     for key, reference in (("model", settings.model), ("reference", settings.reference)):
         step, _, output = reference.rpartition(".")
         arguments[key] = tasks[step].outputs[output]
@@ -129,7 +129,7 @@ def _passed(
 
 
 def _told(graph: Graph, components: Components, given: Given, name: str, judged: Any) -> None:
-    arguments = {RUN: judged.outputs[RUN], "repository": given["repository"], "link": _link(graph)}
+    arguments = {RUN: judged.outputs[RUN], "repository": given["repository"], **_page(graph)}
     _own(graph, components, name, arguments, secret=True)
 
 
@@ -144,9 +144,11 @@ def _own(
     return task
 
 
-def _link(graph: Graph) -> str:
-    """The address of the run's page, where the pipeline file says which Kubeflow it runs on."""
+def _page(graph: Graph) -> dict[str, str]:
+    """What the address of the run's page is made of: the server, if the pipeline file names one, and the run.
+
+    Kubeflow puts the run's identifier in only where its placeholder is the whole value of a parameter.
+    """
     from kfp import dsl
 
-    host = graph.pipeline.kubeflow.host
-    return f"{host.rstrip('/')}/#/runs/details/{dsl.PIPELINE_JOB_ID_PLACEHOLDER}" if host else ""
+    return {"host": graph.pipeline.kubeflow.host or "", "job": dsl.PIPELINE_JOB_ID_PLACEHOLDER}

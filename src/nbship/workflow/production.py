@@ -22,6 +22,7 @@ from nbship.config import Gate, Pipeline, load_pipeline
 from nbship.errors import NbshipError
 from nbship.gate import judge, read_losses
 from nbship.graph import CHAMPION
+from nbship.kubeflow.credentials import Server
 from nbship.local import record as records
 from nbship.local.record import Environment, RunRecord, State, StepRecord
 from nbship.versions import dvc, registry
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from nbship.workflow.report import Outcome
 
 PASS, REJECT = "pass", "reject"
+# What Kubeflow's driver says of tasks that went well depends on its version: SUCCEEDED, COMPLETE, or RUNNING,
+# the state that their record of metadata keeps.
+_FAILURES = ("FAILED", "CANCELED", "CANCELING")
 
 
 class FinalStatus(Protocol):
@@ -135,7 +139,8 @@ def publish(
     pipeline: str,
     repository: str,
     branch: str,
-    link: str,
+    host: str,
+    job: str,
 ) -> None:
     """Publishes the model of a run that passed, from a fresh clone of the branch; and tells GitLab.
 
@@ -147,7 +152,8 @@ def publish(
         pipeline: The pipeline's name.
         repository: Address of the repository.
         branch: The branch that gets the model; the default one if empty.
-        link: The run's page; may be empty.
+        host: The Kubeflow server; empty if the pipeline file names none.
+        job: The run's identifier there.
     """
     from nbship.workflow.publish import publish as publish_model
 
@@ -161,7 +167,7 @@ def publish(
         files.write_text(Path(version), published.version)
         _log(f"published {pipeline} {published.version} on {published.branch}")
         result.tell(result.Result(version=published.version))
-        _tell_verdict(record, repository, published.version, link)
+        _tell_verdict(record, repository, published.version, _link(host, job))
 
 
 def deploy(*, pipeline: str, repository: str, branch: str, stage: str, version: str) -> None:
@@ -172,20 +178,21 @@ def deploy(*, pipeline: str, repository: str, branch: str, stage: str, version: 
         deploy_model(root, settings, stage, version, _log)
 
 
-def report(run: Artifact, *, repository: str, link: str) -> None:
+def report(run: Artifact, *, repository: str, host: str, job: str) -> None:
     """Tells GitLab what the gate said, where nothing is published.
 
     Args:
         run: The run's record, of `decide`.
         repository: Address of the repository.
-        link: The run's page; may be empty.
+        host: The Kubeflow server; empty if the pipeline file names none.
+        job: The run's identifier there.
     """
     with failures_end_the_process():
-        _tell_verdict(_read_record(run), repository, "", link)
+        _tell_verdict(_read_record(run), repository, "", _link(host, job))
 
 
 def report_end(
-    status: FinalStatus, *, pipeline: str, repository: str, revision: str, link: str, judged: bool
+    status: FinalStatus, *, pipeline: str, repository: str, revision: str, host: str, job: str, judged: bool
 ) -> None:
     """Tells GitLab how a run ended, where `report` could not: it failed, or has nothing that was judged.
 
@@ -194,18 +201,24 @@ def report_end(
         pipeline: The pipeline's name.
         repository: Address of the repository.
         revision: The run's parameter.
-        link: The run's page; may be empty.
+        host: The Kubeflow server; empty if the pipeline file names none.
+        job: The run's identifier there.
         judged: Whether `report` tells of those that did not fail.
     """
     from nbship.workflow.report import Outcome
 
-    state: Literal["succeeded", "failed"] = "succeeded" if status.state == "SUCCEEDED" else "failed"
+    state: Literal["succeeded", "failed"] = "failed" if status.state in _FAILURES else "succeeded"
     _log(state)
     if state == "succeeded" and judged:
         return
     with failures_end_the_process(), tempfile.TemporaryDirectory(prefix="nbship-") as folder:
         commit = find_commit(repository, revision, Path(folder))
-        _tell(Outcome(pipeline, repository, commit, state, None, {}, "", link))
+        _tell(Outcome(pipeline, repository, commit, state, None, {}, "", _link(host, job)))
+
+
+def _link(host: str, job: str) -> str:
+    """The address of the run's page; empty where the server's is not known."""
+    return Server(host.rstrip("/")).run_link(job) if host else ""
 
 
 def _tell_verdict(record: RunRecord, repository: str, version: str, link: str) -> None:

@@ -60,11 +60,12 @@ def schedule(
         version = ensure_version(connection, request.pipeline, pipeline.version, pipeline.compiled)
         experiment_id = ensure_experiment(connection, experiment)
         old = list_schedules(connection, request.pipeline)
-        wanted = (times, version.version_id, experiment_id, dict(pipeline.parameters))
+        account = pipeline.graph.pipeline.kubeflow.service_account or ""
+        wanted = (times, version.version_id, experiment_id, dict(pipeline.parameters), account)
         same = next((s for s in old if _content(s) == wanted), None)
         enabled = not old or any(s.enabled for s in old)
         kept = same or create_schedule(
-            connection, request.pipeline, times, experiment_id, version, pipeline.parameters, enabled
+            connection, request.pipeline, times, experiment_id, version, pipeline.parameters, enabled, account
         )
     replaced = [s for s in old if s.id != kept.id]
     for other in replaced:
@@ -142,4 +143,5 @@ def _check_known(root: Path, pipeline: str) -> list[str]:
 
 
 def _content(schedule: Schedule) -> tuple[object, ...]:
-    return schedule.cron, schedule.version_id, schedule.experiment_id, dict(schedule.parameters)
+    place = (schedule.version_id, schedule.experiment_id)
+    return schedule.cron, *place, dict(schedule.parameters), schedule.service_account

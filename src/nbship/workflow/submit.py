@@ -168,7 +168,8 @@ def submit(
         name = f"{request.pipeline} {pipeline.version[:7]} {new_run_id()}"
         # What is run here is what is checked out there.
         parameters = {**pipeline.checked_out, **pipeline.parameters}
-        run = start_run(connection, name, experiment_id, version, parameters)
+        account = pipeline.graph.pipeline.kubeflow.service_account or ""
+        run = start_run(connection, name, experiment_id, version, parameters, account)
         return Submission(
             run, version, experiment, connection.server.run_link(run.id), tuple(pipeline.graph.steps)
         )
