@@ -12,8 +12,9 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from tests.notebook_steps import real_data, run_notebook
+from tests.notebook_steps import ROOT, real_data, run_notebook
 
+from nbship.config import load_pipeline
 from nbship.local.execute import StepError
 
 QUICK = {"folds": 2, "components": 20}
@@ -41,7 +42,7 @@ def model(folder: Path, prepared: dict[str, Path]) -> Path:
     ]
 
 
-def test_cross_validation_reaches_the_bar(tmp_path: Path) -> None:
+def test_cross_validation_reaches_the_bar_in_every_fifth(tmp_path: Path) -> None:
     sides, _ = run_notebook(
         "fashion-mnist/prepare", tmp_path, {"images": real_data("fashion-mnist", "images")}
     )
@@ -50,7 +51,28 @@ def test_cross_validation_reaches_the_bar(tmp_path: Path) -> None:
     np.savez(tmp_path / "whole.npz", **whole)
     _, metrics = run_notebook("fashion-mnist/train", tmp_path, {"train_set": tmp_path / "whole.npz"})
     assert metrics["train_rows"] == 3838
-    assert metrics["cv_accuracy"] >= 0.845
+    assert metrics["cv_accuracy"] >= 0.855
+    assert metrics["cv_log_loss"] <= 0.40
+    assert metrics["cv_calibration_error"] <= 0.02
+    gate = load_pipeline(ROOT, "fashion-mnist").gate
+    assert gate is not None
+    assert (gate.thresholds["accuracy"].min or 1) <= metrics["cv_accuracy_worst"] < metrics["cv_accuracy"]
+    assert (gate.thresholds["log_loss"].max or 0) >= metrics["cv_log_loss_worst"] > metrics["cv_log_loss"]
+
+
+def test_the_number_of_threads_changes_nothing(
+    prepared: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.load(prepared["test_set"])["image"]
+    metrics, chances = [], []
+    for threads in ("1", "2"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        values = {"train_set": prepared["train_set"], **QUICK, "components": 80}
+        paths, measured = run_notebook("fashion-mnist/train", tmp_path / threads, values)
+        metrics.append(measured)
+        chances.append(joblib.load(paths["model"]).predict_proba(images))
+    assert metrics[0] == metrics[1]
+    assert chances[0] == pytest.approx(chances[1], abs=1e-12)
 
 
 def test_every_image_is_on_one_side_and_stays_there(
@@ -58,15 +80,19 @@ def test_every_image_is_on_one_side_and_stays_there(
 ) -> None:
     with np.load(digits) as arrays:
         fewer = {name: arrays[name][:200][::-1] for name in arrays.files}
+    fewer["y_test"] = (fewer["y_test"] + 1) % 10  # corrected labels move nobody
     np.savez(tmp_path / "fewer.npz", **fewer)
-    again, _ = run_notebook("fashion-mnist/prepare", tmp_path, {"images": tmp_path / "fewer.npz"})
 
     def held(path: Path) -> set[bytes]:
         return {image.tobytes() for image in np.load(path)["image"]}
 
+    values = {"images": tmp_path / "fewer.npz"}
+    again, _ = run_notebook("fashion-mnist/prepare", tmp_path, values)
     assert not held(prepared["train_set"]) & held(prepared["test_set"])
     assert held(again["test_set"]) <= held(prepared["test_set"])
     assert held(again["train_set"]) <= held(prepared["train_set"])
+    more, _ = run_notebook("fashion-mnist/prepare", tmp_path / "more", {**values, "test_fraction": 0.4})
+    assert held(more["test_set"]) > held(again["test_set"])
 
 
 def test_the_model_takes_images_as_they_are(model: Path, prepared: dict[str, Path]) -> None:
