@@ -40,7 +40,9 @@ def folder_without_git(tmp_path: Path) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes((ROOT / name).read_bytes())
     (root / "pipelines").mkdir()
-    (root / ".gitignore").write_text("/data.csv\n/models/*/model.joblib\n/runs/\n/.nbship/\n")
+    (root / ".gitignore").write_text(
+        "/data.csv\n/models/*/model.joblib\n/models/*/trained_rows.npz\n/runs/\n/.nbship/\n"
+    )
     return root
 
 

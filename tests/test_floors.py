@@ -20,6 +20,7 @@ FLOORS = {
     "config": 1,
     "graph": 2,
     "grid": 2,
+    "samples": 2,
     "linting": 2,
     "templates": 2,
     "gate": 2,

@@ -9,7 +9,19 @@ from hypothesis import strategies as st
 
 from nbship.config import Gate
 from nbship.errors import NbshipError, UsageError
-from nbship.gate import Check, Verdict, compare, judge, percent_text, read_losses
+from nbship.gate import (
+    Check,
+    Fold,
+    Known,
+    Refits,
+    Verdict,
+    compare,
+    compare_recipes,
+    judge,
+    percent_text,
+    read_losses,
+    read_refits,
+)
 
 LOSSES = st.dictionaries(st.text(max_size=4), st.floats(0, 1e6), min_size=1, max_size=40)
 
@@ -324,3 +336,230 @@ def test_a_byte_order_mark_does_no_harm(losses_file):
 def test_a_folder_where_losses_should_be(tmp_path):
     with pytest.raises(NbshipError, match="cannot be read"):
         read_losses(tmp_path)
+
+
+# A champion's mean loss is estimated too
+
+
+def test_equal_mean_losses_beyond_the_tolerance_pass_as_rarely_as_the_confidence_says():
+    """At the edge of the tolerance one in forty may pass; with the champion's mean as known, 1 in 18 did."""
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    passed = 0
+    for _ in range(300):
+        old, other = generator.standard_normal((2, 78))
+        new = math.sqrt(1.05) * (0.99 * old + math.sqrt(1 - 0.99**2) * other)
+        losses = ({str(i): float(x * x) for i, x in enumerate(of)} for of in (new, old))
+        passed += compare(*losses).outcome != "worse"
+    assert passed <= 12  # 4 %; 2.5 % is meant
+
+
+def test_the_interval_knows_that_the_champions_mean_is_uncertain():
+    candidate, champion = {"a": 2.0, "b": 20.0, "c": 200.0}, {"a": 1.0, "b": 10.0, "c": 100.0}
+    compared = compare(candidate, champion)
+    # Twice the loss in each row is twice the loss in any sample of rows.
+    assert (compared.low, compared.high) == (pytest.approx(1), pytest.approx(1))
+
+
+def test_no_loss_at_all_in_a_sample_of_rows():
+    rare = {str(i): float(i == 0) for i in range(40)}
+    assert compare(rare, rare).outcome == "no worse"
+    worse = {**rare, "1": 1.0}
+    compared = compare(worse, rare)
+    assert (compared.outcome, compared.high) == ("worse", math.inf)
+    assert (
+        Verdict.model_validate_json(
+            Verdict(passed=False, reasons=(), comparison=compared).model_dump_json()
+        ).comparison
+        == compared
+    )
+
+
+@given(st.dictionaries(st.text(max_size=3), st.floats(-1e6, 1e6), min_size=1, max_size=20), st.floats(0, 1))
+def test_losses_below_zero_are_compared_as_they_are(champion, tolerance):
+    compared = compare({row: loss + 1 for row, loss in champion.items()}, champion, tolerance)
+    assert compared.absolute == (min(champion.values()) < 0 or max(champion.values()) <= 0)
+    if compared.absolute:
+        assert compared.difference == pytest.approx(1, abs=1e-6)
+
+
+# Recipes
+
+
+def folds(differences, champion=10.0, train_rows=80, rows=20):
+    made = [
+        Fold(train_rows=train_rows, rows=rows, candidate=champion + d, champion=champion) for d in differences
+    ]
+    return Refits(folds=made)
+
+
+def test_recipes_are_compared_by_the_corrected_resampled_t_interval():
+    differences = normal(25, 0.1, sigma=0.3)
+    compared = compare_recipes(folds(differences))
+    # Nadeau and Bengio: the variance of a mean of 25 folds counts as 1/25 + 20/80, and t has 24 degrees.
+    half = 2.0639 * math.sqrt((1 / 25 + 20 / 80) * statistics.variance(differences)) / 10
+    mean = statistics.fmean(differences) / 10
+    assert compared.difference == pytest.approx(mean)
+    assert (compared.low, compared.high) == pytest.approx((mean - half, mean + half), rel=1e-4)
+    assert (compared.rows, compared.folds) == (100, 25)
+    assert "25 refits of both on 100 rows" in str(compared)
+
+
+@pytest.mark.parametrize(
+    ("mean", "outcome"), [(-1.0, "better"), (0.0, "no worse"), (0.2, "no worse"), (2.0, "worse")]
+)
+def test_recipes_have_the_same_three_outcomes(mean, outcome):
+    assert compare_recipes(folds(normal(25, mean, sigma=0.2))).outcome == outcome
+
+
+def test_where_recipes_were_compared_they_decide():
+    candidate, champion = pair(normal(40, 1.0, sigma=8))
+    assert compare(candidate, champion).outcome == "worse"
+    verdict = judge(gate(), {"evaluate.rmse": 1}, candidate, champion, folds(normal(25, 0, sigma=0.1)))
+    assert verdict.passed
+    assert verdict.comparison.folds == 25
+    assert verdict.held_out == compare(candidate, champion)
+
+
+def test_a_good_recipe_whose_model_is_shown_to_be_worse_is_rejected():
+    """As where something went wrong with the rows that this very model was fitted to."""
+    candidate, champion = pair(normal(100, 5))
+    verdict = judge(gate(), {"evaluate.rmse": 1}, candidate, champion, folds([0.0] * 25))
+    assert not verdict.passed
+    assert verdict.objections[0].startswith("on held-out rows it is shown to be worse")
+
+
+def test_recipes_that_were_not_compared_leave_it_to_the_held_out_rows():
+    candidate, champion = pair(normal(200))
+    verdict = judge(gate(), {"evaluate.rmse": 1}, candidate, champion, Refits(reason="too many rows"))
+    assert (verdict.comparison, verdict.held_out) == (compare(candidate, champion), None)
+    assert verdict.notes == ("too many rows",)
+
+
+@pytest.mark.parametrize("differences", [normal(60, 0, sigma=1), normal(60, 0, sigma=3)])
+def test_the_chance_of_an_equal_model_is_that_of_the_rows_drawn_again(differences):
+    """The chance is worked out from one sample; here are as many samples as it takes to see it."""
+    candidate, champion = pair(differences)
+    spread = statistics.stdev(differences)
+    passed = [
+        compare(*pair(normal(len(differences), 0, seed, spread))).outcome != "worse" for seed in range(150)
+    ]
+    assert compare(candidate, champion).power == pytest.approx(statistics.fmean(passed), abs=0.13)
+
+
+# Rows that the champion has seen
+
+
+def test_rows_that_the_champion_was_trained_on_are_left_out():
+    candidate, champion = pair([*normal(60, 3), *normal(60, -1)])
+    seen = frozenset(map(str, range(60)))
+    verdict = judge(gate(), {"evaluate.rmse": 1}, candidate, champion, known=Known(seen=seen))
+    assert verdict.comparison.rows == 60
+    assert verdict.comparison.outcome == "better"
+    assert verdict.notes == ("the champion was trained on 60 of 120 held-out rows, which are left out",)
+
+
+def test_with_too_few_rows_left_thresholds_decide_and_it_is_said():
+    candidate, champion = pair(normal(85, 3))
+    known = Known(seen=frozenset(map(str, range(72))), above_best=0.03, tries=2, held_out_set="these")
+    verdict = judge(gate(), {"evaluate.rmse": 1}, candidate, champion, known=known)
+    assert (verdict.passed, verdict.comparison) == (True, None)
+    assert verdict.notes == (
+        "the champion was trained on 72 of 85 held-out rows; 13 are left, too few to compare on",
+    )
+    assert verdict.reasons == ("thresholds alone", "rmse 1 ≤ 3.2")
+    assert (verdict.above_best, verdict.tries, verdict.held_out_set) == (0.03, 2, "these")
+    assert not judge(gate(require="better"), {"evaluate.rmse": 1}, candidate, champion, known=known).passed
+    assert not judge(gate(), {"evaluate.rmse": 9}, candidate, champion, known=known).passed
+
+
+def test_a_few_rows_of_which_none_was_seen_are_compared():
+    assert judge(gate(), {"evaluate.rmse": 1}, *pair([0.0] * 5)).comparison.rows == 5
+
+
+# Many tries, small losses
+
+
+def test_twenty_equal_models_seldom_seem_better():
+    false = [0, 0]
+    for look in range(20):
+        compared = [compare(*pair(normal(40, 0, 1000 * look + number)), tries=20) for number in range(20)]
+        false[0] += any(each.high < 0 for each in compared)
+        false[1] += any(each.outcome == "better" for each in compared)
+    assert false[0] > 3
+    assert false[1] <= 2
+
+
+def test_many_tries_are_told_and_do_not_make_no_worse_harder():
+    candidate, champion = pair(normal(100, -0.2))
+    one, twenty = compare(candidate, champion), compare(candidate, champion, tries=20)
+    assert (one.outcome, twenty.outcome) == ("better", "no worse")
+    assert (one.low, one.high, one.highest) == (twenty.low, twenty.high, one.high)
+    assert twenty.highest > 0 > one.high
+    assert one.tried == ""
+    assert plain(twenty.tried).startswith(
+        "20 models were tried on these held-out rows, so better asks for 99.75 %"
+    )
+    reasons = judge(
+        gate(require="better"), {"evaluate.rmse": 1}, candidate, champion, known=Known(tries=20)
+    ).reasons
+    assert "20 models were tried" in reasons[0]
+
+
+def test_small_losses_do_not_add_up():
+    """Of twenty releases, each 1 % worse than the one before, the first that is too far off is refused."""
+    above, passed = 0.0, 0
+    for _ in range(20):
+        candidate, champion = pair(normal(400, 0.1, sigma=0.2))
+        verdict = judge(gate(), {"evaluate.rmse": 1}, candidate, champion, known=Known(above_best=above))
+        if not verdict.passed:
+            break
+        above, passed = verdict.above_best, passed + 1
+    assert passed in (4, 5)
+    assert verdict.comparison.outcome == "no worse"
+    assert "small losses add up" in verdict.reasons[0]
+
+
+def test_a_better_model_makes_up_for_small_losses():
+    candidate, champion = pair(normal(400, -0.5, sigma=0.2))
+    verdict = judge(gate(), {"evaluate.rmse": 1}, candidate, champion, known=Known(above_best=0.04))
+    assert verdict.above_best == 0
+    candidate, champion = pair(normal(400, -0.2, sigma=0.2))
+    verdict = judge(gate(), {"evaluate.rmse": 1}, candidate, champion, known=Known(above_best=0.04))
+    assert verdict.above_best == pytest.approx(0.02, abs=0.003)
+
+
+# Refits from a file
+
+
+def test_refits_read_back(tmp_path):
+    path = tmp_path / "refits.json"
+    path.write_text(folds([0.5, -0.5]).model_dump_json())
+    assert read_refits(path) == folds([0.5, -0.5])
+    path.write_text('{"reason": "too many rows"}')
+    assert read_refits(path) == Refits(reason="too many rows")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "refits.json: "),
+        ("[]", "refits.json: content: "),
+        ('{"folds": [{"rows": 1, "train_rows": 1, "candidate": 1}]}', "refits.json: folds.0.champion: "),
+        (
+            '{"folds": [{"rows": 0, "train_rows": 1, "candidate": 1, "champion": 1}]}',
+            "refits.json: folds.0.rows",
+        ),
+        ('{"folds": [{"rows": 1, "train_rows": 1, "candidate": 1, "champion": 1}]}', "refits.json: one fold"),
+        ('{"folds": [{"rows": 1, "train_rows": 1, "candidate": NaN, "champion": 1}]}', "refits.json: "),
+    ],
+)
+def test_refits_that_cannot_be_read(tmp_path, content, said):
+    path = tmp_path / "refits.json"
+    path.write_text(content)
+    with pytest.raises(NbshipError) as error:
+        read_refits(path)
+    assert error.value.message.startswith(said)
+    with pytest.raises(NbshipError, match="cannot be read"):
+        read_refits(tmp_path / "none.json")

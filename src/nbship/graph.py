@@ -18,6 +18,10 @@ from nbship.notebook import Notebook, Role, Variable, read_notebook
 from nbship.values import ValueTypeError, check_value
 
 CHAMPION = "champion"
+CANDIDATE = "candidate"
+RECIPES = "compare-recipes"
+REFITS = "refits"
+_MOST_ROWS = "most_rows"
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,19 @@ class Step:
 
 @dataclass(frozen=True)
 class Graph:
-    """A pipeline that can be run: steps in an order in which each comes after what it needs."""
+    """A pipeline that can be run: steps in an order in which each comes after what it needs.
+
+    Attributes:
+        pipeline: The pipeline file.
+        steps: By name.
+        data: The path of each data file, by name.
+        recipes: The step that compares recipes; it is one of the steps only where there is a champion.
+    """
 
     pipeline: Pipeline
     steps: Mapping[str, Step]
     data: Mapping[str, str] = field(default_factory=dict)
+    recipes: Step | None = None
 
     @property
     def name(self) -> str:
@@ -98,10 +110,13 @@ def read_graph(root: Path, pipeline: Pipeline) -> Graph:
     notebooks = {
         name: read_notebook(root / step.notebook, step.notebook) for name, step in pipeline.steps.items()
     }
-    return build_graph(pipeline, notebooks)
+    recipes = pipeline.gate.recipes if pipeline.gate else None
+    return build_graph(pipeline, notebooks, read_notebook(root / recipes, recipes) if recipes else None)
 
 
-def build_graph(pipeline: Pipeline, notebooks: Mapping[str, Notebook]) -> Graph:
+def build_graph(
+    pipeline: Pipeline, notebooks: Mapping[str, Notebook], recipes: Notebook | None = None
+) -> Graph:
     """Wires notebooks that have been read; see `read_graph`.
 
     An input is wired by the name it shares with another step's output or with a data file, unless `inputs`
@@ -111,11 +126,15 @@ def build_graph(pipeline: Pipeline, notebooks: Mapping[str, Notebook]) -> Graph:
     _check_gate(pipeline, steps)
     _check_publish(pipeline, notebooks)
     data = {name: data.path for name, data in pipeline.data.items()}
-    return Graph(pipeline, {name: steps[name] for name in _order(steps, pipeline.name)}, data)
+    comparing = _recipes_step(pipeline, steps, notebooks, recipes) if recipes else None
+    return Graph(pipeline, {name: steps[name] for name in _order(steps, pipeline.name)}, data, comparing)
 
 
 def with_champion(graph: Graph, model: Path) -> Graph:
-    """Adds a step that judges the champion as the gate's step judges the candidate, where there is a gate.
+    """Adds what needs a champion, where there is a gate.
+
+    One step judges the champion as the gate's step judges the candidate. Another fits both again, if the gate
+    has a notebook for it and that is wanted of any number of rows.
 
     Args:
         graph: A graph.
@@ -129,62 +148,26 @@ def with_champion(graph: Graph, model: Path) -> Graph:
     inputs = {**judged.inputs, model_input(judged): Reference(None, CHAMPION)}
     settings = judged.settings.model_copy(update={"inputs": {k: str(v) for k, v in inputs.items()}})
     step = replace(judged, name=name, inputs=inputs, settings=settings)
-    return replace(graph, steps={**graph.steps, name: step}, data={**graph.data, CHAMPION: str(model)})
-
-
-def with_samples(root: Path, graph: Graph) -> Graph:
-    """Puts a step in the place of every data file that has a sample: the notebook that makes the stand-in.
-
-    Args:
-        root: The project's folder.
-        graph: A graph.
-
-    Raises:
-        UsageError: No data file has a sample, or a notebook of one does not make exactly one data set.
-    """
-    data = graph.pipeline.data
-    sampled = {name: file.sample for name, file in data.items() if file.sample}
-    if not sampled:
-        raise UsageError(
-            f"pipeline '{graph.name}' has no sample of its data",
-            "say which notebook makes one: data.NAME.sample: notebooks/…/sample.ipynb",
-        )
-    samples = {name: _sample_step(root, name, notebook, graph) for name, notebook in sampled.items()}
-    made = {
-        Reference(None, name): Reference(step.name, next(iter(step.notebook.signature.outputs)))
-        for name, step in samples.items()
-    }
-    steps = {
-        step.name: replace(step, inputs={key: made.get(ref, ref) for key, ref in step.inputs.items()})
-        for step in graph.steps.values()
-    }
-    real = {name: file for name, file in data.items() if name not in sampled}
-    return Graph(
-        pipeline=graph.pipeline.model_copy(update={"data": real}),
-        steps={**{step.name: step for step in samples.values()}, **steps},
-        data={name: path for name, path in graph.data.items() if name not in sampled},
-    )
-
-
-def _sample_step(root: Path, name: str, source: str, graph: Graph) -> Step:
-    where = f"data.{name}.sample"
-    step_name = f"sample-{name}"
-    if step_name in graph.steps:
-        raise UsageError(f"steps.{step_name}: that name is the sample's own", "give the step another name")
-    notebook = read_notebook(root / source, source)
-    signature = notebook.signature
-    if signature.inputs or [output.type for output in signature.outputs.values()] != ["Dataset"]:
-        raise UsageError(
-            f"{where}: {source} does not make a data set out of nothing",
-            "its parameters cell has one Output[Dataset] and no input",
-        )
-    settings = config.Step(notebook=source)
-    return Step(step_name, notebook, settings, {}, _parameters(step_name, settings, notebook, {}))
+    steps = {**graph.steps, name: step}
+    if graph.recipes and gate.recipes_rows:
+        steps[RECIPES] = graph.recipes
+    return replace(graph, steps=steps, data={**graph.data, CHAMPION: str(model)})
 
 
 def champion_step(gate_step: str) -> str:
     """Returns the name of the step that judges the champion."""
     return f"{gate_step}-{CHAMPION}"
+
+
+def held_out_input(graph: Graph) -> Reference | None:
+    """Returns where the held-out rows of the gate's step come from; None if the pipeline does not say."""
+    gate = graph.pipeline.gate
+    if gate is None:
+        return None
+    step = graph.steps[gate.step]
+    tables = [v.name for v in step.notebook.signature.inputs.values() if v.type == "Dataset"]
+    name = gate.held_out or (tables[0] if len(tables) == 1 else "")
+    return step.inputs.get(name)
 
 
 def model_input(step: Step) -> str:
@@ -200,6 +183,35 @@ def model_input(step: Step) -> str:
             "the step that judges a model takes exactly one",
         )
     return models[0]
+
+
+def _recipes_step(
+    pipeline: Pipeline, steps: Mapping[str, Step], notebooks: Mapping[str, Notebook], notebook: Notebook
+) -> Step:
+    """The step that fits both models again: it reads what the gate's step reads, under the same names."""
+    gate = pipeline.gate
+    assert gate is not None and gate.recipes is not None  # noqa: S101 (for the type checker)
+    judged, signature = steps[gate.step], notebook.signature
+    models = sorted(v.name for v in signature.inputs.values() if v.type == "Model")
+    outputs = list(signature.outputs)
+    if models != [CANDIDATE, CHAMPION] or REFITS not in outputs:
+        raise UsageError(
+            f"gate.recipes: {gate.recipes} does not compare two models",
+            f"its parameters cell has {CANDIDATE} and {CHAMPION}: Input[Model], and an output '{REFITS}'",
+        )
+    own = {CANDIDATE: judged.inputs[model_input(judged)], CHAMPION: Reference(None, CHAMPION)}
+    inputs = {
+        variable.name: own.get(variable.name)
+        or judged.inputs.get(variable.name)
+        or _found(RECIPES, variable, pipeline, notebooks)
+        for variable in signature.inputs.values()
+    }
+    settings = judged.settings.model_copy(
+        update={"notebook": gate.recipes, "inputs": {k: str(v) for k, v in inputs.items()}, "after": []}
+    )
+    values = {**judged.parameters, _MOST_ROWS: gate.recipes_rows}
+    parameters = {name: values.get(name, variable.default) for name, variable in signature.parameters.items()}
+    return Step(RECIPES, notebook, settings, inputs, parameters)
 
 
 def _step(name: str, pipeline: Pipeline, notebooks: Mapping[str, Notebook]) -> Step:
@@ -346,9 +358,14 @@ def _check_gate(pipeline: Pipeline, steps: Mapping[str, Step]) -> None:
         )
     if CHAMPION in pipeline.data:
         raise UsageError(f"data.{CHAMPION}: that name is the gate's own", "give the file another name")
-    if champion_step(gate.step) in steps:
+    for name in (champion_step(gate.step), RECIPES):
+        if name in steps:
+            raise UsageError(f"steps.{name}: that name is the gate's own", "give the step another name")
+    datasets = [v.name for v in steps[gate.step].notebook.signature.inputs.values() if v.type == "Dataset"]
+    if gate.held_out is not None and gate.held_out not in datasets:
         raise UsageError(
-            f"steps.{champion_step(gate.step)}: that name is the gate's own", "give the step another name"
+            f"gate.held_out: step '{gate.step}' has no Input[Dataset] '{gate.held_out}'",
+            suggestion(gate.held_out, datasets),
         )
 
 

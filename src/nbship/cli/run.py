@@ -118,8 +118,10 @@ def _print_summary(record: RunRecord, folder: Path) -> None:
     if verdict:
         word = "[bold green]passed[/]" if verdict.passed else "[bold red]rejected[/]"
         console.print(f"gate      {word}: {escape('; '.join(verdict.reasons))}")
-    from nbship.local.words import metrics_text, synthetic_text
+    from nbship.local.words import comparison_notes, metrics_text, synthetic_text
 
+    for note in comparison_notes(verdict) if verdict else ():
+        console.print(f"          {escape(note)}")
     synthetic = synthetic_text(record)
     if synthetic:
         console.print(f"data      [bold yellow]synthetic[/]: {escape(synthetic)}")

@@ -227,11 +227,13 @@ def _print_submission(submission: Submission) -> None:
 
 
 def _print_result(result: Result | None) -> None:
-    from nbship.local.words import metrics_text
+    from nbship.local.words import comparison_notes, metrics_text
 
     if result and result.verdict:
         word = "[bold green]passed[/]" if result.verdict.passed else "[bold red]rejected[/]"
         console.print(f"gate        {word}: {escape('; '.join(result.verdict.reasons))}")
+        for note in comparison_notes(result.verdict):
+            console.print(f"            {escape(note)}")
     if result and result.main_metrics:
         console.print(f"metrics     {escape(metrics_text(result.main_metrics))}")
     if result and result.version:

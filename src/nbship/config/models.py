@@ -143,6 +143,19 @@ class Gate(_Model):
     losses: str = Field(
         "losses", description="output of that step: CSV with columns row and loss, one line per held-out row"
     )
+    held_out: str | None = Field(
+        None,
+        description="input of that step with the held-out rows; its only Input[Dataset] if not given",
+    )
+    recipes: str | None = Field(
+        None,
+        description="notebook that fits candidate and champion again to the same folds, for few rows",
+    )
+    recipes_rows: int = Field(
+        2000,
+        ge=0,
+        description="most rows of which recipes are compared; of more, models on held-out rows; 0 never",
+    )
     require: Literal["better", "no worse"] = Field(
         "no worse", description="what a candidate must be to replace the champion"
     )

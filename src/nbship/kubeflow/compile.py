@@ -194,6 +194,11 @@ def describe(spec: Any, graph: Graph, parameters: Iterable[Parameter]) -> None:
         outputs[production.identifier(name)].description = (
             data.description if data else "the champion; an empty file where there is none"
         )
+    facts = ("the champion's model.json", "hashes of the rows that the champion was trained on")
+    for name, text in zip(production.CHAMPION_FACTS, facts, strict=True):
+        if name in production.evidence(graph):
+            outputs = spec.components[f"comp-{production.CHECKOUT}"].output_definitions.artifacts
+            outputs[name].description = f"{text}; an empty file where there is none"
     for step in graph.steps.values():
         component = spec.components[f"comp-{step.name}"]
         component.output_definitions.artifacts[
@@ -233,6 +238,7 @@ def check_names(graph: Graph, parameters: Iterable[Parameter]) -> None:
         outputs.append((production.identifier(name), f"data file '{name}'"))
         if not production.identifier(name)[:1].isalpha():
             raise UsageError(f"data: Kubeflow cannot take the name '{name}'", "begin it with an ASCII letter")
+    outputs += [(name, f"checkout's own '{name}'") for name in production.CHAMPION_FACTS]
     _check_unique("output", outputs)
     own = [(name, "production's own") for name in production.sources(graph)]
     _check_unique("component", [*own, *((name, f"step '{name}'") for name in graph.steps)])

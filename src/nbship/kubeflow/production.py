@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from nbship.graph import CHAMPION, Graph
+from nbship.graph import CHAMPION, RECIPES, REFITS, Graph, Reference, held_out_input
 from nbship.kubeflow.component import docstring, header, json_literal, literal
 
 CHECKOUT, GATE, RECORD, REJECTED, PASSED = "checkout", "gate", "record", "rejected", "passed"
 PUBLISH, DEPLOY, REPORT = "publish", "deploy", "report"
 COMMIT, HASHES, RUN, VERSION = "commit", "hashes", "run", "version"
+# What the checkout knows of the champion beside the model: its description, and the rows it was trained on.
+CHAMPION_FACTS = ("champion_description", "champion_rows")
 # KFP's name of a returned value; in a condition, `kfp.local` knows no other output.
 OUTCOME = "Output"
 # What the address of the run's page is made of.
@@ -84,8 +86,29 @@ def judges_champion(graph: Graph, step: str) -> bool:
     return any(r.step is None and r.name == CHAMPION for r in graph.steps[step].inputs.values())
 
 
+def evidence(graph: Graph) -> dict[str, Reference]:
+    """Returns what the gate reads beside metrics and losses, by the argument's name."""
+    found = {}
+    if RECIPES in graph.steps:
+        found[REFITS] = Reference(RECIPES, REFITS)
+    held_out, publish = held_out_input(graph), graph.pipeline.publish
+    if held_out and publish:
+        step, _, output = publish.reference.rpartition(".")
+        found |= {"held_out": held_out, "reference": Reference(step, output)}
+        found |= {fact: Reference(None, fact) for fact in CHAMPION_FACTS}
+    return found
+
+
+def _kind(graph: Graph, reference: Reference) -> str:
+    """The type that KFP knows an artifact by."""
+    if reference.step is None:
+        return "Artifact" if reference.name in CHAMPION_FACTS else "Dataset"
+    return graph.steps[reference.step].notebook.signature.outputs[reference.name].type
+
+
 def _checkout(graph: Graph) -> str:
     artifacts = {name: "Model" if name == CHAMPION else "Dataset" for name in used_data(graph)}
+    artifacts |= {name: "Artifact" for name in CHAMPION_FACTS if name in evidence(graph)}
     arguments = [
         "repository: str",
         "revision: str",
@@ -126,7 +149,11 @@ def _decide(graph: Graph, name: str) -> str:
         kind = graph.steps[gate.step].notebook.signature.outputs[gate.losses].type
         arguments += [f"{argument}: dsl.Input[dsl.{kind}]" for argument in ("losses", "champion_losses")]
         settings = json_literal(gate.model_dump(mode="json", exclude_defaults=True))
+        beside = evidence(graph)
+        arguments += [f"{name}: dsl.Input[dsl.{_kind(graph, origin)}]" for name, origin in beside.items()]
         passed += ["losses=losses", "champion_losses=champion_losses", f"gate={settings}"]
+        passed += [f"evidence={_mapping({name: name for name in beside})}"] if beside else []
+        passed += [f"target={literal(graph.pipeline.publish.target)}"] if graph.pipeline.publish else []
     arguments += [f"{RUN}: dsl.Output[dsl.Artifact]", "metrics: dsl.Output[dsl.Metrics]"]
     text = "Judges the model by the quality gate" if gate else "Puts together what the run measured"
     return _component(name, text, arguments, "decide", passed, returns="str")

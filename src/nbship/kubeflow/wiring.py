@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from nbship.graph import Graph, Step, champion_step
+from nbship.graph import RECIPES, Graph, Reference, Step, champion_step
 from nbship.kubeflow import pod, production
 from nbship.kubeflow.production import COMMIT, HASHES, OUTCOME, RUN, VERSION
 
@@ -78,16 +78,21 @@ def add_steps(
 
 
 def _arguments(graph: Graph, step: Step, given: Given, tasks: Mapping[str, Any]) -> dict[str, Any]:
-    wired = {
-        name: tasks[reference.step].outputs[reference.name]
-        if reference.step
-        else tasks[production.CHECKOUT].outputs[production.identifier(reference.name)]
-        for name, reference in step.inputs.items()
-    }
+    wired = {name: _channel(reference, tasks) for name, reference in step.inputs.items()}
     gate = graph.pipeline.gate
     # The champion is judged with what the candidate is judged with.
-    owner = gate.step if gate and step.name == champion_step(gate.step) else step.name
-    return {**wired, **{name: given[argument(owner, name)] for name in step.parameters}}
+    own = gate is None or step.name not in (champion_step(gate.step), RECIPES)
+    owner = step.name if gate is None or own else gate.step
+    return {
+        **wired,
+        **{name: given.get(argument(owner, name), value) for name, value in step.parameters.items()},
+    }
+
+
+def _channel(reference: Reference, tasks: Mapping[str, Any]) -> Any:
+    if reference.step:
+        return tasks[reference.step].outputs[reference.name]
+    return tasks[production.CHECKOUT].outputs[production.identifier(reference.name)]
 
 
 def _decide(graph: Graph, components: Components, name: str, tasks: Mapping[str, Any]) -> Any:
@@ -104,6 +109,12 @@ def _decide(graph: Graph, components: Components, name: str, tasks: Mapping[str,
     if gate:
         arguments["losses"] = tasks[gate.step].outputs[gate.losses]
         arguments["champion_losses"] = tasks[champion_step(gate.step)].outputs[gate.losses]
+        for key, origin in production.evidence(graph).items():
+            arguments[key] = (
+                tasks[production.CHECKOUT].outputs[key]
+                if key in production.CHAMPION_FACTS
+                else _channel(origin, tasks)
+            )
     return _own(graph, components, name, arguments)
 
 

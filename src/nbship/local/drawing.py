@@ -12,7 +12,8 @@ from html import escape
 from itertools import accumulate, pairwise
 from typing import Literal
 
-from nbship.graph import Graph, champion_step
+from nbship.config import Gate
+from nbship.graph import RECIPES, REFITS, Graph, champion_step
 from nbship.local.layout import Layout, Place, layout
 from nbship.local.record import RunRecord, State, StepRecord
 from nbship.local.words import seconds_text
@@ -112,8 +113,7 @@ def graph_svg(graph: Graph, direction: Direction = "right") -> str:
     gate = graph.pipeline.gate
     if gate:
         nodes.append(Node(GATE, "gate", "gate", ", ".join(gate.thresholds)))
-        judged = (gate.step, champion_step(gate.step))
-        wires |= {(name, GATE): [gate.losses] for name in judged if name in graph.steps}
+        wires |= {(name, GATE): [told] for name, told in _judged(gate).items() if name in graph.steps}
     return draw(nodes, _edges(wires), f"The pipeline {graph.name}", direction)
 
 
@@ -136,8 +136,8 @@ def run_svg(record: RunRecord, direction: Direction = "right") -> str:
         )
     if record.gate:
         nodes[GATE] = _gate_node(record)
-        judged = (record.gate.step, champion_step(record.gate.step))
-        wires |= {(name, GATE): [record.gate.losses] for name in judged if name in record.steps}
+        judged = _judged(record.gate)
+        wires |= {(name, GATE): [told] for name, told in judged.items() if name in record.steps}
     known = {key: names for key, names in wires.items() if key[0] in nodes}
     return draw(list(nodes.values()), _edges(known), f"The run {record.id} of {record.pipeline}", direction)
 
@@ -306,6 +306,11 @@ def _gate_node(record: RunRecord) -> Node:
         return Node(GATE, "gate", "gate", "not reached", State.SKIPPED)
     outcome = ("passed", State.DONE) if record.verdict.passed else ("rejected", State.FAILED)
     return Node(GATE, "gate", "gate", *outcome, "#verdict")
+
+
+def _judged(gate: Gate) -> dict[str, str]:
+    """What the gate reads: an output by step."""
+    return {gate.step: gate.losses, champion_step(gate.step): gate.losses, RECIPES: REFITS}
 
 
 def _data(name: str) -> str:

@@ -110,6 +110,7 @@ def _render(record: RunRecord, folder: Path) -> str:
         compared=rows,
         has_champion=any(row.champion for row in rows),
         interval=Markup(_interval(record)),  # noqa: S704
+        notes=words.comparison_notes(record.verdict) if record.verdict else [],
         other_metrics=[step for step in steps if step.metrics and step.record.name not in gate_steps],
         commands=words.next_commands(record),
         style=Markup((TEMPLATES / "run.css").read_text(encoding="utf-8")),  # noqa: S704

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from nbship.gate import Check, Comparison, Verdict, percent_text
+from nbship.gate import Check, Comparison, Verdict, percent_text, share_text
 from nbship.local.record import RunRecord, State
 
 # How a record tells an override file from a setting.
 _OVERRIDE_FILE = "config-override: "
+_ROUNDING = 1e-9
 _FINISHED = (State.DONE, State.CACHED)
 
 
@@ -172,6 +173,29 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def comparison_notes(verdict: Verdict) -> list[str]:
+    """Returns what is to be known of the comparison with the champion beside its result, a sentence each."""
+    told = [_sentence(note) for note in verdict.notes]
+    comparison = verdict.comparison
+    if comparison and comparison.tried:
+        told.insert(0, _sentence(comparison.tried))
+    if verdict.held_out:
+        beside = verdict.held_out
+        told.append(
+            f"On {counted(beside.rows, 'held-out row')} alone, the mean loss differs by "
+            f"{percent_text(beside.difference)} ({percent_text(beside.low)} to {percent_text(beside.high)})."
+        )
+    here = max(comparison.difference, 0.0) if comparison else 0.0
+    if verdict.above_best > here + _ROUNDING:
+        above = _size(verdict.above_best)
+        told.append(f"Its mean loss is {above} above that of the best model before it: small losses add up.")
+    return told
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
 def _judged(verdict: Verdict, record: RunRecord) -> Outcome:
     compared = [_compared(verdict.comparison, record)] if verdict.comparison else []
     if not verdict.passed:
@@ -180,8 +204,9 @@ def _judged(verdict: Verdict, record: RunRecord) -> Outcome:
             for check in verdict.checks
             if not check.passed
         ]
-        stays = ["The champion stays."] if compared else []
-        return Outcome(Tone.BAD, "Rejected by the gate", (*missed, *compared, *stays))
+        others = map(_sentence, verdict.objections)
+        stays = ["The champion stays."] if record.champion else []
+        return Outcome(Tone.BAD, "Rejected by the gate", (*missed, *compared, *others, *stays))
     kept = ", ".join(f"{c.metric} is {number_text(c.value)} ({bounds_text(c)})" for c in verdict.checks)
     held = [f"{kept}."] if kept else []
     if verdict.comparison:
@@ -189,28 +214,45 @@ def _judged(verdict: Verdict, record: RunRecord) -> Outcome:
         return Outcome(Tone.GOOD, title, (*compared, *held))
     if record.synthetic:
         return Outcome(Tone.GOOD, "Passed on synthetic data", tuple(held))
+    if record.champion:
+        alone = "Too few held-out rows are left to compare on: thresholds alone decide."
+        return Outcome(Tone.GOOD, "Passed by thresholds alone", (alone, *held))
     first = "There is no champion yet: thresholds alone decide."
     return Outcome(Tone.GOOD, "Passed: the first model", (first, *held))
 
 
 def _compared(compared: Comparison, record: RunRecord) -> str:
     confidence = f"{100 * compared.confidence:g}\N{NO-BREAK SPACE}%"
-    interval = (
-        f"{confidence} interval {percent_text(compared.low)} to {percent_text(compared.high)}, "
-        f"on {counted(compared.rows, 'held-out row')}"
-    )
+    ends = f"{percent_text(compared.low)} to {percent_text(compared.high)}"
+    interval = f"{confidence} interval {ends}, {_basis(compared)}"
     difference = compared.difference
     direction = "lower than" if difference < 0 else "higher than"
     size = f"{_size(difference)} {direction}" if difference else "equal to"
-    sentence = f"The mean loss is {size} the champion's ({interval})"
+    loss = "mean loss of its recipe" if compared.folds else "mean loss"
+    sentence = f"The {loss} is {size} the champion's ({interval})"
     if compared.outcome == "better":
         return f"{sentence}."
     if record.gate and record.gate.require == "better":
         return f"{sentence}; the gate asks for a model that is shown to be better."
     allowed = _size(compared.tolerance)
-    if compared.outcome == "no worse":
-        return f"{sentence}; a rise within the tolerance of {allowed} counts as no worse."
-    return f"{sentence}; the interval does not stay within the tolerance of {allowed}."
+    said = "a rise within the tolerance of {} counts as no worse"
+    if compared.outcome == "worse":
+        said = "the interval does not stay within the tolerance of {}"
+    return f"{sentence}; {said.format(allowed)}.{_chance(compared)}"
+
+
+def _basis(compared: Comparison) -> str:
+    if compared.folds:
+        return f"{compared.folds} refits of both on {counted(compared.rows, 'row')}"
+    return f"on {counted(compared.rows, 'held-out row')}"
+
+
+def _chance(compared: Comparison) -> str:
+    if compared.power is None:
+        return ""
+    return (
+        f" A model that is as good as the champion would pass with probability {share_text(compared.power)}."
+    )
 
 
 def _size(share: float) -> str:

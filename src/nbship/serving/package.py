@@ -34,6 +34,7 @@ from nbship.serving.outcome import (
 )
 from nbship.serving.reference import read_reference
 from nbship.serving.schema import Column, Output, describe_column, to_records, to_table
+from nbship.serving.trained import TRAINED_ROWS, write_trained_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,7 +128,7 @@ def build(
     description: str = "",
     held_out: Sequence[Path] = (),
 ) -> Package:
-    """Writes the package of a model.
+    """Writes the package of a model, and the hashes of the rows that it learnt from.
 
     Args:
         folder: Where to; must exist.
@@ -166,6 +167,7 @@ def build(
         golden=golden,
     )
     (folder / MODEL).write_bytes(content)
+    write_trained_rows(folder / TRAINED_ROWS, reference, names)
     write_description(folder, package)
     return package
 
@@ -232,6 +234,14 @@ def read_package(folder: Path) -> Package:
         raise NbshipError(f"{folder / MODEL}: {error.strerror}", "bring it here: dvc pull") from None
     _check_hash(package, digest, folder)
     return package
+
+
+def find_package(folder: Path) -> Package | None:
+    """Returns the description of the model in a folder; None if there is none that fits it."""
+    try:
+        return read_package(folder)
+    except NbshipError:
+        return None
 
 
 def load_model(folder: Path) -> Any:

@@ -54,22 +54,38 @@ def tracking_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.dvc")
 
 
-def tracking_text(path: Path, tracked: Tracked) -> str:
-    """Returns what `dvc add` writes into the `.dvc` file of a file."""
-    output = {"md5": tracked.md5, "size": tracked.size, "hash": "md5", "path": path.name}
-    return yaml.safe_dump({"outs": [output]}, sort_keys=False)
+def tracking_text(path: Path, tracked: Tracked, **beside: Tracked) -> str:
+    """Returns what `dvc add` writes into the `.dvc` file of a file.
+
+    Args:
+        path: The file.
+        tracked: What is to be said of it.
+        beside: By name, files of the same folder that go with it, so that its `.dvc` file tracks them too.
+    """
+    outs = [
+        {"md5": each.md5, "size": each.size, "hash": "md5", "path": name}
+        for name, each in {path.name: tracked, **beside}.items()
+    ]
+    return yaml.safe_dump({"outs": outs}, sort_keys=False)
 
 
-def read(path: Path) -> Tracked | None:
-    """Reads the `.dvc` file of a file; None if there is none.
+def read(path: Path, owner: Path | None = None) -> Tracked | None:
+    """Reads what a `.dvc` file says of a file; None if nothing does.
+
+    Args:
+        path: The file.
+        owner: The file whose `.dvc` file tracks it; itself if not given.
 
     Raises:
         NbshipError: It cannot be understood, or tracks what nbship does not: a folder, or a hash of DVC 2.
     """
-    tracking = tracking_file(path)
+    tracking = tracking_file(owner or path)
     try:
         outs = yaml.safe_load(tracking.read_text(encoding="utf-8"))["outs"]
-        (output,) = [out for out in outs if out["path"] == path.name]
+        found = [out for out in outs if out["path"] == path.name]
+        if owner and not found:
+            return None
+        (output,) = found
         md5, size = str(output["md5"]), output.get("size")
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -86,13 +102,17 @@ def read(path: Path) -> Tracked | None:
     return Tracked(md5, size)
 
 
-def state(path: Path) -> State:
+def state(path: Path, owner: Path | None = None) -> State:
     """Compares a file with its `.dvc` file; reads the file once, if its size is right.
+
+    Args:
+        path: The file.
+        owner: As for `read`.
 
     Raises:
         NbshipError: The `.dvc` file cannot be understood, or the file not be read.
     """
-    tracked = read(path)
+    tracked = read(path, owner)
     if tracked is None:
         return State.UNTRACKED
     if not path.exists():
@@ -107,6 +127,7 @@ def pull(
     force: bool = False,
     report: Report = lambda _: None,
     restore: str = "nbship data pull --force",
+    owner: Path | None = None,
 ) -> Path | None:
     """Brings the version of a file that its `.dvc` file names, if it is not here already.
 
@@ -120,6 +141,7 @@ def pull(
         force: Bring it although the file was edited; the edited one is kept beside it.
         report: Told in a line where the file comes from.
         restore: The command by which an error says to bring back the tracked version.
+        owner: As for `read`.
 
     Returns:
         Where the edited file was put; None if there was none.
@@ -128,12 +150,12 @@ def pull(
         NbshipError: The file was edited, nothing has the version, what came is not it, or the disk is full.
             Nothing has changed then.
     """
-    tracked = read(path)
+    tracked = read(path, owner)
     if tracked is None:
         raise NbshipError(f"{path}: no .dvc file tracks it", f"track it: dvc add {path.name}")
     name = path.relative_to(root).as_posix()
     with _open(root) as repo:
-        before = state(path)
+        before = state(path, owner)
         if before is State.SAME:
             return None
         edited = before is State.EDITED and not _cached(repo, _md5(path))
@@ -143,7 +165,7 @@ def pull(
                 f"keep the edited one: dvc add {name}; bring back the tracked one: {restore}",
             )
         if not _cached(repo, tracked.md5):
-            _fill_cache(repo, root, path, tracked, source, report)
+            _fill_cache(repo, root, path, tracked, source, report, owner or path)
         kept = _keep_beside(path) if edited else None
         _place(repo, tracked, path)
         return kept
@@ -162,19 +184,25 @@ def store(root: Path, path: Path) -> Tracked:
     return tracked
 
 
-def push(root: Path, path: Path) -> None:
+def push(root: Path, path: Path, *beside: Path) -> None:
     """Pushes a tracked file to the user's default DVC remote, and sees that it is there.
+
+    Args:
+        root: The project's folder.
+        path: The file.
+        beside: Files that its `.dvc` file tracks too.
 
     Raises:
         NbshipError: There is no such remote, or it did not take the file.
     """
     name = path.relative_to(root).as_posix()
-    tracked = store(root, path)
+    hashes = [store(root, each).md5 for each in (path, *beside)]
     with _open(root) as repo:
         try:
             repo.push([str(tracking_file(path))])
             # DVC remembers what it once pushed, and passes over what its cache lacks without an error.
-            there = repo.cloud.get_remote_odb().exists(tracked.md5)
+            remote = repo.cloud.get_remote_odb()
+            there = all(remote.exists(md5) for md5 in hashes)
         except Exception as error:  # a remote raises whatever its client library does
             raise NbshipError(
                 f"DVC could not push {name}: {_first_line(error)}",
@@ -247,10 +275,16 @@ def _open(root: Path) -> Iterator[Repo]:
 
 
 def _fill_cache(
-    repo: Repo, root: Path, path: Path, tracked: Tracked, source: Source | None, report: Report
+    repo: Repo,
+    root: Path,
+    path: Path,
+    tracked: Tracked,
+    source: Source | None,
+    report: Report,
+    owner: Path,
 ) -> None:
     name = path.relative_to(root).as_posix()
-    reason = _from_remote(repo, path, tracked, report)
+    reason = _from_remote(repo, path, tracked, report, owner)
     if not reason:
         return
     if source is None:
@@ -262,13 +296,13 @@ def _fill_cache(
     _from_source(repo, root, path, tracked, source)
 
 
-def _from_remote(repo: Repo, path: Path, tracked: Tracked, report: Report) -> str:
+def _from_remote(repo: Repo, path: Path, tracked: Tracked, report: Report, owner: Path) -> str:
     """Fetches a file into DVC's cache; returns why the remote did not give it, or nothing."""
     remote = repo.config["core"].get("remote")
     if remote:
         report(f"{path.name}: fetching it from the DVC remote '{remote}'")
     try:
-        repo.fetch([str(tracking_file(path))])
+        repo.fetch([str(tracking_file(owner))])
     except Exception as error:  # a remote raises whatever its client library does
         reason = f"the DVC remote '{remote}' failed: {_first_line(error)}"
     else:
@@ -279,7 +313,7 @@ def _from_remote(repo: Repo, path: Path, tracked: Tracked, report: Report) -> st
     if _md5(cached) != tracked.md5:
         files.remove(cached)
         raise NbshipError(
-            f"what the DVC remote '{remote}' has for {path.name} is not what {path.name}.dvc names",
+            f"what the DVC remote '{remote}' has for {path.name} is not what {owner.name}.dvc names",
             "push it again from where it is whole: dvc push",
         )
     return ""

@@ -23,6 +23,7 @@ from nbship import files
 from nbship.errors import NbshipError
 from nbship.files import disk_error
 from nbship.serving.package import DESCRIPTION, MODEL
+from nbship.serving.trained import TRAINED_ROWS
 from nbship.versions import dvc, git
 
 MODELS = "models"
@@ -82,6 +83,26 @@ def champion(root: Path, name: str, report: Callable[[str], None] = lambda _: No
         restore = f"dvc checkout --force {dvc.tracking_file(model).relative_to(root)}"
         dvc.pull(root, model, report=report, restore=restore)
     return model
+
+
+def trained_rows(root: Path, name: str, report: Callable[[str], None] = lambda _: None) -> Path | None:
+    """Returns the hashes of the rows that the champion was trained on, brought here by DVC if need be.
+
+    Returns:
+        The file; None where there is no champion, or it was published without.
+
+    Raises:
+        NbshipError: The file is not the one that the `.dvc` file names, or no remote has it.
+    """
+    model = model_folder(root, name) / MODEL
+    path = model.with_name(TRAINED_ROWS)
+    state = dvc.state(path, owner=model)
+    if state is dvc.State.UNTRACKED:
+        return None
+    if state is not dvc.State.SAME:
+        restore = f"dvc checkout --force {dvc.tracking_file(model).relative_to(root)}"
+        dvc.pull(root, path, report=report, restore=restore, owner=model)
+    return path
 
 
 @contextlib.contextmanager

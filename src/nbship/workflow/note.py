@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from nbship.gate import Verdict
 from nbship.local import words
 from nbship.local.metrics import compared, measured
 from nbship.local.record import RunRecord, State
@@ -67,6 +68,7 @@ def run_section(record: RunRecord, plots: Sequence[Shown] = (), files: str = "")
     parts = [
         f"### {_SIGNS[outcome.tone]} {record.pipeline}: {plain(outcome.title)}",
         " ".join(map(plain, outcome.reasons)),
+        _notes(record.verdict),
         *(_error(step.error) for step in record.steps.values() if step.state is State.FAILED),
         _gate_table(record) or _measured_table(record),
         " ".join(f"![{plain(plot.caption)}]({plot.address}){{width=48%}}" for plot in plots),
@@ -83,6 +85,7 @@ def outcome_section(outcome: Outcome) -> str:
     parts = [
         f"### {sign} {outcome.pipeline} on Kubeflow: {outcome.state}",
         "; ".join(map(plain, outcome.verdict.reasons)) if outcome.verdict else "",
+        _notes(outcome.verdict),
         f"Published as version {plain(outcome.version)}." if outcome.version else "",
         _table(
             ("metric", "value"), [(plain(name), plain(words.number_text(value))) for name, value in metrics]
@@ -96,6 +99,10 @@ def outcome_section(outcome: Outcome) -> str:
 def plain(text: str) -> str:
     """Returns a text in one line that Markdown takes as it is."""
     return _SPECIAL.sub(r"\\\1", " ".join(_CONTROL.sub(" ", text).split()))
+
+
+def _notes(verdict: Verdict | None) -> str:
+    return "\n".join(f"- {plain(note)}" for note in words.comparison_notes(verdict)) if verdict else ""
 
 
 def _error(text: str) -> str:

@@ -15,19 +15,23 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from nbship import __version__, files
 from nbship.config import Gate, Pipeline, load_pipeline
 from nbship.errors import NbshipError
-from nbship.gate import judge, read_losses
 from nbship.graph import CHAMPION
 from nbship.kubeflow.credentials import Server
+from nbship.kubeflow.production import CHAMPION_FACTS
 from nbship.local import record as records
 from nbship.local.record import Environment, RunRecord, State, StepRecord
+from nbship.local.words import comparison_notes
+from nbship.serving.package import DESCRIPTION, parse_package
 from nbship.versions import dvc, registry
 from nbship.versions.clone import clone, find_commit, find_project
-from nbship.workflow import data, result
+from nbship.workflow import data, judging, result
+from nbship.workflow.judging import Evidence
 from nbship.workflow.step import Artifact, failures_end_the_process
 
 if TYPE_CHECKING:
@@ -69,6 +73,11 @@ def checkout(
         paths: dict[str, Path | None] = dict(data.ensure(root, settings, _log))
         if CHAMPION in outputs:
             paths[CHAMPION] = registry.champion(root, pipeline, _log)
+        if CHAMPION_FACTS[0] in outputs:
+            described = registry.model_folder(root, pipeline) / DESCRIPTION
+            there = paths[CHAMPION] is not None and described.exists()
+            facts = (described if there else None, registry.trained_rows(root, pipeline, _log))
+            paths |= dict(zip(CHAMPION_FACTS, facts, strict=True))
         digests = {}
         for name, artifact in outputs.items():
             digests[name] = _hand_on(root, paths[name], artifact, found)
@@ -88,6 +97,8 @@ def decide(
     results: Mapping[str, Any],
     losses: Artifact | None = None,
     champion_losses: Artifact | None = None,
+    evidence: Mapping[str, Artifact] = MappingProxyType({}),
+    target: str = "",
     gate: str = "",
 ) -> str:
     """Puts together what a run measured, and judges its model as `nbship run` does.
@@ -102,6 +113,9 @@ def decide(
         results: By `step.output`: scalar results.
         losses: The candidate's losses, where there is a gate.
         champion_losses: The champion's; an empty file where there is no champion.
+        evidence: What else the gate reads, by the names of `judging.Evidence`; empty files for what there is
+            not.
+        target: The column that the model predicts.
         gate: The gate's settings, as JSON; without them, every model passes.
 
     Returns:
@@ -114,15 +128,23 @@ def decide(
         for name, value in record.metrics.items():
             metrics.log_metric(name, value if abs(value) < float("inf") else str(value))
         if settings and losses and champion_losses:
-            old = Path(champion_losses.path)
-            record.verdict = judge(
-                settings,
-                record.metrics,
-                read_losses(Path(losses.path)),
-                read_losses(old) if old.stat().st_size else None,
+            known = {"champion_losses": champion_losses, **evidence}
+            there = {name: path for name, artifact in known.items() if (path := _filled(artifact))}
+            described = there.get("champion_description")
+            shown = Evidence(
+                losses=Path(losses.path),
+                champion_losses=there.get("champion_losses"),
+                refits=there.get("refits"),
+                held_out=there.get("held_out"),
+                reference=there.get("reference"),
+                target=target,
+                champion_rows=there.get("champion_rows"),
+                champion=parse_package(described.read_text("utf-8"), DESCRIPTION) if described else None,
             )
+            record.verdict = judging.decide(settings, record.metrics, shown)
             metrics.log_metric("verdict", "passed" if record.verdict.passed else "rejected")
-            _log("\n".join(("passed" if record.verdict.passed else "rejected", *record.verdict.reasons)))
+            outcome = "passed" if record.verdict.passed else "rejected"
+            _log("\n".join((outcome, *record.verdict.reasons, *comparison_notes(record.verdict))))
         files.write_text(Path(run.path), record.model_dump_json(indent=2))
         judged = settings.step if settings else ""
         result.tell(result.Result(verdict=record.verdict, metrics=record.metrics, step=judged))
@@ -221,6 +243,11 @@ def _link(host: str, job: str) -> str:
     return Server(host.rstrip("/")).run_link(job) if host else ""
 
 
+def _filled(artifact: Artifact) -> Path | None:
+    path = Path(artifact.path)
+    return path if path.stat().st_size else None
+
+
 def _tell_verdict(record: RunRecord, repository: str, version: str, link: str) -> None:
     from nbship.workflow.report import Outcome
 
@@ -287,7 +314,7 @@ def _record(
     read = {
         name: records.Artifact(type="Dataset", path="", hash=digest, origin=name)
         for name, digest in hashes.items()
-        if name != CHAMPION
+        if name not in (CHAMPION, *CHAMPION_FACTS)
     }
     steps["checkout"] = StepRecord(name="checkout", source="", state=State.DONE, inputs=read)
     return RunRecord(

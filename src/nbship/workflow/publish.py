@@ -17,6 +17,7 @@ from nbship.errors import NbshipError, RejectedError, UsageError, suggestion
 from nbship.local.record import Artifact, RunRecord, State, all_runs, find_run
 from nbship.serving import package
 from nbship.serving.package import Origin, Package
+from nbship.serving.trained import TRAINED_ROWS
 from nbship.versions import dvc, git, registry
 from nbship.workflow.push import Destination, Registration, check, find_destination, next_version
 from nbship.workflow.push import push as push_champion
@@ -200,7 +201,7 @@ def _place(
     model = _artifact(record, folder, settings.model, "publish.model")
     champion = registry.champion(root, name, report)
     current = files.content_hash(champion) if champion else ""
-    described = _described(registry.model_folder(root, name))
+    described = package.find_package(registry.model_folder(root, name))
     if described and current == model.hash:
         return _reword(root, pipeline, settings, described)
     _check_verdict(pipeline, record)
@@ -215,16 +216,10 @@ def _place(
     with registry.staged(root, name) as staging:
         package_run(staging, pipeline, settings, record, folder)
         staged = staging / package.MODEL
-        tracking = dvc.tracking_text(staged, dvc.store(root, staged))
+        rows = {TRAINED_ROWS: dvc.store(root, staging / TRAINED_ROWS)}
+        tracking = dvc.tracking_text(staged, dvc.store(root, staged), **rows)
         files.write_text(dvc.tracking_file(staged), tracking)
     return True
-
-
-def _described(folder: Path) -> Package | None:
-    try:
-        return package.read_package(folder)
-    except NbshipError:
-        return None
 
 
 def _reword(root: Path, pipeline: Pipeline, settings: Publish, champion: Package) -> bool:

@@ -116,7 +116,8 @@ def push(root: Path, destination: Destination, name: str, message: str, report: 
             raise NbshipError(f"{there} did not take the push", "see what Git says above", refused)
         _check(root, there, remote, name, package.read_package(folder).sha256)
         _adopt(root, remote, name)
-        dvc.push(root, folder / package.MODEL)
+        rows = registry.trained_rows(root, name, report)
+        dvc.push(root, folder / package.MODEL, *([rows] if rows else []))
         change = _change(root, destination, remote, name, message)
         try:
             stored = store.put(destination.store, name, change.version, folder) if destination.store else ""

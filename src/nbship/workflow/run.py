@@ -13,17 +13,39 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from nbship import __version__, config
-from nbship.config import Gate, load_pipeline
+from nbship.config import load_pipeline
 from nbship.errors import NbshipError, UsageError, suggestion
 from nbship.files import content_hash, write_text
-from nbship.gate import Verdict, judge, read_losses
-from nbship.graph import Graph, champion_step, read_graph, with_champion, with_samples
+from nbship.gate import Verdict, read_losses
+from nbship.graph import (
+    RECIPES,
+    REFITS,
+    Graph,
+    Reference,
+    champion_step,
+    held_out_input,
+    model_input,
+    read_graph,
+    with_champion,
+)
 from nbship.local import runner
 from nbship.local.cache import environment_hash
-from nbship.local.record import Environment, RunRecord, State, new_run_id, run_folder, running, save
+from nbship.local.record import (
+    Environment,
+    RunRecord,
+    State,
+    all_runs,
+    new_run_id,
+    run_folder,
+    running,
+    save,
+)
 from nbship.local.report import write_run_page
+from nbship.samples import with_samples
+from nbship.serving import package
 from nbship.versions import git, registry
-from nbship.workflow import data
+from nbship.workflow import data, judging
+from nbship.workflow.judging import Evidence
 
 METRICS = "metrics.json"
 
@@ -128,7 +150,7 @@ def _run(root: Path, graph: Graph, folder: Path, record: RunRecord, options: run
     try:
         runner.run_graph(root, graph, folder, record, options)
         if record.gate and record.gate.step in graph.steps:
-            record.verdict = _judge(record.gate, record, folder)
+            record.verdict = _judge(root, graph, record, folder)
         _conclude(record, folder, State.DONE, started)
     except KeyboardInterrupt:
         _conclude_in_need(record, folder, State.INTERRUPTED, started)
@@ -158,12 +180,55 @@ def _conclude_in_need(record: RunRecord, folder: Path, state: State, started: fl
         save(record, folder)
 
 
-def _judge(gate: Gate, record: RunRecord, folder: Path) -> Verdict:
-    def losses(step: str) -> dict[str, float] | None:
-        judged = record.steps.get(step)
-        return read_losses(folder / judged.outputs[gate.losses].path) if judged else None
+def _judge(root: Path, graph: Graph, record: RunRecord, folder: Path) -> Verdict:
+    gate, publish = graph.pipeline.gate, graph.pipeline.publish
+    assert gate is not None  # noqa: S101 (for the type checker: only then it is called)
 
-    return judge(gate, record.metrics, losses(gate.step), losses(champion_step(gate.step)))
+    def output(reference: str) -> Path | None:
+        step, _, name = reference.rpartition(".")
+        made = record.steps.get(step)
+        return folder / made.outputs[name].path if made and name in made.outputs else None
+
+    losses, held_out = output(f"{gate.step}.{gate.losses}"), held_out_input(graph)
+    assert losses is not None  # noqa: S101 (the step has run)
+    described = registry.model_folder(root, record.pipeline)
+    evidence = Evidence(
+        losses=losses,
+        champion_losses=output(f"{champion_step(gate.step)}.{gate.losses}"),
+        refits=output(f"{RECIPES}.{REFITS}"),
+        held_out=_held_out(root, graph, held_out, output) if held_out else None,
+        reference=output(publish.reference) if publish else None,
+        target=publish.target if publish else "",
+        champion_rows=registry.trained_rows(root, record.pipeline) if record.champion else None,
+        champion=package.find_package(described) if record.champion else None,
+        tried=_tried(root, graph, record, judging.held_out_hash(read_losses(losses))),
+    )
+    return judging.decide(gate, record.metrics, evidence)
+
+
+def _held_out(
+    root: Path, graph: Graph, origin: Reference, output: Callable[[str], Path | None]
+) -> Path | None:
+    return output(str(origin)) if origin.step else root / graph.data[origin.name]
+
+
+def _tried(root: Path, graph: Graph, record: RunRecord, held_out_set: str) -> int:
+    """How many other models the runs that are kept here have tried against this champion on these rows."""
+    gate = record.gate
+    if gate is None or not record.champion:
+        return 0
+    model = model_input(graph.steps[gate.step])
+
+    def judged(run: RunRecord) -> str:
+        step = run.steps.get(gate.step)
+        return step.inputs[model].hash if step and model in step.inputs else ""
+
+    before = {
+        judged(run)
+        for run in all_runs(root, record.pipeline)
+        if run.champion == record.champion and run.verdict and run.verdict.held_out_set == held_out_set
+    }
+    return len(before - {judged(record), record.champion, ""})
 
 
 def _forced(graph: Graph, request: Request) -> frozenset[str]:
@@ -179,7 +244,7 @@ def _needed(graph: Graph, only: str) -> set[str]:
     gate = graph.pipeline.gate
     if gate and gate.step in needed:
         measured = {key.partition(".")[0] for key in gate.thresholds}
-        for name in graph.steps.keys() & {champion_step(gate.step), *measured}:
+        for name in graph.steps.keys() & {champion_step(gate.step), RECIPES, *measured}:
             needed |= graph.ancestors(name)
     return needed
 
