@@ -103,7 +103,9 @@ def assert_published(root: Path) -> None:
         "model.joblib",
         "model.joblib.dvc",
         "model.json",
+        "trained_rows.npz",
     ]
+    assert registry.trained_rows(root, NAME) is not None
 
 
 def test_killed_before_every_change_it_makes(judged: Path, tmp_path: Path) -> None:
