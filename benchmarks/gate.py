@@ -25,10 +25,10 @@ BEGIN = "<!-- gate: written by python -m benchmarks.gate -->"
 END = "<!-- end of gate -->"
 TOLERANCE, RELEASES = 0.05, 20
 # The more rows, the longer one comparison takes.
-REPEATS = {78: 400, 300: 120, 700: 50, 1400: 30}
+REPEATS = {78: 400, 300: 100, 700: 40, 1400: 24}
 RATIOS = (1.0, 1.05, 1.1)
 HELD_OUT, RECIPES, BEFORE = "held-out rows", "recipes", "held-out rows, as before"
-_FOLDS, _REPEATED, _COLUMNS = 10, 5, 7
+_FOLDS, _REPEATED, _COLUMNS = 10, 3, 7
 
 Errors = NDArray[np.float64]
 
@@ -86,7 +86,7 @@ def main(quick: bool) -> None:
             for correlation in (0.99, 0.95)
             for how in (BEFORE, HELD_OUT, *([RECIPES] if 5 * rows <= Gate().recipes_rows else []))
         ],
-        series=[*small_losses(max(5 // share, 1)), many_tries(max(40 // share, 4))],
+        series=[*small_losses(max(4 // share, 1)), many_tries(max(40 // share, 4))],
     )
     print(markdown(results))
     if not quick:

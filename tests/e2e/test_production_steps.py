@@ -21,6 +21,7 @@ from tests.servers import TOKEN, Watch, git_server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore")]
 
+RECIPES = Path(__file__).parents[2] / "notebooks/shared/compare-recipes.ipynb"
 ROWS = b"x,y\n" + b"".join(b"%d,%d\n" % (x, 2 * x + x % 3) for x in range(60))
 PIPELINE = """\
 name: line
@@ -28,8 +29,8 @@ data: {table: {path: points.csv, description: Points}}
 steps:
   prepare: {notebook: prepare.ipynb}
   train: {notebook: train.ipynb}
-  evaluate: {notebook: evaluate.ipynb}
-gate: {thresholds: {rmse: {max: 100}}, tolerance: 0.05}
+  evaluate: {notebook: evaluate.ipynb, parameters: {target: y}}
+gate: {thresholds: {rmse: {max: 100}}, tolerance: 0.05, recipes: compare-recipes.ipynb}
 publish: {target: y, store: STORE}
 """
 PREPARE = """\
@@ -47,6 +48,7 @@ model: "Input[Model]" = "build/model.joblib"
 test_set: "Input[Dataset]" = "build/test_set.csv"
 metrics: "Output[Metrics]" = "build/metrics.json"
 losses: "Output[Dataset]" = "build/losses.csv"
+target: str = ""
 """
 CODE = {
     "prepare": (
@@ -76,6 +78,7 @@ def served(shared: Path, bucket: str, watch: Watch, monkeypatch: pytest.MonkeyPa
     root = shared
     for name, (parameters, code) in CODE.items():
         write_notebook(root / f"{name}.ipynb", parameters, code, title=name)
+    shutil.copy(RECIPES, root)
     remote = root.parent.name
     (root / "pipelines/line.yaml").write_text(PIPELINE.replace("STORE", f"s3://models/{remote}/store"))
     (root / ".dvc/config.local").unlink()
@@ -123,7 +126,16 @@ def tags(root: Path) -> list[str]:
     return git(origin_of(root), "tag", "--sort=version:refname").split()
 
 
-NOTEBOOKS = {"checkout", "prepare", "train", "evaluate", "evaluate-champion", "gate", "report"}
+NOTEBOOKS = {
+    "checkout",
+    "prepare",
+    "train",
+    "evaluate",
+    "evaluate-champion",
+    "compare-recipes",
+    "gate",
+    "report",
+}
 
 
 def test_a_first_model_then_a_better_one_then_a_worse_one(shared, submit, tmp_path):
@@ -134,7 +146,10 @@ def test_a_first_model_then_a_better_one_then_a_worse_one(shared, submit, tmp_pa
     assert tags(shared) == ["line@v1.0.0"]
 
     better = submit()
-    assert verdict(better).verdict.comparison.outcome == "better"
+    judged = verdict(better).verdict
+    # The same recipe, on labels that were right this time.
+    assert (judged.comparison.folds, judged.comparison.difference) == (30, 0)
+    assert (judged.held_out.outcome, judged.notes) == ("better", ())
     assert (better / "checkout/commit").read_text() == git(origin_of(shared), "rev-parse", "main~1").strip()
     assert tags(shared) == ["line@v1.0.0", "line@v1.1.0"]
     git(shared, "pull", "--quiet")
@@ -148,6 +163,8 @@ def test_a_first_model_then_a_better_one_then_a_worse_one(shared, submit, tmp_pa
     worse = submit(train_scale=3.0)
     assert tasks(worse) == {*NOTEBOOKS, "rejected"}
     assert not verdict(worse).verdict.passed
+    assert "on held-out rows it is shown to be worse" in verdict(worse).verdict.reasons[-1]
+    assert verdict(worse).verdict.tries == judged.tries + 1
     assert git(origin_of(shared), "for-each-ref") == before
 
 

@@ -31,6 +31,7 @@ def test_what_is_written(project, task):
         "data/flats.csv",
         "data/flats.csv.dvc",
         f"notebooks/shared/evaluate-{task}.ipynb",
+        "notebooks/shared/compare-recipes.ipynb",
         *(f"notebooks/flats/{name}.ipynb" for name in ("experiment", "prepare", "train")),
         "pipelines/flats.yaml",
     ]

@@ -131,14 +131,12 @@ def _splitter(plan: Plan) -> str:
     return f"{'' if plan.task == 'regression' else 'Stratified'}{by_group}KFold"
 
 
-def shared_path(task: str) -> str:
-    """Returns where a project keeps the notebook that evaluates any model of a task."""
-    return f"notebooks/shared/evaluate-{task}.ipynb"
-
-
-def shared_text(task: str) -> str:
-    """Returns that notebook."""
-    return (_TEMPLATES / "shared" / f"evaluate-{task}.ipynb").read_text(encoding="utf-8")
+def shared_texts(task: str) -> dict[str, str]:
+    """Returns the notebooks that judge any models of a task, by their path from the project's folder."""
+    return {
+        f"notebooks/shared/{name}.ipynb": (_TEMPLATES / "shared" / f"{name}.ipynb").read_text("utf-8")
+        for name in (f"evaluate-{task}", "compare-recipes")
+    }
 
 
 def notebook_text(text: str) -> str:

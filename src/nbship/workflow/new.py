@@ -17,7 +17,7 @@ from nbship.templates.example import example_csv
 from nbship.templates.leaks import find_leaks
 from nbship.templates.notes import notes, warnings
 from nbship.templates.reading import how_to_read
-from nbship.templates.render import Plan, render, shared_path, shared_text
+from nbship.templates.render import Plan, render, shared_texts
 from nbship.templates.splits import Wish, find_split
 from nbship.templates.table import Kind, Table, are_numbers, read_table
 from nbship.versions import dvc, git
@@ -79,8 +79,8 @@ def begin(
         table = read_table(data or root / path)
         plan, said = _plan(name, path.as_posix(), data, table, target, task, wish or Wish())
         texts = render(plan)
-        if not (root / shared_path(plan.task)).exists():
-            texts = {shared_path(plan.task): shared_text(plan.task), **texts}
+        shared = {p: text for p, text in shared_texts(plan.task).items() if not (root / p).exists()}
+        texts = {**shared, **texts}
         if data is not None and data.resolve() != (root / path).resolve():
             files.copy(data, new(root / path))
         _track(root, root / path, new)
