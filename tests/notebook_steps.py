@@ -10,7 +10,8 @@ import pytest
 
 from nbship.config import load_pipeline
 from nbship.errors import NbshipError
-from nbship.local.execute import check_outputs, execute
+from nbship.local.artifacts import check_outputs
+from nbship.local.execute import execute
 from nbship.notebook import read_notebook
 from nbship.workflow.data import ensure
 

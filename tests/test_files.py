@@ -3,6 +3,7 @@ import resource
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -29,7 +30,7 @@ def disk_that_takes(size):
 def folder(root, tree):
     root.mkdir(parents=True)
     for name, content in tree.items():
-        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
     return root
 
@@ -217,6 +218,28 @@ def test_moving_a_file_changes_the_hash_of_its_folder(tmp_path):
     before = content_hash(root)
     (root / "a/x").rename(root / "b/x")
     assert content_hash(root) != before
+
+
+def test_links_are_followed_in_a_hash(tmp_path):
+    outside = folder(tmp_path / "outside", {"a/x": b"1"})
+    root = folder(tmp_path / "root", {"y": b"2"})
+    (root / "linked").symlink_to(outside)
+    before = content_hash(root)
+    assert before == content_hash(folder(tmp_path / "same", {"y": b"2", "linked/a/x": b"1"}))
+    (outside / "a/x").write_bytes(b"2")
+    assert content_hash(root) != before
+    (root / "twice").symlink_to(outside)
+    content_hash(root)
+    (outside / "up").symlink_to(outside)
+    with pytest.raises(OSError, match="a link to a folder that it is in"):
+        content_hash(root)
+
+
+def test_what_may_have_no_end_is_not_hashed(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(OSError, match="neither a file nor a folder"):
+            content_hash(path)
 
 
 def test_a_name_that_is_no_utf8_can_be_hashed(tmp_path):

@@ -11,6 +11,8 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from nbship.errors import NbshipError
@@ -87,6 +89,18 @@ def copy(source: Path, target: Path) -> None:
         remove(temporary)
 
 
+def replace_by_copy(path: Path) -> None:
+    """Puts a copy in the place of a link, or of a file that has a second name elsewhere.
+
+    Raises:
+        NbshipError: The disk is full, or it cannot be copied.
+    """
+    source = path.resolve()
+    if path.is_symlink():
+        path.unlink()
+    copy(source, path)
+
+
 def remove(path: Path) -> None:
     """Removes a file or a folder, if it is there and may be removed."""
     if path.is_dir() and not path.is_symlink():
@@ -96,17 +110,38 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
-def content_hash(path: Path) -> str:
-    """Returns the SHA-256 of a file, or of a folder's relative paths and contents.
+def below(folder: Path) -> Iterator[Path]:
+    """Yields all that is in a folder and its folders, links to folders followed, in no order.
 
     Raises:
-        OSError: Something cannot be read.
+        OSError: A folder cannot be read, or a link leads back to a folder that it is in.
+    """
+    yield from _below(folder, (folder.resolve(),))
+
+
+def _below(folder: Path, inside: tuple[Path, ...]) -> Iterator[Path]:
+    for path in folder.iterdir():
+        yield path
+        if path.is_dir():
+            real = path.resolve() if path.is_symlink() else inside[-1] / path.name
+            if path.is_symlink() and real in inside:
+                raise OSError(errno.ELOOP, "a link to a folder that it is in", str(path))
+            yield from _below(path, (*inside, real))
+
+
+def content_hash(path: Path) -> str:
+    """Returns the SHA-256 of a file, or of a folder's relative paths and contents; links are followed.
+
+    Raises:
+        OSError: Something cannot be read, or is a pipe or a device, which may have no end.
     """
     if not path.is_dir():
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError(errno.EINVAL, "neither a file nor a folder", str(path))
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     digest = hashlib.sha256()
-    for child in sorted(p for p in path.rglob("*") if p.is_file()):
+    for child in sorted(p for p in below(path) if p.is_file()):
         digest.update(os.fsencode(f"{child.relative_to(path).as_posix()}\0{content_hash(child)}\n"))
     return digest.hexdigest()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -13,11 +14,11 @@ from typing import Any
 import nbformat
 import pytest
 
-from nbship.errors import NbshipError
+from nbship.errors import NbshipError, UsageError
 from nbship.files import content_hash
 from nbship.local import forkserver
 from nbship.local.environment import kernel_environment
-from nbship.local.execute import StepError, check_outputs, execute
+from nbship.local.execute import StepError, execute, explained
 from nbship.notebook import read_notebook
 from tests.projects import write_notebook
 
@@ -174,6 +175,24 @@ def test_leaving_early_is_told_where_results_are_missing(step):
 
 
 @pytest.mark.parametrize(
+    ("way", "kernel"),
+    [(way, "nbship") for way in ("exit", "quit()", "if x:\n    exit(0)")] + [("exit", "python3")],
+)
+def test_leaving_in_the_middle_is_told_at_its_cell(step, tmp_path, way, kernel):
+    error = failure(step, "n: int = 1\n", "x = 1", way, "open('after.txt', 'w')", kernel=kernel)
+    assert error.message == "step.ipynb, cell 4: exit was called, and the cells after it did not run"
+    assert "sys.exit(0)" in error.hint
+    assert not (tmp_path / "after.txt").exists()
+
+
+def test_leaving_in_the_last_cell_leaves_nothing_out(step, tmp_path):
+    step("", "open('before.txt', 'w')", "exit", "")
+    assert (tmp_path / "before.txt").exists()
+    error = failure(step, 'count: "Output[int]" = 0\n', "count = 3\nexit()")
+    assert "exit was called" in error.message
+
+
+@pytest.mark.parametrize(
     ("type_name", "value", "told"),
     [
         ("int", "1.5", "is 1.5 (float)"),
@@ -229,35 +248,6 @@ def test_nothing_of_a_kernel_reaches_this_process(step, capfd, caplog, tmp_path,
     assert all(word in text for word in ("from a child", "raw", "cell"))
 
 
-def declared(tmp_path: Path, kind: str) -> Any:
-    return read_notebook(
-        write_notebook(tmp_path / "step.ipynb", f'out: "Output[{kind}]" = "build/out"\n', "1")
-    )
-
-
-def test_a_missing_output_is_told(tmp_path):
-    with pytest.raises(StepError, match="did not write its output 'out'"):
-        check_outputs(declared(tmp_path, "Dataset"), {"out": tmp_path / "none.csv"})
-
-
-@pytest.mark.parametrize("text", ["", "[1]", '{"a": {"b": 1}}', "\0", '{"a": null}', '{"a": [1]}', "3"])
-def test_metrics_that_are_none_are_told(tmp_path, text):
-    (tmp_path / "out").write_text(text)
-    with pytest.raises(StepError, match="'out' is no flat JSON object"):
-        check_outputs(declared(tmp_path, "Metrics"), {"out": tmp_path / "out"})
-
-
-def test_a_folder_is_no_metrics_file(tmp_path):
-    with pytest.raises(StepError, match="no flat JSON object"):
-        check_outputs(declared(tmp_path, "Metrics"), {"out": tmp_path})
-
-
-def test_metrics_are_read(tmp_path):
-    (tmp_path / "out").write_text('{"rmse": 2.5, "rows": 3, "kind": "SVR", "converged": true}')
-    metrics = check_outputs(declared(tmp_path, "Metrics"), {"out": tmp_path / "out"})
-    assert metrics == {"rmse": 2.5, "rows": 3, "kind": "SVR", "converged": True}
-
-
 FOUND = """\
 import json, os, subprocess, sys
 import features, top
@@ -306,3 +296,16 @@ def test_the_kernels_environment_is_the_same_for_a_notebook_that_runs_nbship(tmp
     for name, value in once.items():
         monkeypatch.setenv(name, value)
     assert kernel_environment(tmp_path, tmp_path / "a") == once
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/x/y"), "/x/y: No space left on device"),
+        (OSError(errno.EIO, "Input/output error"), "there: Input/output error"),
+        (UsageError("as it is"), "as it is"),
+        (KeyError("a"), "KeyError: 'a'"),
+    ],
+)
+def test_any_error_can_be_told(error, told):
+    assert explained(error, Path("there")).message == told

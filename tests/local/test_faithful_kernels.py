@@ -130,7 +130,8 @@ CORPUS = {
         "ip = get_ipython(); type(ip), ip.config, type(ip.kernel), sorted(ip.user_ns)",
         "type(asyncio.get_event_loop_policy()), sys.displayhook, sys.excepthook",
         "import numpy, pandas, sklearn.pipeline, sklearn.linear_model, matplotlib.pyplot as plt",
-        "sorted((k, v) for k, v in os.environ.items() if k != 'JPY_PARENT_PID')",
+        # By NBSHIP_KERNEL, what a warm kernel leaves running is known as its own.
+        "sorted((k, v) for k, v in os.environ.items() if k not in ('JPY_PARENT_PID', 'NBSHIP_KERNEL'))",
         "numpy.geterr(), numpy.get_printoptions(), numpy.random.get_state()[0]",
         "{k: pandas.get_option(k) for k in ('display.max_rows', 'display.width', 'mode.copy_on_write')}",
         "dict(plt.rcParams), plt.get_backend(), plt.isinteractive(), plt.get_fignums()",

@@ -20,7 +20,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from nbship.errors import NbshipError
 from nbship.local import forkserver
-from nbship.local.kernels import KERNEL_NAME, PromptKernelManager
+from nbship.local.kernels import KERNEL_NAME, Kernel, PromptKernelManager
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="warm kernels need fork")
 
@@ -82,7 +82,7 @@ def test_the_engine_tells_of_its_progress(tmp_path, kernel):
         kernel=kernel,
         parameters={"x": 5},
         on_cell=lambda *cell: cells.append(cell),
-        on_start=processes.append,
+        on_start=lambda kernel: processes.append(kernel.pid),
     )
     assert cells == [(1, 4), (2, 4), (3, 4), (4, 4)]  # papermill adds a cell with the parameters
     assert printed[-1] == f"5 {processes[0]}\n"
@@ -132,7 +132,7 @@ def test_a_kernel_that_dies_is_told_of_and_leaves_nothing_behind(tmp_path, death
     )
     processes = []
     with pytest.raises(DeadKernelError, match=told):
-        execute(tmp_path, spawn, death, on_start=processes.append)
+        execute(tmp_path, spawn, death, on_start=lambda kernel: processes.append(kernel.pid))
     assert wait_for_end(*processes, int(children.read_text()))
     assert (tmp_path / "executed.ipynb").exists()
 
@@ -147,7 +147,12 @@ def test_memory_can_be_limited_for_one_kernel(tmp_path):
 def test_a_cell_that_takes_too_long_ends_with_its_kernel(tmp_path):
     processes = []
     with pytest.raises(CellTimeoutError):
-        execute(tmp_path, "import time; time.sleep(60)", execution_timeout=1, on_start=processes.append)
+        execute(
+            tmp_path,
+            "import time; time.sleep(60)",
+            execution_timeout=1,
+            on_start=lambda kernel: processes.append(kernel.pid),
+        )
     assert wait_for_end(*processes)
 
 
@@ -309,8 +314,8 @@ def test_jupyter_server_runs_warm_kernels():
 def test_a_fork_server_that_dies_takes_its_kernels_along_and_is_replaced(tmp_path, server):
     processes = []
 
-    def kill_server(kernel: int) -> None:
-        processes.append(kernel)
+    def kill_server(kernel: Kernel) -> None:
+        processes.append(kernel.pid)
         os.kill(server._process.pid, signal.SIGKILL)
 
     with pytest.raises(DeadKernelError, match="SIGKILL"):
@@ -328,22 +333,87 @@ def test_a_fork_server_that_cannot_start_is_an_error(tmp_path, monkeypatch):
         execute(tmp_path, "pass")
 
 
+# A daemon, as a server that a notebook starts may be: it has a session of its own, and no parent.
+DAEMON = """
+import os, subprocess, sys, time
+code = "import os, time; os.setsid(); open('daemon', 'w').write(f'{os.getpid()} '); time.sleep(60)"
+subprocess.run(["sh", "-c", f'"{sys.executable}" -S -c "{code}" &'], cwd=FOLDER)
+while not (os.path.exists(FOLDER + "/daemon") and " " in open(FOLDER + "/daemon").read()):
+    time.sleep(0.01)
+"""
+
+
+def daemon_in(folder: Path) -> str:
+    return f"FOLDER = {str(folder)!r}{DAEMON}"
+
+
+def test_a_daemon_ends_with_its_kernel_and_not_with_another(tmp_path):
+    for name in ("mine", "other"):
+        (tmp_path / name).mkdir()
+    kernels = []
+    wait = "while not os.path.exists(FOLDER + '/go'): time.sleep(0.01)"
+    with ThreadPoolExecutor(1) as other:
+        mine = other.submit(
+            execute, tmp_path / "mine", daemon_in(tmp_path / "mine"), wait, on_start=kernels.append
+        )
+        while not (tmp_path / "mine/daemon").exists():
+            time.sleep(0.01)
+        execute(tmp_path / "other", daemon_in(tmp_path / "other"))
+        mine_and_other = [int((tmp_path / name / "daemon").read_text()) for name in ("mine", "other")]
+        assert wait_for_end(mine_and_other[1])
+        assert is_running(mine_and_other[0])
+        (tmp_path / "mine/go").touch()
+        mine.result()
+    assert wait_for_end(mine_and_other[0])
+    assert [len(kernel.left) for kernel in kernels] == [1]
+
+
+def test_what_ended_before_its_kernel_is_not_told_of(tmp_path):
+    kernels = []
+    code = "import os; os.system('sleep 60 & (setsid true &) & wait $!')"
+    execute(tmp_path, code, on_start=kernels.append)
+    assert kernels[0].left == []
+
+
+def test_a_process_id_is_not_reused_before_its_end_is_noted(server, tmp_path):
+    """Else a signal that is meant for a kernel may reach a stranger."""
+    held = []
+
+    def note(kernel: Kernel) -> None:
+        place = Path(f"/proc/{kernel.pid}")
+        kernel.process.ended.add_done_callback(lambda _: held.append((place, place.exists())))
+
+    execute(tmp_path, "pass", on_start=note)
+    [(place, existed)] = held
+    assert existed
+    deadline = time.monotonic() + 5
+    while place.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not place.exists()
+
+
 def test_stop_ends_running_kernels(tmp_path):
     processes = []
-
-    def stop_soon(kernel: int) -> None:
-        processes.append(kernel)
+    with ThreadPoolExecutor(1) as other:
+        running = other.submit(
+            execute,
+            tmp_path,
+            daemon_in(tmp_path),
+            "time.sleep(60)",
+            on_start=lambda kernel: processes.append(kernel.pid),
+        )
+        while not (tmp_path / "daemon").exists():
+            time.sleep(0.01)
         forkserver.stop()
-
-    with pytest.raises(DeadKernelError):
-        execute(tmp_path, "import time; time.sleep(60)", on_start=stop_soon)
-    assert wait_for_end(*processes)
+        with pytest.raises(DeadKernelError):
+            running.result()
+    assert wait_for_end(*processes, int((tmp_path / "daemon").read_text()))
 
 
 def test_nothing_outlives_a_killed_parent(tmp_path):
     notebook = write(
         tmp_path,
-        "import os, subprocess, time\n"
+        daemon_in(tmp_path),
         "child = subprocess.Popen(['sleep', '60'])\n"
         "print(os.getppid(), os.getpid(), child.pid, file=open('started', 'w'), flush=True)\n"
         "time.sleep(60)",
@@ -356,6 +426,7 @@ def test_nothing_outlives_a_killed_parent(tmp_path):
     while not (started.exists() and started.read_text().endswith("\n")) and time.monotonic() < deadline:
         time.sleep(0.02)
     processes = [int(process) for process in started.read_text().split()]
+    processes.append(int((tmp_path / "daemon").read_text()))
     assert all(map(is_running, processes))
     parent.kill()
     parent.wait()

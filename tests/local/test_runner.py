@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import signal
@@ -14,7 +13,7 @@ import psutil
 import pytest
 
 from nbship.config import load_pipeline
-from nbship.errors import NbshipError, UsageError
+from nbship.errors import NbshipError
 from nbship.files import content_hash
 from nbship.graph import Graph, read_graph
 from nbship.local import cache, forkserver, runner
@@ -178,17 +177,86 @@ def test_an_html_that_cannot_be_written_fails_its_step(tmp_path, monkeypatch):
     assert states(record) == {"prepare": "failed"}
 
 
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [
-        (OSError(errno.ENOSPC, "No space left on device", "/x/y"), "/x/y: No space left on device"),
-        (OSError(errno.EIO, "Input/output error"), "there: Input/output error"),
-        (UsageError("as it is"), "as it is"),
-        (KeyError("a"), "KeyError: 'a'"),
-    ],
-)
-def test_any_error_can_be_told(error, told):
-    assert runner.explained(error, Path("there")).message == told
+ALTERING = {
+    "rows": ("artifacts/prepare/rows.csv", "run again"),
+    "table": ("data.csv", "put it back"),
+}
+
+
+@pytest.mark.parametrize("altered", ALTERING)
+def test_a_step_that_writes_into_its_input_fails_and_leaves_no_wrong_hit(tmp_path, altered):
+    write_points(tmp_path)
+    parameters = TRAIN + 'table: "Input[Dataset]" = "data.csv"  # points\n'
+    code = f"import os\nos.chmod({altered}, 0o644)\nopen({altered}, 'a').write('99,0\\n')\n" + TRAIN_CODE
+    write_notebook(tmp_path / "notebooks/train.ipynb", parameters, code)
+    error, record, _ = failing(tmp_path)
+    place, remedy = ALTERING[altered]
+    told = f"step 'train': train.ipynb: its input '{altered}' ({place}) was altered while it ran"
+    assert error.message == told
+    assert error.hint == f"write to an output, or to a copy of the input; {remedy}"
+    assert states(record) == {"prepare": "done", "train": "failed", "evaluate": "skipped"}
+    assert record.steps["train"].error == told
+    # What the altered file would have led to is not found by what it was before.
+    write_points(tmp_path)
+    again, _ = run(tmp_path, "again")
+    assert again.metrics == {"prepare.count": 29, "evaluate.error": 1.0}
+    assert again.steps["train"].state is State.DONE
+
+
+def test_a_step_does_not_run_on_what_another_has_altered(tmp_path):
+    write_points(tmp_path)
+    write_notebook(tmp_path / "notebooks/spoil.ipynb", "", "open('../data.csv', 'a').write('99,0\\n')")
+    pipeline = tmp_path / "pipelines/points.yaml"
+    spoil = "  spoil: {notebook: notebooks/spoil.ipynb}\ngate:"
+    text = pipeline.read_text().replace("prepare.ipynb}", "prepare.ipynb, after: [spoil]}")
+    pipeline.write_text(text.replace("gate:", spoil))
+    error, record, _ = failing(tmp_path)
+    assert "step 'prepare': prepare.ipynb: its input 'table' (data.csv) was altered before" in error.message
+    assert states(record) == {
+        "spoil": "done",
+        **dict.fromkeys(["train", "evaluate"], "skipped"),
+        "prepare": "failed",
+    }
+
+
+def test_a_data_file_that_a_step_altered_can_be_got_back(tmp_path):
+    write_points(tmp_path)
+    (tmp_path / "data.csv.dvc").write_text("outs: []\n")
+    code = "import os\nos.remove(table)\nopen(table, 'w').write('x,y\\n')\n1 / 0"
+    write_notebook(tmp_path / "notebooks/prepare.ipynb", 'table: "Input[Dataset]" = "data.csv"\n', code)
+    (tmp_path / "pipelines/points.yaml").write_text(
+        "name: points\ndata: {table: {path: data.csv}}\n"
+        "steps: {prepare: {notebook: notebooks/prepare.ipynb}}\n"
+    )
+    error, _, _ = failing(tmp_path)
+    assert error.message == "step 'prepare': prepare.ipynb, cell 3: ZeroDivisionError: division by zero"
+    assert "its input 'table' (data.csv) was altered while it ran" in error.details
+    assert "get it back: dvc checkout --force data.csv" in error.details
+
+
+DAEMON = """import os, subprocess, sys, time
+code = "import os, time; os.setsid(); open('pid', 'w').write(str(os.getpid())); time.sleep(600)"
+subprocess.run(["sh", "-c", f'{sys.executable} -c "{code}" &'])
+while not (os.path.exists("pid") and open("pid").read()):
+    time.sleep(0.01)"""
+
+
+def test_a_daemon_ends_with_its_step_and_is_told_of(tmp_path):
+    write_steps(tmp_path, one=DAEMON)
+    record, _ = run(tmp_path)
+    pid = int((tmp_path / "notebooks/pid").read_text())
+    assert states(record) == {"one": "done"}
+    assert record.steps["one"].note.startswith("left running, and ended with the step: ")
+    assert "os.setsid()" in record.steps["one"].note
+    assert not is_running(pid)
+
+
+def is_running(pid: int) -> bool:
+    for _ in range(100):
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def test_what_was_edited_while_it_ran_is_not_kept(tmp_path):

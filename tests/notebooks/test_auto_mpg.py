@@ -13,7 +13,8 @@ import papermill
 import pytest
 
 from nbship.config import load_pipeline
-from nbship.local.execute import StepError, check_outputs, execute
+from nbship.local.artifacts import check_outputs
+from nbship.local.execute import StepError, execute
 from nbship.notebook import read_notebook
 from nbship.workflow.data import ensure
 

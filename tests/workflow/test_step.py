@@ -70,6 +70,39 @@ def test_metrics_are_logged_and_stay_in_the_file(tmp_path, artifact):
     assert math.isnan(json.loads((tmp_path / "artifacts/metrics").read_text())["bad"])
 
 
+@pytest.mark.e2e
+def test_a_step_that_writes_into_its_input_fails(tmp_path, artifact, capsys):
+    code = "import os; os.chmod(table, 0o644); open(table, 'a').write('3,4'); open(rows, 'w').write('1')"
+    signature = 'table: "Input[Dataset]" = "t.csv"\nrows: "Output[Dataset]" = "r.csv"\n'
+    table = artifact(dsl.Dataset, "table", "x\n")
+    with pytest.raises(SystemExit):
+        run_step(
+            {"table": table, "rows": artifact(dsl.Dataset, "rows")},
+            artifact(dsl.HTML, "executed_notebook"),
+            path="n.ipynb",
+            notebook=notebook_text(tmp_path, signature, code),
+        )
+    assert f"error: n.ipynb: its input 'table' ({table.path}) was altered while" in capsys.readouterr().err
+    assert not (tmp_path / "artifacts/rows").exists()
+
+
+@pytest.mark.e2e
+def test_an_output_that_is_a_link_arrives_as_what_it_leads_to(tmp_path, artifact):
+    rows = artifact(dsl.Dataset, "rows")
+    run_step(
+        {"table": artifact(dsl.Dataset, "table", "x\n"), "rows": rows},
+        artifact(dsl.HTML, "executed_notebook"),
+        path="n.ipynb",
+        notebook=notebook_text(
+            tmp_path,
+            'table: "Input[Dataset]" = "t.csv"\nrows: "Output[Dataset]" = "r.csv"\n',
+            "import os; os.symlink(table, rows)",
+        ),
+    )
+    assert (tmp_path / "artifacts/rows").read_text() == "x\n"
+    assert not (tmp_path / "artifacts/rows").is_symlink()
+
+
 CLASSIFICATION = {
     "confusion_matrix": {"categories": ["no", "yes"], "matrix": [[5, 1], [2, 4]]},
     "roc_curve": {"fpr": [0.0, 0.5, 1.0], "tpr": [0.0, 0.9, 1.0], "threshold": [math.inf, 0.7, 0.1]},

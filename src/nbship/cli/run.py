@@ -21,6 +21,7 @@ from nbship.cli.common import (
     print_json,
 )
 from nbship.errors import ExitCode, InterruptedRun, UsageError, suggestion
+from nbship.local.threads import available_cpus
 from nbship.project import project_root
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def run(
         str, typer.Option("--only", metavar="STEP", help="Run this step; what it needs comes from the cache.")
     ] = "",
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, show_default="one per core", help="Steps at a time.")
-    ] = os.cpu_count() or 1,
+        int, typer.Option("--jobs", "-j", min=1, show_default="one per CPU", help="Steps at a time.")
+    ] = available_cpus(),
     kernel: Annotated[str, typer.Option(help="warm (forked, ready at once) or standard.")] = "warm",
     as_json: JsonOption = False,
 ) -> int:
@@ -125,6 +126,9 @@ def _print_summary(record: RunRecord, folder: Path) -> None:
     synthetic = synthetic_text(record)
     if synthetic:
         console.print(f"data      [bold yellow]synthetic[/]: {escape(synthetic)}")
+    for each in record.steps.values():
+        if each.note:
+            console.print(f"note      step '{escape(each.name)}': {escape(each.note)}")
     step = record.steps.get(record.gate.step) if record.gate else None
     metrics = metrics_text(step.metrics) if step else ""
     if metrics:

@@ -14,6 +14,7 @@ from rich.table import Table
 from nbship.cli.common import JsonOption, PipelineArgument, console, error_console, print_json
 from nbship.errors import InterruptedRun
 from nbship.files import write_text
+from nbship.local.threads import available_cpus
 from nbship.project import project_root
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def sweep(
         typer.Option("--goal", metavar="min|max", help="Whether less or more of it is better."),
     ] = None,
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, show_default="one per core", help="Steps at a time.")
-    ] = os.cpu_count() or 1,
+        int, typer.Option("--jobs", "-j", min=1, show_default="one per CPU", help="Steps at a time.")
+    ] = available_cpus(),
     write: Annotated[bool, typer.Option("--write", help="Write the best into the pipeline file.")] = False,
     compiled: Annotated[
         Path | None,

@@ -1,7 +1,7 @@
-"""Runs one step notebook with papermill and checks what it left behind.
+"""Runs one step notebook with papermill and says how it failed.
 
 Used by the local engine and, inside the container, by every step on Kubeflow. Not for deciding whether a step
-must run.
+must run, nor for the files that it reads and writes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from nbship.errors import NbshipError
@@ -24,6 +25,8 @@ from nbship.values import ValueTypeError, check_value
 if TYPE_CHECKING:
     from nbformat import NotebookNode
     from papermill.exceptions import PapermillExecutionError
+
+    from nbship.local.kernels import Kernel
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _TRACEBACK_LINES = 30
@@ -50,9 +53,10 @@ def execute(
     kernel: str,
     folder: Path,
     project: Path | None = None,
+    variables: Mapping[str, str] = MappingProxyType({}),
     timeout: float | None = None,
     on_cell: Callable[[int, int], None] | None = None,
-    on_start: Callable[[int], None] | None = None,
+    on_start: Callable[[Kernel], None] | None = None,
 ) -> dict[str, Any]:
     """Executes a notebook with values injected after its parameters cell; the source is only read.
 
@@ -63,15 +67,17 @@ def execute(
         kernel: Name of the kernel specification.
         folder: Working directory of the kernel.
         project: The project, whose modules it can import.
+        variables: Environment variables of the kernel beside this process's.
         timeout: Seconds that one cell may take.
         on_cell: Called with the index of each code cell that starts, from 1, and their number.
-        on_start: Called with the kernel's process, which leads a process group of its own.
+        on_start: Called with the kernel once it is ready.
 
     Returns:
         Value by name of every scalar result.
 
     Raises:
-        StepError: A cell failed or took too long, the kernel died, or a result is not of its declared type.
+        StepError: A cell failed, left or took too long, the kernel died, or a result is not of its declared
+            type.
         NbshipError: The disk is full or the executed copy cannot be written.
     """
     import papermill
@@ -100,37 +106,25 @@ def execute(
                 # The kernel's working directory; papermill's own `cwd` would change this whole process's.
                 resources={"metadata": {"path": str(folder)}},
                 # A kernel's own output is not the caller's; what cells print is in the notebook.
-                kernel_options={"env": environment, "stdout": stream, "stderr": stream},
+                kernel_options={"env": {**environment, **variables}, "stdout": stream, "stderr": stream},
                 on_cell=on_cell,
                 on_start=on_start,
             )
         return _results(notebook, handover)
 
 
-def check_outputs(notebook: Notebook, paths: Mapping[str, Path]) -> dict[str, Any]:
-    """Checks that every declared output is there and of its kind.
+def explained(error: Exception, place: Path) -> NbshipError:
+    """Returns an error that a person can act on for any error.
 
     Args:
-        notebook: The notebook that ran.
-        paths: Where each output should be.
-
-    Returns:
-        The metrics of all its `Output[Metrics]` files together.
-
-    Raises:
-        StepError: An output is missing, or a metrics file is not a JSON object of numbers and texts.
+        error: What was raised.
+        place: Where, if the error does not say it.
     """
-    metrics: dict[str, Any] = {}
-    for name, variable in notebook.signature.outputs.items():
-        path = paths[name]
-        if not path.exists():
-            raise StepError(
-                f"{notebook.path.name}: ran to its end but did not write its output '{name}'",
-                f"write the file to the path in the variable {name}",
-            )
-        if variable.type == "Metrics":
-            metrics.update(_read_metrics(notebook, name, path))
-    return metrics
+    if isinstance(error, NbshipError):
+        return error
+    if isinstance(error, OSError):
+        return disk_error(error, Path(error.filename or place))
+    return NbshipError(f"{type(error).__name__}: {error}", "see where it comes from: nbship --debug run …")
 
 
 def _prepared(notebook: Notebook, handover: Path) -> NotebookNode:
@@ -174,22 +168,6 @@ def _results(notebook: Notebook, handover: Path) -> dict[str, Any]:
     return dict(values)
 
 
-def _read_metrics(notebook: Notebook, name: str, path: Path) -> dict[str, Any]:
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        metrics = None
-    plain = isinstance(metrics, dict) and all(
-        isinstance(v, int | float | str | bool) for v in metrics.values()
-    )
-    if not plain:
-        raise StepError(
-            f"{notebook.path.name}: its output '{name}' is no flat JSON object of numbers and texts",
-            'write something like {"rmse": 2.5}',
-        )
-    return dict(metrics)
-
-
 @contextmanager
 def _told(
     notebook: Notebook, node: NotebookNode, executed: Path, timeout: float | None, log: Path
@@ -199,9 +177,17 @@ def _told(
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
+    from nbship.local.kernel_engine import LeftEarlyError
+
     hint = f"the notebook so far: {executed}"
     try:
         yield
+    except LeftEarlyError:
+        where = _stopped_at(notebook, node, executed)
+        raise StepError(
+            f"{where}: exit was called, and the cells after it did not run",
+            "remove it; to end a step early and count it as done: sys.exit(0)",
+        ) from None
     except PapermillExecutionError as error:
         where = _stopped_at(notebook, node, executed)
         raise StepError(f"{where}: {_in_one_line(error)}", hint, _cell_and_traceback(error)) from None

@@ -19,13 +19,15 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict
+from typing import Any
 
 from nbship.errors import NbshipError
-from nbship.local.kernel_forker import Preload, Request, kill_group
+from nbship.local.kernel_forker import Preload, Release, Request, kill_group
 
 # The specification of the kernels that are forked.
 KERNEL_NAME = "nbship"
 _SERVER = "nbship.local.kernel_forker"
+_SECONDS_TO_END = 1.0
 
 
 class ForkedProcess:
@@ -36,6 +38,9 @@ class ForkedProcess:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.ended: Future[int] = Future()
+        # Command lines of what had left its group and outlived it; known once it has ended.
+        self.left: list[str] = []
+        self._lock = threading.Lock()
 
     def poll(self) -> int | None:
         """Returns the exit code, or minus the signal that ended the process; None while it runs."""
@@ -47,8 +52,20 @@ class ForkedProcess:
 
     def send_signal(self, signum: int) -> None:
         """Sends a signal to this process alone, unless it has ended."""
-        if not self.ended.done():
-            os.kill(self.pid, signum)
+        with self._lock:
+            if not self.ended.done():
+                os.kill(self.pid, signum)
+
+    def send_group_signal(self, signum: int) -> None:
+        """Sends a signal to this process and all in its group, unless it has ended."""
+        with self._lock:
+            if not self.ended.done():
+                os.killpg(self.pid, signum)
+
+    def note_end(self, returncode: int) -> None:
+        """Takes note that it has ended: no signal is sent from now on, for its number may be another's."""
+        with self._lock:
+            self.ended.set_result(returncode)
 
     def terminate(self) -> None:
         """Asks the process to end."""
@@ -80,7 +97,7 @@ class ForkServer:
                 start_new_session=True,
             )
         self._lock = threading.Lock()
-        self._told = False
+        self._told: dict[str, str] | None = None
         self._numbers = itertools.count()
         self._requested: dict[int, Future[ForkedProcess]] = {}
         self._running: dict[int, ForkedProcess] = {}
@@ -95,11 +112,18 @@ class ForkServer:
     def preload(self, preload: Preload) -> None:
         """Says which modules to import before kernels are forked; only the first call counts."""
         with self._lock:
-            if not self._told:
-                self._told = True
+            if self._told is None:
+                self._told = preload.environment
+                self.environment |= preload.environment
                 # A server that has ended is noticed by whoever asks it for a kernel.
                 with contextlib.suppress(OSError):
                     self._channel.sendall(json.dumps(asdict(preload)).encode() + b"\n")
+
+    def is_idle_under_other(self, environment: Mapping[str, str]) -> bool:
+        """Returns whether this server has no kernels, and was told to import under other variables."""
+        with self._lock:
+            told = self._told is not None and self._told != environment
+            return told and not self._running and not self._requested
 
     def fork(
         self, command: Sequence[str], directory: str, environment: Mapping[str, str], streams: Sequence[int]
@@ -135,6 +159,13 @@ class ForkServer:
 
     def close(self) -> None:
         """Ends the server and all its kernels."""
+        # It ends kernels, with all that they started, when it hears that nobody is there.
+        with self._lock:
+            busy = self.alive and bool(self._running)
+            if busy:
+                self._channel.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_SECONDS_TO_END if busy else 0)
         self._process.kill()
         self._listener.join()
 
@@ -142,23 +173,27 @@ class ForkServer:
         with self._channel.makefile("rb") as lines, contextlib.suppress(ConnectionResetError):
             for line in lines:
                 self._note(*json.loads(line))
-        self._process.wait()
+        killed = self._process.wait() != 0
         with self._lock:
             self._channel.close()
-            # Linux has ended the kernels together with the server, but not what they had started.
             for process in self._running.values():
-                kill_group(process.pid)
-                process.ended.set_result(-signal.SIGKILL)
+                if killed:  # Linux has ended the kernels together with the server, but not what they started.
+                    kill_group(process.pid)
+                process.note_end(-signal.SIGKILL)
             for requested in self._requested.values():
                 requested.set_exception(self._failure())
 
-    def _note(self, kind: str, number: int, value: int | str) -> None:
+    def _note(self, kind: str, number: int, value: Any) -> None:
         with self._lock:
             if kind == "forked":
                 process = self._running[int(value)] = ForkedProcess(int(value))
                 self._requested.pop(number).set_result(process)
+            elif kind == "left":
+                self._running[number].left = value
             elif kind == "ended":
-                self._running.pop(number).ended.set_result(int(value))
+                self._running.pop(number).note_end(int(value))
+                with contextlib.suppress(OSError):
+                    self._channel.sendall(json.dumps(asdict(Release(number))).encode() + b"\n")
             else:
                 error = NbshipError(f"a warm kernel could not be forked: {value}", "use --kernel standard")
                 self._requested.pop(number).set_exception(error)
@@ -198,20 +233,31 @@ def prepare() -> ForkServer:
         return _server
 
 
-def start(preload: Iterable[str], first: Iterable[str] = (), kernels: int = 0) -> ForkServer:
+def start(
+    preload: Iterable[str],
+    first: Iterable[str] = (),
+    kernels: int = 0,
+    environment: Mapping[str, str] | None = None,
+) -> ForkServer:
     """Starts this process's fork server, as `prepare` does, and tells it what to import.
+
+    One that has imported under other variables is replaced, if it has no kernels.
 
     Args:
         preload: Names of modules to import in it; those that cannot be imported are left out.
         first: Those that the first kernels need, which are forked as soon as these are imported.
         kernels: How many kernels those are.
+        environment: Variables to set before; None if those of a running server will do.
 
     Raises:
         NbshipError: The system cannot fork.
     """
     server = prepare()
+    if environment is not None and server.is_idle_under_other(environment):
+        stop()
+        server = prepare()
     modules = list(dict.fromkeys([*first, *preload]))
-    server.preload(Preload(modules, kernels, len(set(first))))
+    server.preload(Preload(modules, kernels, len(set(first)), dict(environment or {})))
     return server
 
 

@@ -23,10 +23,14 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager
 from papermill.log import logger
 
-from nbship.local.kernels import PromptKernelManager
+from nbship.local.kernels import Kernel, PromptKernelManager
 
 _SECONDS_BETWEEN_SAVES = 1.0
 _LONGEST_SOCKET_PATH = 103
+
+
+class LeftEarlyError(Exception):
+    """A cell called `exit` or `quit`, which do not stop it, and others come after it."""
 
 
 class NotebookEngine(NBClientEngine):  # type: ignore[misc]
@@ -83,7 +87,7 @@ class NotebookEngine(NBClientEngine):  # type: ignore[misc]
         kernel_name: str,
         *,
         on_cell: Callable[[int, int], None] | None = None,
-        on_start: Callable[[int], None] | None = None,
+        on_start: Callable[[Kernel], None] | None = None,
         kernel_options: Mapping[str, Any] | None = None,
         start_timeout: int = 60,
         execution_timeout: int | None = None,
@@ -95,7 +99,7 @@ class NotebookEngine(NBClientEngine):  # type: ignore[misc]
             nb_man: papermill's record of the execution.
             kernel_name: Name of an installed kernelspec.
             on_cell: Called with n and m when the n-th of m code cells starts.
-            on_start: Called with the process id of the kernel, which leads a process group, once it is ready.
+            on_start: Called with the kernel once it is ready.
             kernel_options: What jupyter_client's `start_kernel` takes: cwd, env, stdout, stderr.
             start_timeout: Seconds to wait for the kernel.
             execution_timeout: Seconds that a cell may take; None for as long as it likes.
@@ -106,14 +110,16 @@ class NotebookEngine(NBClientEngine):  # type: ignore[misc]
 
         Raises:
             DeadKernelError: The kernel died; the message says how.
+            LeftEarlyError: A cell asked its kernel to end, and others come after it.
         """
         traits.pop("input_path", None)
         with TemporaryDirectory(prefix="nbship-") as directory:
             kernel = PromptKernelManager(kernel_name=kernel_name, **_private_connection(directory))
             if on_start is not None:
-                traits["on_notebook_start"] = lambda **_: on_start(kernel.provisioner.pid)
+                traits["on_notebook_start"] = lambda **_: on_start(kernel.kernel)
             if on_cell is not None:
                 traits["on_cell_execute"] = _cell_counter(nb_man.nb, on_cell)
+            traits["on_cell_executed"] = _exit_watch(nb_man.nb)
             client = PapermillNotebookClient(
                 nb_man,
                 km=kernel,
@@ -157,10 +163,26 @@ def _private_connection(directory: str) -> dict[str, str]:
 
 
 def _cell_counter(notebook: NotebookNode, on_cell: Callable[[int, int], None]) -> Callable[..., None]:
-    cells = enumerate(notebook.cells)
-    code_cells = [index for index, cell in cells if cell.cell_type == "code" and cell.source.strip()]
+    code_cells = _code_cells(notebook)
 
     def on_cell_execute(cell_index: int, **_: Any) -> None:
         on_cell(code_cells.index(cell_index) + 1, len(code_cells))
 
     return on_cell_execute
+
+
+def _exit_watch(notebook: NotebookNode) -> Callable[..., None]:
+    """Notices `exit` and `quit`: a kernel only hands such a wish on, and runs cells until it ends."""
+    last = max(_code_cells(notebook), default=0)
+
+    def on_cell_executed(cell_index: int, execute_reply: Mapping[str, Any], **_: Any) -> None:
+        payload = execute_reply["content"].get("payload", [])
+        if cell_index < last and any(each.get("source") == "ask_exit" for each in payload):
+            raise LeftEarlyError
+
+    return on_cell_executed
+
+
+def _code_cells(notebook: NotebookNode) -> list[int]:
+    cells = enumerate(notebook.cells)
+    return [index for index, cell in cells if cell.cell_type == "code" and cell.source.strip()]

@@ -26,7 +26,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TextIO
@@ -53,7 +53,11 @@ _INLINE_BACKEND = "module://matplotlib_inline.backend_inline"
 # are imported wait for work before they sleep: under a millisecond, not 2^26 for tens of them at a core each.
 _OPENBLAS_PATIENCE = "20"
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _SECONDS_TO_REPORT = 1.0
+_SECONDS_TO_END = 1.0
+# By which a process is known as a kernel's although it has left the kernel's session and lost its parent.
+_MARK = "NBSHIP_KERNEL"
 
 # The interpreter clears modules latest first: what the notebook imported, then this, then what was preloaded.
 # Being part of a cycle that the frozen garbage collector does not see, it lasts until then.
@@ -68,11 +72,13 @@ class Preload:
         modules: All of it, in order.
         kernels: How many kernels, the first ones, may be forked earlier.
         enough: How many of the modules, from the first on, those need.
+        environment: Variables to set before, for what libraries read once.
     """
 
     modules: list[str]
     kernels: int = 0
     enough: int = 0
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,21 @@ class Request:
     command: list[str]
     directory: str
     environment: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Release:
+    """Says that the end of a kernel has been noted, so that its process id may be used again."""
+
+    released: int
+
+
+@dataclass
+class _Kernels:
+    """The server's children: kernels, those that have ended but are not released, and what they left."""
+
+    running: dict[int, str] = field(default_factory=dict)
+    ended: set[int] = field(default_factory=set)
 
 
 def kill_group(leader: int) -> None:
@@ -120,10 +141,14 @@ def main() -> None:
         # What the garbage collector never visits stays shared between all kernels.
         gc.disable()
         _import(_KERNEL_MODULES)
-        request = _serve(channel, _read_preload(channel))
-    if request is not None:
-        changed = {name: value for name, value in os.environ.items() if before.get(name) != value}
-        _become_kernel(request, changed)
+        preload = _read_preload(channel)
+        os.environ.update(preload.environment)
+        before |= preload.environment
+        # What a kernel leaves behind comes to this process, when it has lost its parent, and not to init.
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        request = _serve(channel, preload)
+    changed = {name: value for name, value in os.environ.items() if before.get(name) != value}
+    _become_kernel(request, changed)
 
 
 def _read_preload(channel: socket.socket) -> Preload:
@@ -174,15 +199,17 @@ class _CurrentStream:
         return getattr(self._nowhere if stream is self else stream, attribute)
 
 
-def _serve(channel: socket.socket, preload: Preload) -> Request | None:
+def _serve(channel: socket.socket, preload: Preload) -> Request:
     """Imports what is left, forks a kernel per request, and reports the end of each.
 
+    Ends the process when the channel is closed.
+
     Returns:
-        In a forked child the request it was forked for; in the server None, when the channel was closed.
+        In a forked child the request it was forked for.
     """
-    kernels: set[int] = set()
+    kernels = _Kernels()
     # A signal, so that the end of a kernel is noticed while this process imports.
-    signal.signal(signal.SIGCHLD, lambda *_: _reap(channel, kernels))
+    signal.signal(signal.SIGCHLD, lambda *_: _note_ends(channel, kernels))
     signal.siginterrupt(signal.SIGCHLD, False)
     buffer, streams, requests = b"", list[int](), deque[Request]()
     _import(preload.modules[: preload.enough])
@@ -197,7 +224,11 @@ def _serve(channel: socket.socket, preload: Preload) -> Request | None:
                 break
             *lines, buffer = (buffer + data).split(b"\n")
             streams += descriptors
-            requests.extend(Request(**json.loads(line)) for line in lines)
+            for message in map(json.loads, lines):
+                if "released" in message:
+                    _release(Release(**message), kernels)
+                else:
+                    requests.append(Request(**message))
         while requests and (early > 0 or not left):
             early -= 1
             request = requests.popleft()
@@ -205,9 +236,9 @@ def _serve(channel: socket.socket, preload: Preload) -> Request | None:
                 return request
         if left and early <= 0:
             _import([left.popleft()])
-    for kernel in kernels:
-        kill_group(kernel)
-    return None
+    _end_all(kernels)
+    # Nobody is there to hear of it, and taking down the libraries would take a while.
+    os._exit(0)
 
 
 def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
@@ -218,7 +249,7 @@ def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
     return data, descriptors
 
 
-def _fork(channel: socket.socket, request: Request, streams: list[int], kernels: set[int]) -> bool:
+def _fork(channel: socket.socket, request: Request, streams: list[int], kernels: _Kernels) -> bool:
     """Forks, with the first two of the streams. Returns whether this is the child."""
     # A kernel must be known before its end is noted, and a message be sent whole before the next.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
@@ -233,7 +264,7 @@ def _fork(channel: socket.socket, request: Request, streams: list[int], kernels:
         if pid == 0:
             _take_over(streams)
             return True
-        kernels.add(pid)
+        kernels.running[pid] = _mark(os.getpid(), request)
         _tell(channel, "forked", request.number, pid)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
@@ -242,19 +273,90 @@ def _fork(channel: socket.socket, request: Request, streams: list[int], kernels:
     return False
 
 
-def _reap(channel: socket.socket, kernels: set[int]) -> None:
-    while kernels:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid == 0:
-            return
-        if pid not in kernels:
-            continue
-        kill_group(pid)
-        kernels.remove(pid)
-        _tell(channel, "ended", pid, os.waitstatus_to_exitcode(status))
+def _note_ends(channel: socket.socket, kernels: _Kernels) -> None:
+    """Reports the kernels that have ended, and ends what they left behind.
+
+    A kernel stays a zombie until the other side has noted its end and sends no more signals: only then may
+    its process id go to a stranger.
+    """
+    for pid in list(kernels.running):
+        end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if end is not None:
+            kill_group(pid)
+            kernels.ended.add(pid)
+            mark = kernels.running.pop(pid)
+            outside = [child for child in _left(kernels) if _group(child) != pid and mark == _marked(child)]
+            _tell(channel, "left", pid, [_command(child) for child in outside])
+            _tell(channel, "ended", pid, end.si_status if end.si_code == os.CLD_EXITED else -end.si_status)
+    _end_left(kernels)
 
 
-def _tell(channel: socket.socket, kind: str, number: int, value: int | str) -> None:
+def _end_left(kernels: _Kernels) -> None:
+    """Kills what kernels that have ended left behind; what it leaves in turn comes here with its end."""
+    for pid in _left(kernels):
+        alive = os.waitpid(pid, os.WNOHANG)[0] == 0
+        if alive and (not kernels.running or _marked(pid) not in {*kernels.running.values(), ""}):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _left(kernels: _Kernels) -> list[int]:
+    """The children of this process that are no kernels: they have lost the parent that a kernel was."""
+    tasks = Path("/proc/self/task")
+    children = " ".join(_text(task / "children") for task in tasks.iterdir()) if tasks.exists() else ""
+    return [pid for pid in map(int, children.split()) if pid not in {*kernels.running, *kernels.ended}]
+
+
+def _release(release: Release, kernels: _Kernels) -> None:
+    os.waitpid(release.released, 0)
+    kernels.ended.discard(release.released)
+
+
+def _end_all(kernels: _Kernels) -> None:
+    """Kills the kernels and all that they leave, for as long as there is any, within reason."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for kernel in kernels.running:
+        kill_group(kernel)
+    deadline = time.monotonic() + _SECONDS_TO_END
+    everything = _Kernels()
+    while _left(everything) and time.monotonic() < deadline:
+        _end_left(everything)
+        time.sleep(0.002)
+
+
+def _mark(server: int, request: Request) -> str:
+    return f"{server}.{request.number}"
+
+
+def _marked(pid: int) -> str:
+    """The kernel that a process comes from; empty if it does not say so."""
+    variables = _text(Path(f"/proc/{pid}/environ")).split("\0")
+    return next((v.partition("=")[2] for v in variables if v.startswith(f"{_MARK}=")), "")
+
+
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
+
+
+def _command(pid: int) -> str:
+    return _text(Path(f"/proc/{pid}/cmdline")).rstrip("\0").replace("\0", " ")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value)
+
+
+def _tell(channel: socket.socket, kind: str, number: int, value: int | str | list[str]) -> None:
     # The other side may just have gone, which is noticed where the channel is read.
     with contextlib.suppress(BrokenPipeError):
         channel.sendall(json.dumps([kind, number, value]).encode() + b"\n")
@@ -264,8 +366,7 @@ def _take_over(streams: list[int]) -> None:
     """Gives a new child its own session and standard streams, and nothing else of the server's."""
     server = os.getppid()
     os.setsid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # As jupyter_client does it: standard input is a pipe that nobody writes to.
     ends = os.pipe()
@@ -283,7 +384,9 @@ def _become_kernel(request: Request, set_by_libraries: dict[str, str]) -> None:
     os.chdir(request.directory)
     folders = added_folders(request.environment, os.environ) or []
     os.environ.clear()
-    os.environ.update(set_by_libraries | request.environment, JPY_PARENT_PID=str(os.getppid()))
+    server = os.getppid()
+    marks = {"JPY_PARENT_PID": str(server), _MARK: _mark(server, request)}
+    os.environ.update(set_by_libraries | request.environment | marks)
     time.tzset()
     if "matplotlib" in sys.modules:
         backend = os.environ.get("MPLBACKEND") or _INLINE_BACKEND

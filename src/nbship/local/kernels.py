@@ -11,8 +11,10 @@ import asyncio
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty
 from time import monotonic
@@ -28,14 +30,14 @@ from jupyter_core.paths import jupyter_path
 from traitlets import List, Type, Unicode
 
 from nbship.local.forkserver import KERNEL_NAME, ForkedProcess, describe_end, start, stop
-from nbship.local.kernel_forker import added_folders
+from nbship.local.kernel_forker import added_folders, kill_group
 
-__all__ = ["KERNEL_NAME", "PromptKernelManager", "WarmKernelProvisioner", "start", "stop"]
+__all__ = ["KERNEL_NAME", "Kernel", "PromptKernelManager", "WarmKernelProvisioner", "start", "stop"]
 
 # What Python, the C library or a numerical library reads once, when it is loaded.
 _READ_ONCE = re.compile(
     r"PYTHON|LD_|DYLD_|LC_|LANG|HOME$|XDG_|MATPLOTLIBRC|MPL(?!BACKEND)|OMP_|KMP_|MKL_|BLIS_|OPENBLAS_|GOTO_"
-    r"|VECLIB_|NUMEXPR_|NPY_|NUMPY_|SCIPY_|SKLEARN_|PANDAS_|JOBLIB_|LOKY_|MALLOC_|GLIBC_"
+    r"|VECLIB_|NUMEXPR_|NUMBA_|POLARS_|RAYON_|NPY_|NUMPY_|SCIPY_|SKLEARN_|PANDAS_|JOBLIB_|LOKY_|MALLOC_|GLIBC_"
 )
 _LAUNCHER = [sys.executable, "-m", "ipykernel_launcher"]
 _MILLISECONDS_TO_RECONNECT = 5
@@ -77,7 +79,13 @@ class WarmKernelProvisioner(LocalProvisioner):  # type: ignore[misc]
         # request may get stuck by that, so only one that does not end by itself is interrupted, below.
         if signum == signal.SIGINT and isinstance(self.process, ForkedProcess) and self.parent.shutting_down:
             return
-        await super().send_signal(signum)
+        await self._signal(signum)
+
+    async def _signal(self, signum: int) -> None:
+        if isinstance(self.process, ForkedProcess):
+            self.process.send_group_signal(signum)
+        else:
+            await super().send_signal(signum)
 
     async def shutdown_requested(self, restart: bool = False) -> None:  # noqa: ARG002
         """Waits for the end of the kernel, which its manager would look for ten times a second."""
@@ -85,7 +93,7 @@ class WarmKernelProvisioner(LocalProvisioner):  # type: ignore[misc]
             ended = asyncio.shield(asyncio.wrap_future(self.process.ended))
             done, _ = await asyncio.wait([ended], timeout=_SECONDS_TO_END)
             if not done:
-                await super().send_signal(signal.SIGINT)
+                await self._signal(signal.SIGINT)
                 await asyncio.wait([ended], timeout=_SECONDS_TO_END)
 
 
@@ -145,9 +153,38 @@ class PromptKernelManager(AsyncKernelManager):  # type: ignore[misc]
         """Whether nbclient may pass ipykernel's options, such as to keep the history in memory."""
         return self.kernel_name == KERNEL_NAME or bool(super().ipykernel)
 
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel that runs."""
+        return Kernel(self.provisioner.process)
+
     def describe_end(self) -> str:
         """Says how the kernel process ended."""
         return describe_end(self.provisioner.process.poll())
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel's process, which leads a process group of its own."""
+
+    process: ForkedProcess | subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
+
+    @property
+    def left(self) -> list[str]:
+        """Command lines of processes that outlived the kernel and were ended; of warm kernels that ended."""
+        return self.process.left if isinstance(self.process, ForkedProcess) else []
+
+    def kill(self) -> None:
+        """Ends it with all in its group, unless it has ended."""
+        if isinstance(self.process, ForkedProcess):
+            self.process.send_group_signal(signal.SIGKILL)
+        elif self.process.poll() is None:
+            kill_group(self.process.pid)
 
 
 def _says_idle(message: Mapping[str, Any], request: str) -> bool:

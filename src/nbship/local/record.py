@@ -74,6 +74,7 @@ class StepRecord(BaseModel):
     notebook: str = ""
     html: str = ""
     error: str = ""
+    note: str = ""
 
 
 class Environment(BaseModel):

@@ -5,9 +5,7 @@ Writes the run's folder. Judging the model and drawing the page are not its busi
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,21 +14,27 @@ from graphlib import TopologicalSorter
 from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbship.errors import NbshipError
-from nbship.files import content_hash, disk_error
+from nbship.files import content_hash
 from nbship.graph import CHAMPION, Graph, Reference, Step
 from nbship.local import cache, forkserver
-from nbship.local.execute import StepError, check_outputs, execute
+from nbship.local.artifacts import Contents, Input, check_outputs, file_names, unaltered
+from nbship.local.execute import StepError, execute, explained
 from nbship.local.html import export_html
 from nbship.local.imports import libraries
 from nbship.local.record import Artifact, RunRecord, State, StepRecord, save
+from nbship.local.threads import share
 from nbship.own_code import python_path
+
+if TYPE_CHECKING:
+    from nbship.local.kernels import Kernel
 
 WARM_KERNEL = forkserver.KERNEL_NAME
 STANDARD_KERNEL = "python3"
 _SECONDS_BETWEEN_KILLS = 0.05
+_LONGEST_COMMAND = 80
 
 
 @dataclass(frozen=True)
@@ -72,13 +76,16 @@ class _Run:
     record: RunRecord
     options: Options
     lock: str
-    data: Mapping[str, Artifact]
+    # Environment variables that keep a step to its share of the CPUs.
+    variables: Mapping[str, str]
     exporter: ThreadPoolExecutor
+    data: dict[str, Artifact] = field(default_factory=dict)
+    contents: Contents = field(default_factory=Contents)
     running: dict[Future[None], str] = field(default_factory=dict)
     exports: dict[str, Future[None]] = field(default_factory=dict)
     # Unlike `concurrent.futures.wait`, a queue can be interrupted without leaving a lock locked.
     ended: SimpleQueue[Future[None]] = field(default_factory=SimpleQueue)
-    kernels: set[int] = field(default_factory=set)
+    kernels: dict[str, Kernel] = field(default_factory=dict)
     stopped: bool = False
     failure: NbshipError | None = None
 
@@ -99,13 +106,15 @@ def run_graph(root: Path, graph: Graph, folder: Path, record: RunRecord, options
         NbshipError: A step failed; the first failure.
         KeyboardInterrupt: The run was interrupted; its kernels are ended.
     """
-    data = {name: _data_artifact(root, name, path) for name, path in graph.data.items()}
     record.steps = {step.name: _new_record(step) for step in graph.steps.values()}
     save(record, folder)
     # The workers end before the exporter does, which still gets their work.
     with ThreadPoolExecutor(1) as exporter, ThreadPoolExecutor(options.jobs) as workers:
-        run = _Run(root, folder, graph, record, options, cache.environment_hash(root), data, exporter)
+        variables = share(options.jobs, {s.name: s.upstream for s in graph.steps.values()}, os.environ)
+        lock = cache.environment_hash(root)
+        run = _Run(root, folder, graph, record, options, lock, variables, exporter)
         try:
+            run.data.update({name: _data_artifact(run, name, path) for name, path in graph.data.items()})
             _run_in_order(run, workers)
             for name, export in run.exports.items():
                 _settle(run, name, export)
@@ -174,20 +183,6 @@ def _fail(run: _Run, name: str, error: Exception) -> None:
     _change(run, name, State.FAILED, error=failure.message)
 
 
-def explained(error: Exception, place: Path) -> NbshipError:
-    """Returns an error that a person can act on for any error.
-
-    Args:
-        error: What was raised.
-        place: Where, if the error does not say it.
-    """
-    if isinstance(error, NbshipError):
-        return error
-    if isinstance(error, OSError):
-        return disk_error(error, Path(error.filename or place))
-    return NbshipError(f"{type(error).__name__}: {error}", "see where it comes from: nbship --debug run …")
-
-
 def _served_from_cache(run: _Run, step: Step) -> bool:
     """Fills the step's record, and takes its outputs from the cache if that is allowed and it has them."""
     record = run.record.steps[step.name]
@@ -235,27 +230,32 @@ def _execute(run: _Run, step: Step) -> None:
     try:
         for path in paths.values():
             path.parent.mkdir(parents=True, exist_ok=True)
-        results = execute(
-            step.notebook,
-            {
-                **record.parameters,
-                **_input_paths(run, record),
-                **{n: str(p.absolute()) for n, p in paths.items()},
-            },
-            run.folder / record.notebook,
-            kernel=run.options.kernel,
-            folder=step.notebook.path.parent,
-            project=run.root,
-            timeout=step.settings.timeout,
-            on_cell=on_cell,
-            on_start=lambda process: _kernel_started(run, process),
-        )
-        metrics = check_outputs(step.notebook, paths)
+        inputs = _inputs(run, record)
+        values = {
+            **record.parameters,
+            **{name: str(each.path) for name, each in inputs.items()},
+            **{name: str(path.absolute()) for name, path in paths.items()},
+        }
+        with unaltered(step.notebook, inputs, run.contents):
+            results = execute(
+                step.notebook,
+                values,
+                run.folder / record.notebook,
+                kernel=run.options.kernel,
+                folder=step.notebook.path.parent,
+                project=run.root,
+                variables=run.variables,
+                timeout=step.settings.timeout,
+                on_cell=on_cell,
+                on_start=lambda kernel: _kernel_started(run, step.name, kernel),
+            )
+            metrics = check_outputs(step.notebook, paths)
         record.seconds = round(time.perf_counter() - started, 3)
         entry = _entry(run, record, paths, metrics, results)
         _fill(record, step, entry)
     finally:
         record.seconds = round(time.perf_counter() - started, 3)
+        record.note = _note(run.kernels.get(step.name))
         if not run.stopped:
             run.exports[step.name] = run.exporter.submit(_export, run, step, entry)
     _change(run, step.name, State.DONE)
@@ -270,7 +270,7 @@ def _entry(
 ) -> cache.Entry:
     """What a step made; the hashes of its notebook and its HTML come when those are final."""
     outputs = {
-        name: cache.Stored(hash=content_hash(path), path=path.relative_to(run.folder).as_posix())
+        name: cache.Stored(hash=run.contents.hash(path), path=path.relative_to(run.folder).as_posix())
         for name, path in paths.items()
     }
     return cache.Entry(
@@ -306,7 +306,7 @@ def _start_fork_server(run: _Run, first: Iterable[Step]) -> None:
         return
     now = list(first)[: run.options.jobs]
     everything = _libraries(run, run.graph.steps.values())
-    forkserver.start(everything, first=_libraries(run, now), kernels=len(now))
+    forkserver.start(everything, first=_libraries(run, now), kernels=len(now), environment=run.variables)
 
 
 def _libraries(run: _Run, steps: Iterable[Step]) -> list[str]:
@@ -316,10 +316,16 @@ def _libraries(run: _Run, steps: Iterable[Step]) -> list[str]:
     return libraries(code, folders)
 
 
-def _kernel_started(run: _Run, process: int) -> None:
-    run.kernels.add(process)
+def _kernel_started(run: _Run, step: str, kernel: Kernel) -> None:
+    run.kernels[step] = kernel
     if run.stopped:
         _kill_kernels(run)
+
+
+def _note(kernel: Kernel | None) -> str:
+    """Says what outlived a step's kernel."""
+    left = [command[:_LONGEST_COMMAND] for command in kernel.left] if kernel else []
+    return f"left running, and ended with the step: {'; '.join(left)}" if left else ""
 
 
 def _stop(run: _Run) -> None:
@@ -332,9 +338,8 @@ def _stop(run: _Run) -> None:
 
 def _kill_kernels(run: _Run) -> None:
     """Kills every kernel with all that it started; each leads a process group of its own."""
-    for process in list(run.kernels):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process, signal.SIGKILL)
+    for kernel in list(run.kernels.values()):
+        kernel.kill()
     forkserver.stop()
 
 
@@ -368,22 +373,16 @@ def _fill(record: StepRecord, step: Step, entry: cache.Entry) -> None:
 
 
 def _output_paths(step: Step) -> Mapping[str, str]:
-    """Each output keeps the file name that the notebook gives it, unless two outputs have the same."""
-    names = {name: Path(v.default).name or name for name, v in step.notebook.signature.outputs.items()}
-    files = list(names.values())
-    return {
-        name: f"artifacts/{step.name}/{file if files.count(file) == 1 else f'{name}-{file}'}"
-        for name, file in names.items()
-    }
+    return {name: f"artifacts/{step.name}/{file}" for name, file in file_names(step.notebook).items()}
 
 
 def _is_artifact(step: Step, name: str) -> bool:
     return name in step.notebook.signature.inputs
 
 
-def _data_artifact(root: Path, name: str, path: str) -> Artifact:
+def _data_artifact(run: _Run, name: str, path: str) -> Artifact:
     kind = "Model" if name == CHAMPION else "Dataset"
-    return Artifact(type=kind, path=path, hash=content_hash(root / path), origin=name)
+    return Artifact(type=kind, path=path, hash=run.contents.hash(run.root / path), origin=name)
 
 
 def _input(run: _Run, reference: Reference) -> Artifact:
@@ -396,6 +395,14 @@ def _result(run: _Run, reference: Reference) -> Any:
     return run.record.steps[str(reference.step)].results[reference.name]
 
 
-def _input_paths(run: _Run, record: StepRecord) -> dict[str, str]:
-    bases = {name: run.root if a.origin in run.data else run.folder for name, a in record.inputs.items()}
-    return {name: str((bases[name] / artifact.path).absolute()) for name, artifact in record.inputs.items()}
+def _inputs(run: _Run, record: StepRecord) -> dict[str, Input]:
+    """A step's inputs; `place` and `remedy` are for one that it writes to."""
+    inputs = {}
+    for name, artifact in record.inputs.items():
+        base, remedy = run.folder, "run again"
+        if artifact.origin in run.data:
+            base = run.root
+            tracked = (run.root / f"{artifact.path}.dvc").is_file()
+            remedy = f"get it back: dvc checkout --force {artifact.path}" if tracked else "put it back"
+        inputs[name] = Input((base / artifact.path).absolute(), artifact.hash, artifact.path, remedy)
+    return inputs

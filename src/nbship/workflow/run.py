@@ -30,6 +30,7 @@ from nbship.graph import (
 )
 from nbship.local import runner
 from nbship.local.cache import environment_hash
+from nbship.local.execute import explained
 from nbship.local.record import (
     Environment,
     RunRecord,
@@ -156,7 +157,7 @@ def _run(root: Path, graph: Graph, folder: Path, record: RunRecord, options: run
         _conclude_in_need(record, folder, State.INTERRUPTED, started)
         raise
     except Exception as error:
-        failure = runner.explained(error, folder)
+        failure = explained(error, folder)
         record.error = failure.message
         _conclude_in_need(record, folder, State.FAILED, started)
         raise failure from error

@@ -10,6 +10,7 @@ import base64
 import bz2
 import json
 import math
+import os
 import shutil
 import sys
 import tempfile
@@ -19,8 +20,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nbship.errors import NbshipError
-from nbship.files import write_bytes, write_text
-from nbship.local.execute import StepError, check_outputs, execute
+from nbship.files import disk_error, write_bytes, write_text
+from nbship.local.artifacts import Contents, Input, check_outputs, unaltered
+from nbship.local.execute import StepError, execute
+from nbship.local.threads import available_cpus, limits
 from nbship.notebook import Notebook, read_notebook
 from nbship.values import check_value
 
@@ -116,18 +119,22 @@ def _run(
         **{name: str(output) for name, output in paths.items()},
     }
     executed = folder / "executed" / notebook.path.name
+    contents, cpus = Contents(), available_cpus()
+    inputs = {name: _input(Path(values[name]), arguments[name].path, contents) for name in signature.inputs}
     try:
-        results = execute(
-            notebook,
-            values,
-            executed,
-            kernel=_KERNEL,
-            folder=notebook.path.parent,
-            project=project,
-            timeout=timeout,
-            on_cell=_tell_progress,
-        )
-        check_outputs(notebook, paths)
+        with unaltered(notebook, inputs, contents):
+            results = execute(
+                notebook,
+                values,
+                executed,
+                kernel=_KERNEL,
+                folder=notebook.path.parent,
+                project=project,
+                variables=limits(cpus, cpus, os.environ),
+                timeout=timeout,
+                on_cell=_tell_progress,
+            )
+            check_outputs(notebook, paths)
     finally:
         if executed.exists():
             export_html(executed, html)
@@ -137,6 +144,13 @@ def _run(
     for name, result in results.items():
         text = result if isinstance(result, str) else json.dumps(result)
         write_text(Path(arguments[name]), text)
+
+
+def _input(path: Path, place: str, contents: Contents) -> Input:
+    try:
+        return Input(path, contents.hash(path), place, "other steps may read it too")
+    except OSError as error:
+        raise disk_error(error, Path(place)) from None
 
 
 def _own_path(folder: Path, name: str, default: str) -> Path:
