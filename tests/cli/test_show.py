@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from nbship.cli import compile as compile_command
 from nbship.cli import show as show_command
+from nbship.config import Step
 from tests.projects import PIPELINE, write_notebook, write_project
 
 GATE = """\
@@ -72,6 +73,39 @@ def test_text(root):
         "",
         "publish train-line.model, learnt from prepare.rows, predicts y",
     ]
+
+
+# A value for every key of a step that is not shown in a place of its own, and how it is shown.
+KEYS = {
+    "image": ("other:1", "image other:1"),
+    "cpu": ("500m", "500m CPU"),
+    "memory": ("2Gi", "2Gi memory"),
+    "gpu": ("1", "1 GPU"),
+    "accelerator": ("amd.com/gpu", "accelerator amd.com/gpu"),
+    "env": ("{A: '1', B: two}", "variables A=1 B=two"),
+    "secrets": ("{TOKEN: vault/key}", "secrets TOKEN=vault/key"),
+    "node_selector": ("{disk: ssd}", "on nodes disk=ssd"),
+    "tolerations": (
+        "[{key: gpu, value: 'yes'}, {operator: Exists}]",
+        "tolerates key=gpu value=yes, operator=Exists",
+    ),
+    "retries": ("3", "retried up to 3×"),
+    "timeout": ("1.5", "1.5 s a cell"),
+    "cache": ("false", "never cached"),
+}
+
+
+def test_every_key_of_a_step_can_be_shown(root):
+    assert set(KEYS) == set(Step.model_fields) - {"notebook", "inputs", "parameters", "after"}
+    for key, (value, shown) in KEYS.items():
+        setting = f"steps.prepare.{key}={value}"
+        assert f"notebooks/prepare.ipynb · {shown}\n" in nbship_("show", "line", "--set", setting)
+        [prepare] = [
+            step
+            for step in json.loads(nbship_("show", "line", "--set", setting, "--json"))["steps"]
+            if step["name"] == "prepare"
+        ]
+        assert list(prepare["settings"]) == [key]
 
 
 def test_columns_stand_under_each_other(root):

@@ -1,9 +1,6 @@
 import math
-import shlex
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from nbship.config import Gate
 from nbship.gate import Check
@@ -100,12 +97,10 @@ def test_override_files_are_repeated_as_such():
     assert words.repeat_command(record) == command
 
 
-@given(st.lists(st.text(min_size=1), max_size=4))
-def test_the_command_survives_a_shell(settings):
-    command = words.repeat_command(make_record(settings=settings))
-    assert [part for part in shlex.split(command)[3:] if part != "--set"] == [
-        s for s in settings if s != "--set"
-    ]
+def test_variables_are_told_of_and_not_repeated():
+    record = make_record(settings=["train.C=2", "environment: NBSHIP_TRAIN__FOLDS"])
+    said = "Run it again with the same settings, with NBSHIP_TRAIN__FOLDS set as before"
+    assert ("nbship run auto-mpg --set train.C=2", said) in words.next_commands(record)
 
 
 @pytest.mark.parametrize(

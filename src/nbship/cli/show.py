@@ -142,18 +142,31 @@ def _origin(variable: VariableView) -> str:
 
 
 def _settings(step: StepView) -> Iterator[str]:
-    """What the pipeline file says beside the notebook, each in a few words."""
+    """What the pipeline file says beside the notebook, each in a few words; of secrets, where they are."""
     words = {
         "image": "image {}",
         "cpu": "{} CPU",
         "memory": "{} memory",
+        "gpu": "{} GPU",
+        "accelerator": "accelerator {}",
+        "env": "variables {}",
+        "secrets": "secrets {}",
+        "node_selector": "on nodes {}",
+        "tolerations": "tolerates {}",
         "retries": "retried up to {}×",
         "timeout": "{:g} s a cell",
         "cache": "never cached",
     }
-    yield from (words[key].format(value) for key, value in step.settings.items())
+    yield from (words.get(key, f"{key} {{}}").format(_plain(value)) for key, value in step.settings.items())
     if step.after:
         yield f"after {', '.join(step.after)}"
+
+
+def _plain(value: Any) -> Any:
+    """A mapping, or a list of them, in one line."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={item}" for key, item in value.items() if item is not None)
+    return ", ".join(map(_plain, value)) if isinstance(value, list | tuple) else value
 
 
 def _gate(gate: Mapping[str, Any]) -> Iterator[str]:

@@ -16,8 +16,9 @@ from typing import Any
 from nbship.gate import Check, Comparison, Verdict, percent_text, share_text
 from nbship.local.record import RunRecord, State
 
-# How a record tells an override file from a setting.
+# How a record tells an override file, and a variable whose value it does not have, from a setting.
 _OVERRIDE_FILE = "config-override: "
+_VARIABLE = "environment: "
 _ROUNDING = 1e-9
 _FINISHED = (State.DONE, State.CACHED)
 
@@ -72,8 +73,8 @@ def next_commands(record: RunRecord) -> list[tuple[str, str]]:
     name = record.pipeline
     if record.state in (State.FAILED, State.INTERRUPTED):
         what = "Correct the notebook, then go on" if record.state is State.FAILED else "Go on"
-        return [(repeat_command(record), f"{what}: finished steps come from the cache")]
-    commands = [(repeat_command(record), "Run it again with the same settings")]
+        return [(repeat_command(record), f"{what}: finished steps come from the cache{_with(record)}")]
+    commands = [(repeat_command(record), f"Run it again with the same settings{_with(record)}")]
     if record.synthetic:
         commands.insert(0, (f"nbship run {name}", "Run it on the real data"))
     elif record.verdict and record.verdict.passed:
@@ -82,14 +83,22 @@ def next_commands(record: RunRecord) -> list[tuple[str, str]]:
 
 
 def repeat_command(record: RunRecord) -> str:
-    """Returns the command that repeats a run, ready for a shell."""
+    """Returns the command that repeats a run, ready for a shell that has the variables of that run."""
     options = []
     for setting in record.settings:
-        file = setting.removeprefix(_OVERRIDE_FILE)
-        options += ["--set", setting] if file == setting else ["--config-override", file]
+        if setting.startswith(_OVERRIDE_FILE):
+            options += ["--config-override", setting.removeprefix(_OVERRIDE_FILE)]
+        elif not setting.startswith(_VARIABLE):
+            options += ["--set", setting]
     if record.synthetic:
         options.append("--sample")
     return shlex.join(["nbship", "run", record.pipeline, *options])
+
+
+def _with(record: RunRecord) -> str:
+    """Which variables a command needs that repeats a run; a value may be a secret, so no record has it."""
+    names = [s.removeprefix(_VARIABLE) for s in record.settings if s.startswith(_VARIABLE)]
+    return f", with {' and '.join(names)} set as before" if names else ""
 
 
 def synthetic_text(record: RunRecord) -> str:
