@@ -463,6 +463,24 @@ def test_preloading_is_silent_and_survives_broken_modules(tmp_path):
     assert "1\\n" in result.stdout
 
 
+def test_a_library_may_start_processes_while_it_is_imported(tmp_path, monkeypatch):
+    (tmp_path / "starts.py").write_text(
+        "import subprocess\nhelper = subprocess.Popen(['sleep', '60'])\n"
+        "code = subprocess.run(['sh', '-c', 'exit 3']).returncode\n"
+    )
+    forkserver.stop()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    try:
+        forkserver.start(["starts"])
+        use = (
+            "import os, starts; print(starts.code, open(f'/proc/{starts.helper.pid}/stat').read().split()[2])"
+        )
+        for _ in range(2):
+            assert execute(tmp_path, use) == ["3 S\n"]
+    finally:
+        forkserver.stop()
+
+
 def test_the_first_kernels_come_and_go_while_the_server_still_imports(tmp_path, monkeypatch):
     go = tmp_path / "go"
     (tmp_path / "waits.py").write_text(

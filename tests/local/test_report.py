@@ -243,6 +243,12 @@ def test_without_revision_nothing_is_said_of_one(tmp_path):
     assert "Revision" not in " ".join(page.texts("dt"))
 
 
+def test_what_a_step_left_running_is_noted(tmp_path):
+    record = make_record()
+    record.steps["train"].note = "left running, and ended with the step: sleep <60>"
+    assert f"Step train : {record.steps['train'].note}" in page_of(tmp_path, record).texts("p")
+
+
 def test_a_missing_notebook_takes_nothing_else_away(tmp_path):
     record = make_record()
     folder = write_run(tmp_path, record)

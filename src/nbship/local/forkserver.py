@@ -22,7 +22,8 @@ from dataclasses import asdict
 from typing import Any
 
 from nbship.errors import NbshipError
-from nbship.local.kernel_forker import Preload, Release, Request, kill_group
+from nbship.local.kernel_ends import kill_group
+from nbship.local.kernel_forker import Preload, Release, Request
 
 # The specification of the kernels that are forked.
 KERNEL_NAME = "nbship"

@@ -6,13 +6,14 @@ requests that come early wait, but for the first ones, which need not all of the
 becomes an ordinary kernel by running `ipykernel_launcher`, as `python -m ipykernel_launcher` would.
 
 It only imports, for a thread pool that has computed something does not survive a fork. It knows nothing of
-notebooks, and uses nothing of nbship, so that kernels do not find that imported.
+notebooks, and uses nothing else of nbship; that little is not left for kernels to find imported.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import gc
 import importlib
 import json
@@ -30,6 +31,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TextIO
+
+from nbship.local.kernel_ends import MARK, Kernels, end_all, mark_of, note_ends, release
 
 # What every kernel imports while it starts.
 _KERNEL_MODULES = (
@@ -55,9 +58,6 @@ _OPENBLAS_PATIENCE = "20"
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _SECONDS_TO_REPORT = 1.0
-_SECONDS_TO_END = 1.0
-# By which a process is known as a kernel's although it has left the kernel's session and lost its parent.
-_MARK = "NBSHIP_KERNEL"
 
 # The interpreter clears modules latest first: what the notebook imported, then this, then what was preloaded.
 # Being part of a cycle that the frozen garbage collector does not see, it lasts until then.
@@ -103,20 +103,6 @@ class Release:
     """Says that the end of a kernel has been noted, so that its process id may be used again."""
 
     released: int
-
-
-@dataclass
-class _Kernels:
-    """The server's children: kernels, those that have ended but are not released, and what they left."""
-
-    running: dict[int, str] = field(default_factory=dict)
-    ended: set[int] = field(default_factory=set)
-
-
-def kill_group(leader: int) -> None:
-    """Kills all processes of a group, if there are any."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, signal.SIGKILL)
 
 
 def added_folders(environment: Mapping[str, str], server: Mapping[str, str]) -> list[str] | None:
@@ -207,9 +193,9 @@ def _serve(channel: socket.socket, preload: Preload) -> Request:
     Returns:
         In a forked child the request it was forked for.
     """
-    kernels = _Kernels()
+    kernels = Kernels()
     # A signal, so that the end of a kernel is noticed while this process imports.
-    signal.signal(signal.SIGCHLD, lambda *_: _note_ends(channel, kernels))
+    signal.signal(signal.SIGCHLD, lambda *_: note_ends(functools.partial(_tell, channel), kernels))
     signal.siginterrupt(signal.SIGCHLD, False)
     buffer, streams, requests = b"", list[int](), deque[Request]()
     _import(preload.modules[: preload.enough])
@@ -226,7 +212,7 @@ def _serve(channel: socket.socket, preload: Preload) -> Request:
             streams += descriptors
             for message in map(json.loads, lines):
                 if "released" in message:
-                    _release(Release(**message), kernels)
+                    release(Release(**message).released, kernels)
                 else:
                     requests.append(Request(**message))
         while requests and (early > 0 or not left):
@@ -236,7 +222,7 @@ def _serve(channel: socket.socket, preload: Preload) -> Request:
                 return request
         if left and early <= 0:
             _import([left.popleft()])
-    _end_all(kernels)
+    end_all(kernels)
     # Nobody is there to hear of it, and taking down the libraries would take a while.
     os._exit(0)
 
@@ -249,7 +235,7 @@ def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
     return data, descriptors
 
 
-def _fork(channel: socket.socket, request: Request, streams: list[int], kernels: _Kernels) -> bool:
+def _fork(channel: socket.socket, request: Request, streams: list[int], kernels: Kernels) -> bool:
     """Forks, with the first two of the streams. Returns whether this is the child."""
     # A kernel must be known before its end is noted, and a message be sent whole before the next.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
@@ -264,91 +250,13 @@ def _fork(channel: socket.socket, request: Request, streams: list[int], kernels:
         if pid == 0:
             _take_over(streams)
             return True
-        kernels.running[pid] = _mark(os.getpid(), request)
+        kernels.running[pid] = mark_of(os.getpid(), request.number)
         _tell(channel, "forked", request.number, pid)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
     for _ in range(2):
         os.close(streams.pop(0))
     return False
-
-
-def _note_ends(channel: socket.socket, kernels: _Kernels) -> None:
-    """Reports the kernels that have ended, and ends what they left behind.
-
-    A kernel stays a zombie until the other side has noted its end and sends no more signals: only then may
-    its process id go to a stranger.
-    """
-    for pid in list(kernels.running):
-        end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if end is not None:
-            kill_group(pid)
-            kernels.ended.add(pid)
-            mark = kernels.running.pop(pid)
-            outside = [child for child in _left(kernels) if _group(child) != pid and mark == _marked(child)]
-            _tell(channel, "left", pid, [_command(child) for child in outside])
-            _tell(channel, "ended", pid, end.si_status if end.si_code == os.CLD_EXITED else -end.si_status)
-    _end_left(kernels)
-
-
-def _end_left(kernels: _Kernels) -> None:
-    """Kills what kernels that have ended left behind; what it leaves in turn comes here with its end."""
-    for pid in _left(kernels):
-        alive = os.waitpid(pid, os.WNOHANG)[0] == 0
-        if alive and (not kernels.running or _marked(pid) not in {*kernels.running.values(), ""}):
-            os.kill(pid, signal.SIGKILL)
-
-
-def _left(kernels: _Kernels) -> list[int]:
-    """The children of this process that are no kernels: they have lost the parent that a kernel was."""
-    tasks = Path("/proc/self/task")
-    children = " ".join(_text(task / "children") for task in tasks.iterdir()) if tasks.exists() else ""
-    return [pid for pid in map(int, children.split()) if pid not in {*kernels.running, *kernels.ended}]
-
-
-def _release(release: Release, kernels: _Kernels) -> None:
-    os.waitpid(release.released, 0)
-    kernels.ended.discard(release.released)
-
-
-def _end_all(kernels: _Kernels) -> None:
-    """Kills the kernels and all that they leave, for as long as there is any, within reason."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for kernel in kernels.running:
-        kill_group(kernel)
-    deadline = time.monotonic() + _SECONDS_TO_END
-    everything = _Kernels()
-    while _left(everything) and time.monotonic() < deadline:
-        _end_left(everything)
-        time.sleep(0.002)
-
-
-def _mark(server: int, request: Request) -> str:
-    return f"{server}.{request.number}"
-
-
-def _marked(pid: int) -> str:
-    """The kernel that a process comes from; empty if it does not say so."""
-    variables = _text(Path(f"/proc/{pid}/environ")).split("\0")
-    return next((v.partition("=")[2] for v in variables if v.startswith(f"{_MARK}=")), "")
-
-
-def _group(pid: int) -> int:
-    try:
-        return os.getpgid(pid)
-    except ProcessLookupError:
-        return 0
-
-
-def _command(pid: int) -> str:
-    return _text(Path(f"/proc/{pid}/cmdline")).rstrip("\0").replace("\0", " ")
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _prctl(option: int, value: int) -> None:
@@ -385,7 +293,7 @@ def _become_kernel(request: Request, set_by_libraries: dict[str, str]) -> None:
     folders = added_folders(request.environment, os.environ) or []
     os.environ.clear()
     server = os.getppid()
-    marks = {"JPY_PARENT_PID": str(server), _MARK: _mark(server, request)}
+    marks = {"JPY_PARENT_PID": str(server), MARK: mark_of(server, request.number)}
     os.environ.update(set_by_libraries | request.environment | marks)
     time.tzset()
     if "matplotlib" in sys.modules:

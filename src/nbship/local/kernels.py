@@ -30,7 +30,8 @@ from jupyter_core.paths import jupyter_path
 from traitlets import List, Type, Unicode
 
 from nbship.local.forkserver import KERNEL_NAME, ForkedProcess, describe_end, start, stop
-from nbship.local.kernel_forker import added_folders, kill_group
+from nbship.local.kernel_ends import kill_group
+from nbship.local.kernel_forker import added_folders
 
 __all__ = ["KERNEL_NAME", "Kernel", "PromptKernelManager", "WarmKernelProvisioner", "start", "stop"]
 
