@@ -12,7 +12,7 @@ COPY requirements-image.lock ./
 RUN pip install --require-hashes --requirement requirements-image.lock
 COPY pyproject.toml LICENSE ./
 COPY kubernetes/client/page kubernetes/client/page
-COPY src src
+COPY src/nbship src/nbship
 # pyproject.toml names a README, which is no part of the image. What only installs does not go on.
 RUN touch README.md \
     && pip install --no-deps --no-build-isolation . \

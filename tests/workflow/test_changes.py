@@ -67,6 +67,7 @@ def found(root, base="HEAD~1", **environment):
         (["data.csv.dvc", "notebooks/train.ipynb", "Dockerfile"], {"line": "data", "other": "maintenance"}),
         (["requirements.lock"], {"line": "maintenance", "other": "maintenance"}),
         (["src/nbship/gate.py"], {"line": "maintenance", "other": "maintenance"}),
+        (["src/cars/features.py"], {}),
     ],
     ids=lambda value: " ".join(value) or "nothing",
 )
@@ -82,17 +83,22 @@ def test_code_that_a_notebook_uses_belongs_to_it(root):
     path.write_text(path.read_text().replace("import csv, json", "import csv, json, slopes"))
     append(root, "notebooks/slopes.py", "import deeper")
     commit(root)
-    append(root, "notebooks/deeper.py")
+    append(root, "src/cars/names.py")
+    commit(root)
+    append(root, "notebooks/deeper.py", "from cars import names")
+    commit(root)
+    assert found(root) == {"line": "feature"}
+    append(root, "src/cars/names.py")
     commit(root)
     assert found(root) == {"line": "feature"}
 
 
 def test_the_files_are_named(root):
-    for name in ("data.csv.dvc", "notebooks/train.ipynb", "src/x.py"):
+    for name in ("data.csv.dvc", "notebooks/train.ipynb", "src/nbship/x.py"):
         append(root, name)
     commit(root)
     change = next(change for change in find_changes(root, {}, "HEAD~1") if change.pipeline == "line")
-    assert change.files == ("data.csv.dvc", "notebooks/train.ipynb", "src/x.py")
+    assert change.files == ("data.csv.dvc", "notebooks/train.ipynb", "src/nbship/x.py")
 
 
 def test_what_the_target_branch_got_meanwhile_does_not_count(root):

@@ -23,7 +23,7 @@ from nbship.versions import dvc, git, snapshot, trained
 Trigger = Literal["data", "feature", "maintenance", "schedule", "manual"]
 # What all steps run in.
 _ENVIRONMENT = (
-    "src/",
+    "src/nbship/",
     "requirements.lock",
     "requirements-image.lock",
     "pyproject.toml",
