@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.markdown import Markdown
-from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit
+from sklearn.model_selection import GroupKFold, StratifiedKFold, TimeSeriesSplit
 
 from benchmarks.workspace import CommandError, Workspace, program, workspace
 from nbship.notebook import read_notebook
@@ -173,8 +173,12 @@ def _parts(rows: pd.DataFrame, table: Table) -> Iterator[tuple[np.ndarray, np.nd
         return ((order[learn], order[judge]) for learn, judge in TimeSeriesSplit(_FOLDS).split(order))
     if way == "group":
         return GroupKFold(_FOLDS, shuffle=True, random_state=1).split(rows, groups=rows[column])
-    kind = KFold if table.task == "regression" else StratifiedKFold
-    return kind(_FOLDS, shuffle=True, random_state=1).split(rows, rows[table.target])
+    if table.task == "classification":
+        return StratifiedKFold(_FOLDS, shuffle=True, random_state=1).split(rows, rows[table.target])
+    # Rows with equal inputs stay together: knowing one is knowing the other.
+    inputs = rows.drop(columns=table.target)
+    alike = inputs.groupby([*inputs], dropna=False).ngroup()
+    return GroupKFold(_FOLDS, shuffle=True, random_state=1).split(rows, groups=alike)
 
 
 def _project(space: Workspace, table: Table) -> Path:

@@ -1,5 +1,7 @@
 """Tables that no one prepared: how they are read, and what their columns hold."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -96,6 +98,27 @@ def test_what_is_no_table(tmp_path, content, message):
     (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(UsageError, match=rf"a\.csv: {message}"):
         read_table(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("head", "library"), [(b"PAR1", "pyarrow"), (b"PK\x03\x04...xl/workbook.xml", "openpyxl")]
+)
+def test_what_reads_a_format_must_be_installed(tmp_path, monkeypatch, head, library):
+    monkeypatch.setitem(sys.modules, library, None)
+    (tmp_path / "a.dat").write_bytes(head)
+    with pytest.raises(UsageError, match=f"a.dat: {library} is not installed") as error:
+        read_table(tmp_path / "a.dat")
+    assert f"pip install {library}" in error.value.hint
+
+
+def test_a_key_that_repeats_in_a_large_file_is_not_unique_in_it(tmp_path, monkeypatch):
+    who = [f"c{i:06}" for i in RANDOM.permutation(np.repeat(np.arange(10 * ROWS), 2))]
+    path = write(tmp_path / "a.csv", pd.DataFrame({"who": who, "alone": range(20 * ROWS), "x": 1.5}))
+    monkeypatch.setattr(reading, "SAMPLED_BYTES", path.stat().st_size // 4)
+    table = read_table(path)
+    assert table.sample["who"].is_unique or table.sample["who"].nunique() > 0.9 * len(table.sample)
+    assert table.repeats["who"] == pytest.approx(2, abs=0.1)
+    assert table.repeats["alone"] == 1
 
 
 @given(content=st.binary(max_size=200) | st.text(",;\t\n\"'a1.é-", max_size=200).map(str.encode))

@@ -101,6 +101,7 @@ def render(plan: Plan) -> dict[str, str]:
         "linear": "RidgeCV" if regression else "LogisticRegression",
         "target_type": "continuous" if regression else "auto",
         "splitter": _splitter(plan),
+        "inner": "KFold" if regression else "StratifiedKFold",
     }
     files = {
         f"notebooks/{plan.name}/{name}.ipynb": notebook_text(
