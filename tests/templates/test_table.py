@@ -89,6 +89,7 @@ def test_of_a_large_file_rows_from_everywhere_are_looked_at(tmp_path, monkeypatc
         (b"a,b\n", "has no rows"),
         (b"a\n1\n2\n", "has one column"),
         (b"PK\x03\x04", "not a CSV file"),
+        (b"\x1f\x8b\x08 no gzip", "cannot be unpacked"),
         (b"a,b\n\x00,1\n", "not a CSV file"),
         (b"a,b\n1,2\n1,2,3,4\n", "not a CSV file"),
         (b'a,b\n1,"2\n', "not a CSV file"),

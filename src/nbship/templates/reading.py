@@ -6,6 +6,8 @@ Decides from a sample of a large file. What the columns hold is the business of 
 from __future__ import annotations
 
 import csv
+import importlib
+import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -97,7 +99,7 @@ def read_sample(path: Path, reading: Reading) -> Sample:
             f"{path}: {library} is not installed, which reads {reading.format.capitalize()} files",
             f"pip install {library}, and add it to the project's requirements; or export the table as CSV",
         ) from None
-    except (ValueError, OSError, EOFError, UnicodeError, csv.Error, zlib.error) as error:
+    except (ValueError, OSError, EOFError, UnicodeError, csv.Error, zlib.error, zipfile.BadZipFile) as error:
         # pandas' own errors are ValueErrors
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         what = {"csv": "CSV", "parquet": "Parquet", "excel": "Excel"}[reading.format]
@@ -107,6 +109,7 @@ def read_sample(path: Path, reading: Reading) -> Sample:
 def _read_binary(path: Path, format_: Format) -> Sample:
     import pandas as pd
 
+    importlib.import_module(_NEEDED[format_])
     rows = pd.read_parquet(path) if format_ == "parquet" else pd.read_excel(path)
     rows.columns = rows.columns.astype(str)
     most = SAMPLED_BYTES // 8 // max(1, len(rows.columns))
