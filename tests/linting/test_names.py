@@ -102,6 +102,8 @@ def test_no_false_alarm(tmp_path, source):
         "a = 1\ndel a\na",
         "del a",
         "try:\n    a\nexcept ValueError:\n    pass",
+        "try:\n    x = 1\nexcept Exception:\n    print(missing)",
+        "if 'a' in globals():\n    pass\nelse:\n    a",
         "__file__",
         "if 'b' in globals():\n    a",
     ],

@@ -23,17 +23,9 @@ _INSTALL = re.compile(
     r"|(?:conda|mamba|micromamba)\s+(?:install|update|env\s+update)|apt(?:-get)?\s+(?:-\S+\s+)*install"
     r")\b[^;&|\n]*)"
 )
-_RUNNERS = {
-    *(
-        "os.system",
-        "os.popen",
-        "subprocess.run",
-        "subprocess.call",
-        "subprocess.check_call",
-        "subprocess.Popen",
-    ),
-    *("subprocess.check_output", "subprocess.getoutput"),
-}
+_RUNNERS = re.compile(
+    r"^(os\.(system|popen)|subprocess\.(run|call|check_call|check_output|Popen|getoutput))$"
+)
 
 
 def installs(notebook: Source) -> Iterator[Finding]:
@@ -88,7 +80,7 @@ def _commands(cell: Cell) -> Iterator[tuple[str, ast.Call]]:
         for match in _INSTALL.finditer(texts):
             yield match["command"], node
     for call in cell.nodes:
-        if isinstance(call, ast.Call) and dotted(call.func) in _RUNNERS and call.args:
+        if isinstance(call, ast.Call) and _RUNNERS.match(dotted(call.func)) and call.args:
             words = [text(part) or "python" for part in getattr(call.args[0], "elts", [call.args[0]])]
             for match in _INSTALL.finditer(" ".join(words)):
                 yield match["command"], call

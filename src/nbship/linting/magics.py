@@ -27,22 +27,10 @@ _PYTHON = {
 # Magics that bind names nobody can list: other files, other sessions, other languages.
 _BINDING = {"edit", "load", "loadpy", "macro", "pylab", "recall", "rerun", "run", "store"}
 # Programs of their own, and extensions that bind nothing.
-_APART = {
-    *(
-        "autoreload",
-        "bash",
-        "cmd",
-        "conda",
-        "dotenv",
-        "load_dotenv",
-        "mamba",
-        "micromamba",
-        "perl",
-        "pip",
-        "pypy",
-    ),
-    *("python", "python2", "python3", "ruby", "sh", "tensorboard", "uv", "wandb", "watermark", "html", "js"),
-}
+_APART = """
+    autoreload bash cmd conda dotenv html js load_dotenv mamba micromamba perl pip pypy python python2 python3
+    ruby sh tensorboard uv wandb watermark
+"""
 # A line that is alone in its cell needs no percent sign.
 _AUTOMAGIC = re.compile(
     r"(ls|pwd|who|whos)|(cd|pip|conda|mamba|uv|ls|mkdir|run|load_ext|matplotlib) +[\w.~/-].*"
@@ -66,7 +54,7 @@ class Magic:
     @property
     def may_bind(self) -> bool:
         """Whether it may define names that its text does not tell."""
-        return self.name in _BINDING or self.name not in {"!", *_PYTHON, *_APART, *_own()}
+        return self.name in _BINDING or self.name not in {"!", *_PYTHON, *_APART.split(), *_own()}
 
 
 def parse(source: str) -> ast.Module:

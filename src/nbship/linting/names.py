@@ -104,29 +104,26 @@ def _statement(state: _State, cell: Cell, node: ast.stmt) -> None:
     ):
         _simple(state, cell, node)
     else:
-        outside, state.guarded = state.guarded, _guarded(state.guarded, node)
         _compound(state, cell, node)
-        state.guarded = outside
 
 
 def _guarded(outside: frozenset[str] | None, node: ast.AST) -> frozenset[str] | None:
-    """The names of which a statement knows that they may be missing."""
+    """The names of which a statement's body knows that they may be missing; None for all."""
     if isinstance(node, ast.Try) and any(_catches_names(handler) for handler in node.handlers):
         return None
     if outside is None or not isinstance(node, ast.If):
         return outside
-    if not any(
-        isinstance(n, ast.Name) and n.id in ("globals", "locals", "vars", "dir") for n in ast.walk(node.test)
-    ):
+    parts = list(ast.walk(node.test))
+    if not any(isinstance(part, ast.Name) and part.id in {"dir", *_BINDING} for part in parts):
         return outside
-    texts = (n.value for n in ast.walk(node.test) if isinstance(n, ast.Constant))
+    texts = (part.value for part in parts if isinstance(part, ast.Constant))
     return outside.union(text for text in texts if isinstance(text, str))
 
 
 def _catches_names(handler: ast.ExceptHandler) -> bool:
-    kinds = (
-        {n.id for n in ast.walk(handler.type) if isinstance(n, ast.Name)} if handler.type else {"Exception"}
-    )
+    if handler.type is None:
+        return True
+    kinds = {part.id for part in ast.walk(handler.type) if isinstance(part, ast.Name)}
     return bool(kinds & {"NameError", "Exception", "BaseException"})
 
 
@@ -134,7 +131,9 @@ def _compound(state: _State, cell: Cell, node: ast.AST) -> None:
     """A statement with blocks, or one of its parts: an except, a case, an item of a with."""
     if isinstance(node, ast.ExceptHandler) and node.name:
         _define(state, cell, node.name)
-    for _, value in ast.iter_fields(node):
+    outside, inside = state.guarded, _guarded(state.guarded, node)
+    for name, value in ast.iter_fields(node):
+        state.guarded = inside if name == "body" else outside
         for part in value if isinstance(value, list) else [value]:
             if isinstance(part, ast.stmt):
                 _statement(state, cell, part)
@@ -144,6 +143,7 @@ def _compound(state: _State, cell: Cell, node: ast.AST) -> None:
                 _simple(state, cell, ast.copy_location(ast.Expr(part), part))
             elif isinstance(part, ast.expr | ast.pattern):
                 _bind(state, cell, part)
+    state.guarded = outside
 
 
 def _bind(state: _State, cell: Cell, target: ast.AST) -> None:
