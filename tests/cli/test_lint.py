@@ -34,6 +34,16 @@ def test_findings_end_with_one_and_say_where_and_what_to_do(project):
     assert (first["rule"], second["rule"], second["line"]) == ("hidden-state", "absolute-path", 2)
 
 
+def test_a_notebook_by_its_path(project):
+    write_cells(project / "notebooks/a/b.ipynb", "gone")
+    write_cells(project / "notebooks/a/c.ipynb", "gone too")
+    done = nbship(project, "lint", "notebooks/a/b.ipynb")
+    assert done.returncode == 1
+    assert done.stdout.startswith("notebooks/a/b.ipynb, cell 1, line 1: hidden-state")
+    assert done.stdout.endswith("1 finding in 1 notebook\n")
+    assert nbship(project, "lint", "notebooks/a/d.ipynb").returncode == 2
+
+
 def test_what_fix_removes_is_one_line_a_notebook(project):
     path = write_cells(project / "notebooks/a/b.ipynb", "x = 1", "x", "x")
     content = json.loads(path.read_text())

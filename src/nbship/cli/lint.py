@@ -27,7 +27,7 @@ def lint(
         list[str] | None,
         typer.Argument(
             metavar="NAME",
-            help="Pipelines whose notebooks to check; all notebooks if none is named.",
+            help="Pipelines whose notebooks to check, or notebooks; all if none is named.",
             autocompletion=complete_pipeline,
         ),
     ] = None,

@@ -1,4 +1,4 @@
-"""Lints the project's notebooks, or those of some pipelines."""
+"""Lints the project's notebooks, those of some pipelines, or some notebooks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from nbship.config import load_pipeline
 from nbship.linting import Finding, check_notebook, fix_notebook
 
 NOTEBOOKS = "notebooks"
+_SUFFIX = ".ipynb"
 
 
 @dataclass(frozen=True)
@@ -27,29 +28,31 @@ class Linted:
     findings: tuple[Finding, ...]
 
 
-def lint(root: Path, pipelines: Sequence[str] = (), fix: bool = False) -> Linted:
+def lint(root: Path, names: Sequence[str] = (), fix: bool = False) -> Linted:
     """Checks notebooks.
 
     Args:
         root: The project's folder.
-        pipelines: Whose steps, with the notebooks beside them; all notebooks of the project if none.
+        names: Pipelines, for their steps and the notebooks beside them, or notebooks; all if none.
         fix: Remove first what can be removed safely.
 
     Raises:
         UsageError: There is no such pipeline, or a file is no notebook.
         NbshipError: A notebook cannot be written.
     """
-    paths = _of_pipelines(root, pipelines) if pipelines else _under(root / NOTEBOOKS)
-    names = {path: path.relative_to(root).as_posix() for path in paths}
-    fixed = [name for path, name in names.items() if fix and fix_notebook(path, name)]
-    findings = [finding for path, name in names.items() for finding in check_notebook(path, name)]
-    return Linted(len(names), tuple(fixed), tuple(findings))
+    files = [Path(name).absolute() for name in names if name.endswith(_SUFFIX)]
+    pipelines = [name for name in names if not name.endswith(_SUFFIX)]
+    paths = sorted({*files, *_of_pipelines(root, pipelines)}) if names else _under(root / NOTEBOOKS)
+    shown = {p: p.relative_to(root).as_posix() if p.is_relative_to(root) else str(p) for p in paths}
+    fixed = [name for path, name in shown.items() if fix and fix_notebook(path, name)]
+    findings = [finding for path, name in shown.items() for finding in check_notebook(path, name)]
+    return Linted(len(shown), tuple(fixed), tuple(findings))
 
 
-def _of_pipelines(root: Path, pipelines: Sequence[str]) -> list[Path]:
+def _of_pipelines(root: Path, pipelines: Sequence[str]) -> set[Path]:
     steps = {root / step.notebook for name in pipelines for step in load_pipeline(root, name).steps.values()}
     own = {path for name in pipelines for path in _under(root / NOTEBOOKS / name)}
-    return sorted(steps | own)
+    return steps | own
 
 
 def _under(folder: Path) -> list[Path]:
