@@ -72,6 +72,7 @@ def test_other_texts_are_no_such_paths(tmp_path, text):
         "import joblib\nMODEL = 'm.joblib'\njoblib.load(MODEL)",
         "import pandas as pd\npd.read_parquet('https://example.org/a.parquet')",
         "import sqlite3\nsqlite3.connect('cars.db')",
+        "from sqlalchemy import create_engine\ncreate_engine('sqlite:///cars.db')",
         "from joblib import load\nload(filename='m.joblib')",
         "import os.path\nopen(os.path.join('data', 'more.csv'))",
         "import os\nif os.path.exists('more.csv'):\n    open('more.csv')",
@@ -110,6 +111,7 @@ def test_a_step_writes_a_file_that_it_does_not_declare(tmp_path, source):
         "open(table)",
         "print(table, 'more.csv')",
         "import sqlite3\nsqlite3.connect(':memory:')",
+        "from sqlalchemy import create_engine\ncreate_engine('sqlite://')",
         "import pandas as pd\npd.read_sql('select 1', table)",
         "def fetch(*_): ...\nfetch('https://example.org/a', 'a.csv')\nopen('a.csv')",
         "!wget -O a.csv https://example.org/a\nopen('a.csv')",
@@ -275,9 +277,13 @@ def test_a_cell_that_is_no_python(tmp_path):
 def test_a_notebook_in_another_language_is_not_read_as_python(tmp_path):
     path = write_cells(tmp_path / "a.ipynb", "x <- 1\ny")
     content = json.loads(path.read_text())
-    content["metadata"]["kernelspec"] = {"name": "ir", "language": "R", "display_name": "R"}
-    path.write_text(json.dumps(content))
-    assert check_notebook(path) == []
+    for metadata in (
+        {"kernelspec": {"name": "ir", "language": "R", "display_name": "R"}},
+        {"language_info": {"name": "julia"}},
+        {"jupytext": {"main_language": "R"}},
+    ):
+        path.write_text(json.dumps(content | {"metadata": metadata}))
+        assert check_notebook(path) == []
 
 
 def test_what_scikit_learn_leaves_to_chance_is_known():

@@ -103,6 +103,7 @@ class Source:
         languages = (
             (metadata.get("kernelspec") or {}).get("language"),
             (metadata.get("language_info") or {}).get("name"),
+            (metadata.get("jupytext") or {}).get("main_language"),
         )
         return next((str(name).lower().startswith(("python", "ipython")) for name in languages if name), True)
 

@@ -36,6 +36,7 @@ _READ_BY: Mapping[str, tuple[int, str]] = {
         ["xarray.open_dataset", "xarray.open_zarr", "geopandas.read_file"], (0, "filename_or_obj")
     ),
     **dict.fromkeys(["pyarrow.parquet.read_table", "sqlite3.connect"], (0, "database")),
+    "sqlalchemy.create_engine": (0, "url"),
 }
 _TABLES = re.compile(r"^(pandas|polars)\.(?!read_(sql|gbq|clipboard|database))(read|scan)_\w+$")
 _WRITTEN_BY: Mapping[str, tuple[int, str]] = {
@@ -59,7 +60,7 @@ _ASKS = re.compile(
     r"^(print|display|len|str|os\.|pathlib\.|Path$|glob\.|isfile|exists)|\.(join|exists|is_file|title|info)$"
 )
 _WORDS = re.compile(r"[^\s'\"|;&<>=]+")
-_NO_FILES = {"", "/dev/null", "/dev/stdin", "/dev/stdout", "/dev/stderr", ":memory:", "-"}
+_NO_FILES = {"", "/dev/null", "/dev/stdin", "/dev/stdout", "/dev/stderr", ":memory:", "sqlite://", "-"}
 
 
 def absolute_paths(notebook: Source) -> Iterator[Finding]:
