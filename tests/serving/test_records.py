@@ -238,6 +238,7 @@ def test_flags_fit_into_a_header() -> None:
         ({"inputs": [{"shape": [1]}]}, 400),
         ({"inputs": [tensor("weight", [1]), tensor("weight", [1])]}, 400),
         ({"inputs": [tensor("weight", [1], datatype="FLOAT")]}, 400),
+        ({"inputs": [tensor("weight", [1]) | {"datatype": ["FP64"]}]}, 400),
         ({"inputs": [tensor("weight", [1], shape=[2])]}, 400),
         ({"inputs": [tensor("weight", [1], shape=[-1])]}, 400),
         ({"inputs": [tensor("weight", [1], shape=[True])]}, 400),

@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -49,16 +50,25 @@ def serve_here(model: PackagedModel, host: str, port: int) -> None:
     server.run()
 
 
-def serve_by_workers(settings: Settings, host: str, port: int, workers: int) -> None:
+def serve_by_workers(
+    settings: Settings, host: str, port: int, workers: int, ready: Callable[[], None]
+) -> None:
     """Serves a model by processes of their own, each of which loads it, until a signal ends them.
+
+    Args:
+        settings: What is served and how.
+        host: The address to listen on.
+        port: The port to listen on.
+        workers: How many processes.
+        ready: Called when a signal would end it in order, before the processes start.
 
     Raises:
         NbshipError: They cannot start.
     """
-    configure_log()
     make = functools.partial(_application_of_worker, settings)
     config = _config(make, settings, host, port, workers=workers, factory=True)
     supervisor = _Supervisor(config, [config.bind_socket()])
+    ready()
     supervisor.run()
     if supervisor.failure:
         raise NbshipError(supervisor.failure, "what they said is above; fewer --workers take less memory")

@@ -300,7 +300,8 @@ def _tensor(content: Mapping[str, Any], name: str) -> tuple[list[int], list[Any]
     whole = isinstance(shape, list) and all(type(size) is int and 0 <= size < 2**31 for size in shape)
     if not isinstance(shape, list) or not whole or not 1 <= len(shape) <= 8:
         raise RefusedError(400, f"{where}: shape is not a list of lengths: {_V2_FORMS}")
-    if content.get("datatype") not in _KNOWN_DATATYPES:
+    datatype = content.get("datatype")
+    if not isinstance(datatype, str) or datatype not in _KNOWN_DATATYPES:
         raise RefusedError(400, f"{where}: datatype is not one of {', '.join(sorted(_KNOWN_DATATYPES))}")
     if not isinstance(data, list):
         raise RefusedError(400, f"{where}: data is not a list (binary data is not offered): {_V2_FORMS}")

@@ -46,8 +46,7 @@ def serve(settings: Settings, host: str, port: int, workers: int, ready: Callabl
         if workers > 1:
             read_package(settings.folder)
             _keep_interrupt()
-            ready()
-            listening.serve_by_workers(settings, host, port, workers)
+            listening.serve_by_workers(settings, host, port, workers, ready)
             return
         from nbship.serving.routes import open_model
 
