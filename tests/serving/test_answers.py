@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from nbship.config import load_pipeline
 from nbship.serving import comparison, package, protocol
@@ -148,6 +149,26 @@ def test_names_that_need_care_are_written_with_care(tmp_path: Path) -> None:
     answer = json.loads(nasty.predict_v1(json.dumps({"instances": [record]}).encode()).body)
     assert set(answer["probabilities"][0]) == {'say "no"', "ye\\s\n"}
     assert nasty.predictor.package.output.target == NASTY[6]
+
+
+def test_a_failure_of_the_compiled_model_is_counted_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing:
+        def run(self, _: Any, feed: dict[str, Any]) -> Any:
+            raise ValueError(f"cannot predict {feed}")
+
+    publish(tmp_path, "words")
+    model = loaded(tmp_path)
+    record = typical_record(model.predictor.columns)
+    body = json.dumps({"instances": [record]}).encode()
+    expected = json.loads(model.predict_v1(body).body)["predictions"]
+    before = REGISTRY.get_sample_value("nbship_compiled_failures_total", {"model": "m"}) or 0
+    model.predictor = replace(model.predictor, compiled=Compiled(Failing()))
+    answers = [json.loads(model.predict_v1(body).body)["predictions"] for _ in range(3)]
+    assert answers == [pytest.approx(expected, rel=comparison.RELATIVE)] * 3
+    assert REGISTRY.get_sample_value("nbship_compiled_failures_total", {"model": "m"}) == before + 3
+    assert caplog.messages == ["m: the compiled model failed: ValueError"]
 
 
 def publish_own(folder: Path, name: str, quick: dict[str, Any]) -> None:

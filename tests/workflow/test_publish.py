@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import joblib
 import pandas as pd
 import pytest
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline as make_imputing
 
+from nbship import files
 from nbship.config import Column, Pipeline, Publish
 from nbship.errors import NbshipError, RejectedError, UsageError
-from nbship.local.record import State
+from nbship.local.record import Artifact, State, run_folder
 from nbship.serving import package
 from nbship.versions import dvc, git, registry
 from nbship.workflow.models import list_models
-from nbship.workflow.publish import Published, publish
+from nbship.workflow.publish import Published, package_run, publish
 from tests.repositories import git as run_git
 from tests.runs import NAME, REJECTED, make_pipeline, make_run, model_hash
 
@@ -67,6 +72,26 @@ def test_the_package_says_where_the_model_comes_from(project: Path) -> None:
     assert read.metrics == {"evaluate.rmse": 0.5}
     assert read.verdict == record.verdict
     assert package.load_model(folder).predict(pd.DataFrame({"x": [3.0]})) == pytest.approx([6.0])
+
+
+def test_what_is_missing_in_the_rows_that_judged_may_be_missing(project: Path, tmp_path: Path) -> None:
+    record = make_run(project, "20250101-000000-aaaa")
+    folder = run_folder(project, "line", record.id)
+    made = record.steps["train"].outputs["model"]
+    fitted = make_imputing(SimpleImputer(), LinearRegression()).fit(
+        pd.DataFrame({"x": [1.0, 2.0]}), [2.0, 4.0]
+    )
+    joblib.dump(fitted, folder / made.path)
+    made.hash = files.content_hash(folder / made.path)
+    (folder / "artifacts/prepare/test_set.csv").write_text("x,y\n,3\n1,2\n")
+    judged = Artifact(
+        type="Dataset", path="artifacts/prepare/test_set.csv", hash="", origin="prepare.test_set"
+    )
+    record.steps["prepare"].outputs["test_set"] = record.steps["evaluate"].inputs["test_set"] = judged
+    pipeline = make_pipeline()
+    assert pipeline.publish
+    (column,) = package_run(tmp_path, pipeline, pipeline.publish, record, folder).inputs
+    assert (column.missing, column.missing_held_out, column.required) == (0, 1, False)
 
 
 def test_in_two_calls_with_a_commit_by_hand(project: Path) -> None:

@@ -1,6 +1,6 @@
 // Many records at once: a file is read, predicted piece by piece, and given back with the predictions.
 
-import { farOut, isNumber, parseValue, title } from "./columns.js";
+import { farOut, isNumber, mayLack, parseValue, title } from "./columns.js";
 import { byId, element } from "./dom.js";
 import { summary } from "./answer.js";
 import { problemText } from "./form.js";
@@ -43,7 +43,7 @@ export async function predictFile(container, file, model, predict, signal) {
 /** Finds what a file has beyond the model's columns; those that it lacks are an error if the model needs them. */
 function checkColumns(rows, columns) {
   const given = new Set(rows.slice(0, 1000).flatMap((row) => Object.keys(row)));
-  const lacking = columns.filter(({ name, missing, optional }) => !missing && !optional && !given.has(name)).map(({ name }) => name);
+  const lacking = columns.filter((column) => !mayLack(column) && !given.has(column.name)).map(({ name }) => name);
   if (lacking.length) {
     throw new Error(`The file has no column ${lacking.join(", ")}. It has: ${[...given].join(", ")}.`);
   }

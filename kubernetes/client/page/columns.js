@@ -10,6 +10,9 @@ export const isNumber = (column) => column.type === "integer" || column.type ===
 export const isMeasure = (column) =>
   isNumber(column) && !Object.keys(column.labels ?? {}).length && column.maximum > column.minimum;
 
+/** Whether a record may lack the column. */
+export const mayLack = ({ missing, missing_held_out, optional }) => Boolean(missing || missing_held_out || optional);
+
 const TITLE = 40; // characters
 
 /** The column's description where it is short enough to be a label, else its name. */

@@ -1,6 +1,6 @@
 // The form of a model: one field a column, made from what the model says it takes. Knows nothing of predictions.
 
-import { choices, isNumber, labelOf, oddity, parseValue, rangeOf, title } from "./columns.js";
+import { choices, isNumber, labelOf, mayLack, oddity, parseValue, rangeOf, title } from "./columns.js";
 import { element } from "./dom.js";
 import { pictureField } from "./picture.js";
 
@@ -76,13 +76,13 @@ function plainField(column, id) {
 }
 
 function selectOf(column, id, options) {
-  const none = element("option", { value: "" }, column.missing || column.optional ? "unknown" : "choose …");
+  const none = element("option", { value: "" }, mayLack(column) ? "unknown" : "choose …");
   return element("select", { id, name: column.name },
     none, ...options.map((value) => element("option", { value: String(value) }, labelOf(column, value))));
 }
 
 function inputOf(column, id) {
-  const common = { id, name: column.name, autocomplete: "off", placeholder: column.missing || column.optional ? "unknown" : undefined };
+  const common = { id, name: column.name, autocomplete: "off", placeholder: mayLack(column) ? "unknown" : undefined };
   if (!isNumber(column)) return element("input", { ...common, type: "text" });
   return element("input", { ...common, type: "number", step: column.type === "integer" ? "1" : "any", inputmode: "decimal" });
 }

@@ -118,9 +118,7 @@ class PackagedModel(kserve.Model):  # type: ignore[misc]
         if prediction.failure:
             metrics.FALLBACKS.labels(self.name).inc()
             if not self.told:
-                _logger.warning(
-                    "%s: the compiled model failed: %s; see metrics", self.name, prediction.failure
-                )
+                _logger.warning("%s: the compiled model failed: %s", self.name, prediction.failure)
                 self.told = True
         return prediction
 
