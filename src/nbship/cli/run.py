@@ -25,6 +25,7 @@ from nbship.local.threads import available_cpus
 from nbship.project import project_root
 
 if TYPE_CHECKING:
+    from nbship.gate import Verdict
     from nbship.local.record import RunRecord
 
 _KERNELS = {"warm": "nbship", "standard": "python3"}
@@ -114,21 +115,16 @@ def _report(line: str) -> None:
 
 
 def _print_summary(record: RunRecord, folder: Path) -> None:
-    console.print()
-    verdict = record.verdict
-    if verdict:
-        word = "[bold green]passed[/]" if verdict.passed else "[bold red]rejected[/]"
-        console.print(f"gate      {word}: {escape('; '.join(verdict.reasons))}")
-    from nbship.local.words import comparison_notes, metrics_text, synthetic_text
+    from nbship.local.words import metrics_text, synthetic_text
 
-    for note in comparison_notes(verdict) if verdict else ():
-        console.print(f"          {escape(note)}")
+    console.print()
+    if record.verdict:
+        _print_verdict(record.verdict)
     synthetic = synthetic_text(record)
     if synthetic:
         console.print(f"data      [bold yellow]synthetic[/]: {escape(synthetic)}")
-    for each in record.steps.values():
-        if each.note:
-            console.print(f"note      step '{escape(each.name)}': {escape(each.note)}")
+    for each in filter(lambda step: step.note, record.steps.values()):
+        console.print(f"note      step '{escape(each.name)}': {escape(each.note)}")
     step = record.steps.get(record.gate.step) if record.gate else None
     metrics = metrics_text(step.metrics) if step else ""
     if metrics:
@@ -138,10 +134,26 @@ def _print_summary(record: RunRecord, folder: Path) -> None:
     page = folder / "index.html"
     if page.exists():
         console.print(f"page      {escape(os.path.relpath(page))}")
+    following = _next(record, bool(synthetic))
+    if following:
+        console.print(f"\nnext      {following}")
+
+
+def _print_verdict(verdict: Verdict) -> None:
+    from nbship.local.words import comparison_notes
+
+    word = "[bold green]passed[/]" if verdict.passed else "[bold red]rejected[/]"
+    console.print(f"gate      {word}: {escape('; '.join(verdict.reasons))}")
+    for note in comparison_notes(verdict):
+        console.print(f"          {escape(note)}")
+
+
+def _next(record: RunRecord, synthetic: bool) -> str:
     if synthetic:
-        console.print(f"\nnext      run it on the real data: nbship run {record.pipeline}")
-    elif verdict and verdict.passed:
-        console.print(f"\nnext      nbship publish {record.pipeline} --commit")
-    elif verdict:
-        stays = "the champion stays; " if record.champion else ""
-        console.print(f"\nnext      {stays}see why: nbship runs open {record.id}")
+        return f"run it on the real data: nbship run {record.pipeline}"
+    if record.verdict is None:
+        return ""
+    if record.verdict.passed:
+        return f"nbship publish {record.pipeline} --commit"
+    stays = "the champion stays; " if record.champion else ""
+    return f"{stays}see why: nbship runs open {record.id}"
