@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
@@ -259,7 +260,7 @@ def test_modules_may_import_each_other(root):
 )
 def test_what_cannot_travel_is_told_with_its_cell_and_line(root, code, message):
     put(root, data_dot_csv="", data_dot_csv_dot_dvc="", src__cars___init_dot_py="")
-    (root / "src/cars/fast.cpython-311-x86_64-linux-gnu.so").write_bytes(b"\x7fELF")
+    (root / f"src/cars/fast{EXTENSION_SUFFIXES[0]}").write_bytes(b"\x7fELF")
     (root / "notebooks/cars/.env").write_text("TOKEN=1")
     outside = root.parent / "outside.json"
     outside.write_text("")

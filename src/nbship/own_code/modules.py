@@ -7,13 +7,13 @@ import site
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from nbship.errors import UsageError
 
 SOURCES = "src"
 _PACKAGE = "__init__.py"
-_COMPILED = (".so", ".pyd")
 # Runs the step, so it is there wherever a step runs.
 _ALWAYS_THERE = "nbship"
 
@@ -33,7 +33,7 @@ class Module:
     @property
     def is_compiled(self) -> bool:
         """Whether it is machine code."""
-        return self.file.suffix in _COMPILED
+        return self.file.name.endswith(tuple(EXTENSION_SUFFIXES))
 
 
 def python_path(root: Path, folder: Path) -> list[Path]:
@@ -112,9 +112,8 @@ def _regular(folder: Path, name: str) -> Path | None:
     package, plain = folder / name / _PACKAGE, folder / f"{name}.py"
     if package.is_file():
         return package
-    if folder.is_dir() and name in _names(folder):
-        compiled = sorted(f for f in folder.glob(f"{name}.*") if f.suffix in _COMPILED)
-        if compiled:
-            return compiled[0]
+    for suffix in EXTENSION_SUFFIXES:
+        if (folder / f"{name}{suffix}").is_file():
+            return folder / f"{name}{suffix}"
     # A link that leads nowhere is to be told of, not to be passed over.
     return plain if plain.is_file() or plain.is_symlink() else None

@@ -13,6 +13,7 @@ import shlex
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -348,6 +349,7 @@ def dotted_call(node: ast.expr) -> str:
     return dotted(node.func) if isinstance(node, ast.Call) else ""
 
 
+@lru_cache(maxsize=256)  # steps share notebooks, and notebooks modules
 def _parsed(source: str) -> tuple[ast.Module, int]:
     """The tree of a cell, and how many blank lines at its head are not in it."""
     try:
