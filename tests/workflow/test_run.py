@@ -14,7 +14,17 @@ from nbship.local import forkserver
 from nbship.local.record import State, all_runs, read
 from nbship.versions.dvc import Tracked, tracking_file, tracking_text
 from nbship.workflow import run as workflow
-from tests.engine import EVALUATE, NAME, PIPELINE, TRAIN, put_champion, run_points, states, write_points
+from tests.engine import (
+    EVALUATE,
+    NAME,
+    PIPELINE,
+    TRAIN,
+    TRAIN_CODE,
+    put_champion,
+    run_points,
+    states,
+    write_points,
+)
 from tests.projects import write_notebook
 
 
@@ -248,3 +258,22 @@ def test_an_edited_data_file_stops_the_run(project):
         run_points(project)
     assert content_hash(table) == before
     assert not (project / "runs").exists()
+
+
+def test_an_edited_module_of_the_project_runs_what_uses_it_again(root):
+    module = root / "src/cars/slope.py"
+    module.parent.mkdir(parents=True)
+    (root / "shared.py").write_text("STEP = 1")
+    module.write_text("from shared import STEP\nSLOPE = 2 * STEP")
+    code = "from cars.slope import SLOPE\nslope = SLOPE\n" + TRAIN_CODE
+    write_notebook(root / "notebooks/train.ipynb", TRAIN, code)
+    # Its input is the model, so its code is that of the model's classes too.
+    again = {"prepare": "cached", "train": "done", "evaluate": "done"}
+
+    first, _ = run_points(root)
+    assert states(run_points(root)[0]) == dict.fromkeys(again, "cached")
+    (root / "shared.py").write_text("STEP = 3")
+    second, _ = run_points(root)
+
+    assert states(second) == again
+    assert [record.steps["evaluate"].metrics["error"] for record in (first, second)] == [1, 59]

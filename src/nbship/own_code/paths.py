@@ -15,6 +15,9 @@ _JOINING = {"Path", "PurePath", "PosixPath", "PurePosixPath"}
 _KEEPING = {"abspath", "realpath", "normpath", "expanduser", "expandvars"}
 _KEEPING_METHODS = {"resolve", "absolute", "as_posix", "expanduser"}
 _GLOBS = {"glob", "rglob"}
+_UNDERSTOOD = (
+    _JOINING | _KEEPING | _KEEPING_METHODS | _GLOBS | {"join", "joinpath", "dirname", "str", "fspath"}
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ def _formatted(node: ast.JoinedStr, known: Mapping[str, Written]) -> Written | N
 
 
 def _operation(node: ast.BinOp, known: Mapping[str, Written]) -> Written | None:
-    left, right = evaluate(node.left, known), evaluate(node.right, known)
+    left = evaluate(node.left, known)
+    right = evaluate(node.right, known) if left else None
     if left is None or right is None:
         return None
     if isinstance(node.op, ast.Div):
@@ -105,6 +109,8 @@ def _call(node: ast.Call, known: Mapping[str, Written]) -> Written | None:
     name, function = last_name(node.func), dotted(node.func)
     if name in ("getcwd", "cwd") or (name in _JOINING and not node.args):
         return Written(_HERE, True)
+    if name not in _UNDERSTOOD:
+        return None
     arguments = [evaluate(argument, known) for argument in node.args]
     texts = [argument.text for argument in arguments if argument]
     method = isinstance(node.func, ast.Attribute)
