@@ -295,7 +295,7 @@ def test_a_module_found_by_its_installation_alone_is_told(root, monkeypatch, tmp
 )
 def test_a_module_that_hides_pythons_own_is_refused(root, name):
     put(root, **{name: ""})
-    with pytest.raises(UsageError, match="hides Python's own module"):
+    with pytest.raises(UsageError, match=r"^\S+\.py: hides Python's own module"):
         found(root, "1")
 
 

@@ -50,9 +50,11 @@ def python_path(root: Path, folder: Path) -> list[Path]:
     folders = list(dict.fromkeys([folder.absolute(), root / SOURCES, root]))
     for folder in folders:
         for name in _names(folder):
-            if name in sys.stdlib_module_names and _regular(folder, name):
+            file = _regular(folder, name) if name in sys.stdlib_module_names else None
+            if file is not None:
+                shown = file.relative_to(root) if file.is_relative_to(root) else file
                 raise UsageError(
-                    f"{folder / name}: hides Python's own module '{name}' from steps",
+                    f"{shown}: hides Python's own module '{name}' from steps",
                     "rename it, or move it into a package",
                 )
     return folders
