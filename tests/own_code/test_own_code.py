@@ -251,6 +251,7 @@ def test_modules_may_import_each_other(root):
         ("sys.path.append(folder)", "adds a folder to sys.path that is known only when it runs"),
         ("sys.path.append('../../../lib')", "adds ../../../lib, outside of the project, to sys.path"),
         ("%run other.ipynb", "%run other.ipynb runs another notebook"),
+        ("%run {name}.py", "%run {name}.py runs a file that is known only when it runs"),
         ("import import_ipynb", "import_ipynb imports a notebook"),
         ("open('../../../outside.json')", "uses ../../../outside.json, outside of the project"),
         ("open('.env')", "reads notebooks/cars/.env, a hidden file"),

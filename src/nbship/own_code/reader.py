@@ -35,6 +35,7 @@ _WRITERS = {
 _WRITING = re.compile(r"(save|to|write|export)_\w+|save")
 # Their own path is written, what they are given is not.
 _WRITTEN_ITSELF = {"mkdir", "open", "rename", "replace", "touch", "unlink", "write_bytes", "write_text"}
+_WRITE_OUT = "write the name out"
 _SHARED = "move what is shared into a module"
 _OPENERS = {"open", "fdopen", "ZipFile", "File"}
 
@@ -296,6 +297,8 @@ class _Reader(ast.NodeVisitor):
             name = next((word for word in words if not word.startswith("-")), "")
             if "-m" not in words and name.endswith(".ipynb"):
                 self._obstacle(node, f"%run {name} runs another notebook", _SHARED)
+            elif set(name) & set("{$"):
+                self._obstacle(node, f"%run {name} runs a file that is known only when it runs", _WRITE_OUT)
             elif "-m" not in words and name:
                 path = self._from_here(name if name.endswith(".py") else f"{name}.py")
                 self.uses.scripts.append(Use(path, self._line(node), True))
