@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # A column with so many numbers is one of numbers, as prepare.ipynb has it; the rest are words for "missing".
 _NUMBERS = 0.75
+# Values that tell whether it is worth looking at all of them.
+_TRIED = 50
 # Values that are numbers with one decimal mark only: 0.5 or 1234.5; 1,234.5; 1.23; and 1,234,567 for a point.
 _TELLING = (
     r"(?<!\d)0{mark}\d|\d{{4}}{mark}\d",
@@ -69,9 +71,10 @@ def amounts_of(values: pd.Series[Any], usual: str) -> Amounts | None:
         How; None if it does not hold such numbers.
     """
     texts = pd.Series(values.dropna().astype(str).unique())
-    with_digits = texts[texts.str.contains(r"\d")]
-    if with_digits.empty or len(with_digits) < _NUMBERS * len(texts):
+    few = texts.sample(min(_TRIED, len(texts)), random_state=0)
+    if texts.empty or max(read_amounts(few, mark).notna().mean() for mark in ".,") < _NUMBERS / 2:
         return None
+    with_digits = texts[texts.str.contains(r"\d")]
     numbers = {mark: read_amounts(with_digits, mark) for mark in ".,"}
     share = {mark: found.notna().mean() for mark, found in numbers.items()}
     if max(share.values()) * len(with_digits) < _NUMBERS * len(texts):

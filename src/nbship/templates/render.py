@@ -128,8 +128,9 @@ def _read_dates(values: str, dates: Dates) -> str:
 def _splitter(plan: Plan) -> str:
     if plan.split.time:
         return "TimeSeriesSplit"
-    by_group = "Group" if plan.split.group or plan.repeated else ""
-    return f"{'' if plan.task == 'regression' else 'Stratified'}{by_group}KFold"
+    if plan.split.group or plan.repeated:  # stratified as well, it would take minutes for many groups
+        return "GroupKFold"
+    return "KFold" if plan.task == "regression" else "StratifiedKFold"
 
 
 def shared_texts(task: str) -> dict[str, str]:
