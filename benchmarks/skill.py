@@ -14,7 +14,6 @@ import os
 import subprocess
 import sys
 import sysconfig
-import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -79,13 +78,11 @@ class Score:
         table: Which.
         rows: How many it has.
         skill: Over all folds.
-        seconds: Of the train notebook on all rows but a fold's, in the mean.
     """
 
     table: Table
     rows: int
     skill: float
-    seconds: float
 
 
 def main() -> None:
@@ -98,7 +95,7 @@ def main() -> None:
         scores = []
         for table in TABLES:
             scores.append(measure(space, table))
-            print(f"{table.name}: {scores[-1].skill:.3f} in {scores[-1].seconds:.1f} s", file=sys.stderr)
+            print(f"{table.name}: {scores[-1].skill:.3f}", file=sys.stderr)
     text = markdown(scores)
     Console().print(Markdown(text))
     if not dry:
@@ -111,17 +108,17 @@ def markdown(scores: list[Score]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in _PACKAGES.items())
     lines = [
         f"Measured on {datetime.now(UTC):%d %B %Y} on one core; {versions}.\n",
-        "| table | package | target | rows | judged | skill | one training |",
-        "|---|---|---|--:|---|--:|--:|",
+        "| table | package | target | rows | judged | skill |",
+        "|---|---|---|--:|---|--:|",
     ]
     for score in scores:
         table = score.table
         by = table.by.replace("time ", "forward by ").replace("group ", "new ") or "five folds"
         lines.append(
             f"| {table.name} | {table.package} | {table.target}, {table.task} | {score.rows:,} | {by} | "
-            f"{score.skill:.3f} | {score.seconds:.1f} s |"
+            f"{score.skill:.3f} |"
         )
-    lines.append(f"| **mean** | | | | | **{np.mean([score.skill for score in scores]):.3f}** | |")
+    lines.append(f"| **mean** | | | | | **{np.mean([score.skill for score in scores]):.3f}** |")
     return "\n".join(lines) + "\n"
 
 
@@ -134,16 +131,13 @@ def measure(space: Workspace, table: Table) -> Score:
     sets = [pd.read_csv(folder / f"build/{name}.csv", low_memory=False) for name in ("train_set", "test_set")]
     rows = pd.concat(sets, ignore_index=True)
     lost = trivial = 0.0
-    seconds = []
     for learn, judge in _parts(rows, table):
         rows.iloc[learn].to_csv(folder / "build/train_set.csv", index=False)
-        started = time.perf_counter()
         _run(folder / "train.ipynb")
-        seconds.append(time.perf_counter() - started)
         model = joblib.load(folder / "build/model.joblib")
         losses = _losses(model, rows, learn, judge, table)
         lost, trivial = lost + losses[0], trivial + losses[1]
-    return Score(table, len(rows), 1 - lost / trivial, float(np.mean(seconds)))
+    return Score(table, len(rows), 1 - lost / trivial)
 
 
 def _losses(
