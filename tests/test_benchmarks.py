@@ -2,7 +2,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from benchmarks import report
+from benchmarks import report, skill
 from benchmarks.contestants import PIPELINE, plain_script
 from benchmarks.engine import write_project
 from benchmarks.results import (
@@ -131,3 +131,13 @@ def test_trivial_project_is_a_chain_and_a_fan(tmp_path):
     chain, fan = (read_graph(folder, load_pipeline(folder, name)) for name in ("chain", "fan"))
     assert [step.upstream for step in chain.steps.values()] == [(), ("step-000",), ("step-001",)]
     assert [step.upstream for step in fan.steps.values()] == [(), (), ()]
+
+
+def test_the_skill_of_new_pipelines_is_measured_on_eight_tables():
+    block = README.read_text().partition(skill.BEGIN)[2].partition(skill.END)[0]
+    rows = [
+        [cell.strip(" *") for cell in line.split("|")[1:-1]] for line in block.splitlines() if "|" in line
+    ]
+    measured = {row[0]: float(row[-1]) for row in rows[2:]}
+    assert list(measured) == [*(table.name for table in skill.TABLES), "mean"]
+    assert measured.pop("mean") == pytest.approx(sum(measured.values()) / 8, abs=1e-3)
