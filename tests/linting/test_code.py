@@ -124,6 +124,15 @@ def test_declared_files_and_files_that_the_step_makes(tmp_path, source):
     assert rules(tmp_path, f"print(table)\n{source}", parameters=STEP) == []
 
 
+def test_a_file_of_the_project_is_part_of_the_steps_code_unless_dvc_tracks_it(tmp_path):
+    (tmp_path / "pipelines").mkdir()
+    for name in ("lookup.json", "more.csv", "more.csv.dvc", ".env"):
+        (tmp_path / name).write_text("")
+    source = "print(table), open('../lookup.json'), open('../more.csv'), open('../.env'), open('../gone.csv')"
+    found = findings(tmp_path / "notebooks", source, parameters=STEP)
+    assert {finding.message.split("'")[1] for finding in found} == {"../more.csv", "../.env", "../gone.csv"}
+
+
 def test_a_signature_that_the_code_does_not_keep(tmp_path):
     signature = (
         STEP + '\nmodel: "Output[Model]" = "m"\nrows: "Output[int]" = 0\ndepth: int = 3\nused: int = 1'

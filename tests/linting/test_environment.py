@@ -79,8 +79,11 @@ def test_a_module_may_be_missing_where_the_notebook_installs_something(tmp_path)
     assert rules(tmp_path, "%pip install anything", "import not_there") == ["install"]
 
 
-@pytest.mark.parametrize("place", ["notebooks/cars/own.py", "src/own/__init__.py", "own.py"])
+@pytest.mark.parametrize(
+    "place", ["notebooks/cars/own.py", "src/own/__init__.py", "src/own/inner/part.py", "own.py"]
+)
 def test_modules_of_the_project_are_there(tmp_path, place):
+    (tmp_path / "pipelines").mkdir()
     (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / place).write_text("")
     assert rules(tmp_path / "notebooks" / "cars", "import own") == []

@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from nbship.errors import UsageError
 from nbship.linting.branches import elsewhere, optional
 from nbship.linting.calls import dotted, short, text
 from nbship.linting.cells import Cell, Source
 from nbship.linting.finding import Finding
 from nbship.linting.magics import magic
+from nbship.own_code import python_path
+from nbship.project import project_root
 
 _INSTALLING = ("pip", "conda", "mamba", "micromamba", "uv")
 _INSTALL = re.compile(
@@ -48,7 +51,7 @@ def missing_modules(notebook: Source) -> Iterator[Finding]:
         for node in cell.nodes:
             for name in set(_imported(node)) - told if id(node) not in caught else ():
                 told.add(name)
-                if not _is_there(name) and not _is_beside(notebook, name):
+                if not _is_there(name) and not _is_own(notebook, name):
                     message = f"'{name}' is not installed in this environment"
                     yield Finding(notebook.name, cell.number, node.lineno, "missing-module", message)  # type: ignore[attr-defined]
 
@@ -105,11 +108,14 @@ def _searches(cell: Cell) -> bool:
     return any(isinstance(node, ast.Attribute) and dotted(node) == "sys.path" for node in cell.nodes)
 
 
-def _is_beside(notebook: Source, name: str) -> bool:
-    """Whether a module is the project's own: beside the notebook, or in a folder above it or in its `src`."""
-    above = notebook.path.absolute().parents
-    folders = [above[0], *(folder / inner for folder in above[1:4] for inner in ("", "src"))]
-    return any((folder / f"{name}.py").exists() or any((folder / name).glob("*.py")) for folder in folders)
+def _is_own(notebook: Source, name: str) -> bool:
+    """Whether a module is the project's: where steps look for them, or beside a notebook of no project."""
+    folder = notebook.path.absolute().parent
+    try:
+        places = python_path(project_root(folder), folder)
+    except UsageError:
+        places = [folder]
+    return any((place / f"{name}.py").is_file() or any((place / name).rglob("*.py")) for place in places)
 
 
 @cache

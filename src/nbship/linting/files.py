@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
+from nbship.errors import UsageError
 from nbship.linting.branches import elsewhere
 from nbship.linting.calls import argument, dotted, full_name, imports, short, text
 from nbship.linting.cells import Cell, Source
 from nbship.linting.finding import Finding
+from nbship.project import project_root
 
 # The folders that machines have at their root; `/v1/models` is an address, not a path.
 _ROOTS = "|".join(
@@ -93,21 +97,30 @@ def undeclared_files(notebook: Source) -> Iterator[Finding]:
                 _remember(node, constants)
                 continue
             name = full_name(node.func, origins)
-            for path, rule, what in (
-                (
-                    _written_path(node, name, constants),
-                    "undeclared-output",
-                    "written, and no Output declares it",
-                ),
-                (_read_path(node, name, constants), "undeclared-input", "read, and no Input declares it"),
-            ):
+            written, read = (find(node, name, constants) for find in (_written_path, _read_path))
+            if read and _is_code(notebook, read):
+                told.add(read)
+            for path, verb, role in ((written, "written", "Output"), (read, "read", "Input")):
                 if path not in told and not _ABSOLUTE.match(path) and id(node) not in apart:
-                    message = f"'{short(path)}' is {what}"
+                    message = f"'{short(path)}' is {verb}, and no {role} declares it"
+                    rule = f"undeclared-{role.lower()}"
                     yield Finding(notebook.name, cell.number, node.lineno, rule, message)
                 told.add(path)
             if not _ASKS.search(name):  # any other call may make the file: HDFBackend("samples.h5")
                 given = [*node.args, *(keyword.value for keyword in node.keywords)]
                 told |= {_path_text(part, constants) for part in given}
+
+
+def _is_code(notebook: Source, path: str) -> bool:
+    """Whether a file that is read counts as the step's own code, which the cache knows and which travels."""
+    folder = notebook.path.absolute().parent
+    file = Path(os.path.normpath(folder / path))
+    try:
+        inside = file.relative_to(project_root(folder)).parts
+    except (UsageError, ValueError):
+        return False
+    is_data = file.with_name(f"{file.name}.dvc").exists()
+    return file.is_file() and not is_data and not any(part.startswith(".") for part in inside)
 
 
 def _in_order(cell: Cell) -> list[ast.Assign | ast.Call]:
