@@ -1,6 +1,6 @@
 """`python -m benchmarks.lint`: lints public notebooks and says how many findings of each rule are true.
 
-Fetches the packages that notebooks.json lists, prints each finding that nobody judged yet or that was judged
+Fetches the packages that notebooks.json lists, prints each finding that was not judged yet or that was judged
 false, and writes the table of README.md. `--all` prints every finding with its line of code.
 """
 

@@ -1,4 +1,4 @@
-"""What a person said of each finding, and the share that is true of each rule."""
+"""What was judged of each finding, and the share that is true of each rule."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Precision:
         rule: The rule.
         true: Findings that would bite.
         false: Findings that would not.
-        open: Findings that nobody judged.
+        open: Findings that were not judged.
     """
 
     rule: str

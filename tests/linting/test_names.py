@@ -40,6 +40,7 @@ CLEAN = [
     "%matplotlib inline\nfiles = !ls\nfiles, display, get_ipython(), _",
     "%%time\nx = 1\nx",
     "%run other.py\nfrom_other",
+    "%store -r kept\nkept",
     "value: int = 1\nvalue",
     "await f() if (f := None) else 1",
     "async with open('a') as f:\n    [x async for x in f]",

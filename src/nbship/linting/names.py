@@ -20,7 +20,7 @@ from nbship.linting.magics import magic
 
 _KNOWN = {
     *dir(builtins),
-    *("get_ipython", "display", "exit", "quit", "open", "In", "Out", "__session__"),
+    *("get_ipython", "display", "exit", "quit", "In", "Out", "__session__"),
     *("_", "__", "___", "_i", "_ii", "_iii", "_ih", "_oh", "_dh", "_exit_code"),
 }
 _NUMBERED = re.compile(r"_i?\d+")  # what cell 3 showed, or was: _3, _i3
