@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 
 from nbship.config import validate
 from nbship.errors import UsageError
-from nbship.graph import Reference, build_graph, champion_step, model_input, read_graph, with_champion
+from nbship.graph import RECIPES as RECIPES_STEP
+from nbship.graph import (
+    Reference,
+    build_graph,
+    champion_step,
+    held_out_input,
+    model_input,
+    read_graph,
+    with_champion,
+)
 from nbship.notebook import Notebook, read_signature
 from nbship.values import Text
 
@@ -306,3 +315,92 @@ def test_a_missing_notebook_is_called_as_the_pipeline_file_calls_it(tmp_path):
     assert (
         problem(read_graph, tmp_path, pipeline).message == "notebooks/train.ipynb: there is no such notebook"
     )
+
+
+# What a champion adds
+
+RECIPES = """\
+rows: "Input[Dataset]" = "rows.csv"
+table: "Input[Dataset]" = "table.csv"
+candidate: "Input[Model]" = "candidate.joblib"
+champion: "Input[Model]" = "champion.joblib"
+refits: "Output[Artifact]" = "refits.json"
+most_rows: int = 7
+seed: int = 3
+folds: int = 5
+"""
+GATE = {"step": "evaluate", "recipes": "recipes.ipynb"}
+
+
+def comparing(recipes=RECIPES, **settings):
+    tree = {
+        "name": "line",
+        "data": {"table": {"path": "data.csv"}},
+        "steps": {
+            "prepare": {"notebook": "prepare.ipynb"},
+            "train": {"notebook": "train.ipynb"},
+            "evaluate": {
+                "notebook": "evaluate.ipynb",
+                "cpu": 2,
+                "parameters": {"seed": 9},
+                "after": ["train"],
+            },
+        },
+        "gate": {**GATE, **settings},
+    }
+    sources = {"prepare": PREPARE, "train": TRAIN, "evaluate": f"{EVALUATE}seed: int = 1\n"}
+    notebooks = {name: notebook(source) for name, source in sources.items()}
+    return build_graph(validate(tree, "line.yaml"), notebooks, notebook(recipes))
+
+
+def test_recipes_are_compared_where_there_is_a_champion():
+    plain = comparing()
+    assert RECIPES_STEP not in plain.steps
+    judged = with_champion(plain, Path("models/line/model.joblib"))
+    assert list(judged.steps) == ["prepare", "train", "evaluate", "evaluate-champion", RECIPES_STEP]
+    step = judged.steps[RECIPES_STEP]
+    assert {name: str(origin) for name, origin in step.inputs.items()} == {
+        "rows": "prepare.rows",
+        "table": "table",
+        "candidate": "train.model",
+        "champion": "champion",
+    }
+    # Those of the gate's step by the same name, the gate's limit, and the notebook's own.
+    assert step.parameters == {"seed": 9, "most_rows": 2000, "folds": 5}
+    assert (step.settings.cpu, step.settings.after) == ("2", [])
+    assert step.notebook is not judged.steps["evaluate"].notebook
+
+
+def test_recipes_are_not_compared_where_that_is_turned_off():
+    judged = with_champion(comparing(recipes_rows=0), Path("model.joblib"))
+    assert RECIPES_STEP not in judged.steps
+    assert (
+        with_champion(comparing(recipes_rows=50), Path("m")).steps[RECIPES_STEP].parameters["most_rows"] == 50
+    )
+
+
+@pytest.mark.parametrize(
+    ("recipes", "said"),
+    [
+        (RECIPES.replace("champion:", "old:"), "gate.recipes: recipes.ipynb does not compare two models"),
+        (RECIPES.replace("refits:", "folds_:"), "gate.recipes: recipes.ipynb does not compare two models"),
+        (
+            f'{RECIPES}more: "Input[Dataset]" = "m"\n',
+            "step 'compare-recipes': nothing produces its input 'more'",
+        ),
+    ],
+)
+def test_a_notebook_that_compares_no_recipes(recipes, said):
+    with pytest.raises(UsageError) as error:
+        comparing(recipes)
+    assert error.value.message == said
+
+
+def test_the_held_out_rows_are_the_only_data_set_of_the_gates_step_or_the_one_it_names():
+    assert held_out_input(comparing()) == Reference("prepare", "rows")
+    assert held_out_input(line()) is None
+    sources = {"prepare": PREPARE, "train": TRAIN, "evaluate": f'{EVALUATE}table: "Input[Dataset]" = "t"\n'}
+    assert held_out_input(graph(sources, gate=dict(GATE))) is None
+    assert held_out_input(graph(sources, gate={**GATE, "held_out": "table"})) == Reference(None, "table")
+    error = problem(graph, sources, gate={**GATE, "held_out": "tabel"})
+    assert error.message == "gate.held_out: step 'evaluate' has no Input[Dataset] 'tabel'"

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from nbship.config import Gate
-from nbship.gate import Check
+from nbship.gate import Check, Comparison, Verdict
 from nbship.local import words
 from nbship.local.record import State
 from tests.records import comparison, every_state, make_record, verdict
@@ -173,6 +173,48 @@ def test_a_run_that_failed_outside_its_steps():
     outcome = words.outcome(record)
     assert outcome.title == "Failed"
     assert outcome.reasons == ("gate.thresholds: no step measured 'rmse'.", "4 of 4 steps finished.")
+
+
+def test_what_is_to_be_known_of_a_comparison():
+    beside = make_comparison(rows=19, difference=0.021, low=-0.1, high=0.2)
+    verdict = Verdict(
+        passed=True,
+        reasons=(),
+        comparison=make_comparison(difference=0.01, low=-0.01, high=0.03, tries=3, folds=30, power=0.9),
+        held_out=beside,
+        above_best=0.034,
+        notes=("the champion was trained on 2 of 21 held-out rows, which are left out",),
+    )
+    assert [note.replace(SPACE, " ") for note in words.comparison_notes(verdict)] == [
+        "3 models were tried on these held-out rows.",
+        "The champion was trained on 2 of 21 held-out rows, which are left out.",
+        "On 19 held-out rows alone, the mean loss differs by +2.1 % (−10 % to +20 %).",
+        "Its mean loss is 3.4 % above that of the best model before it: small losses add up.",
+    ]
+    record = make_record(verdict=verdict, champion="c0ffee")
+    told = words.outcome(record).reasons[0].replace(SPACE, " ")
+    assert told == (
+        "The mean loss of its recipe is 1 % higher than the champion's (95 % interval −1 % to +3 %, "
+        "30 refits of both on 78 rows); a rise within the tolerance of 5 % counts as no worse. "
+        "A model that is as good as the champion would pass with probability .90."
+    )
+
+
+def test_thresholds_that_decide_although_there_is_a_champion():
+    outcome = words.outcome(make_record(verdict=Verdict(passed=True, reasons=()), champion="c0ffee"))
+    assert outcome.title == "Passed by thresholds alone"
+    assert "Too few held-out rows" in outcome.reasons[0]
+
+
+def test_what_speaks_against_a_model_beside_its_figures():
+    verdict = Verdict(passed=False, reasons=("small losses add up",), objections=("small losses add up",))
+    outcome = words.outcome(make_record(verdict=verdict, champion="c0ffee"))
+    assert outcome.reasons == ("Small losses add up.", "The champion stays.")
+
+
+def make_comparison(**changes):
+    values = {"outcome": "no worse", "candidate": 1, "champion": 1, "confidence": 0.95, "tolerance": 0.05}
+    return Comparison(**{**values, "rows": 78, **changes})
 
 
 def test_a_step_that_failed_without_a_word():

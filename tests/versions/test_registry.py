@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -28,6 +29,39 @@ def stage(root: Path, content: bytes) -> None:
             (staging / "model.json").write_text("{}")
             text = dvc.tracking_text(model, dvc.store(root, model))
             dvc.tracking_file(model).write_text(text)
+
+
+def test_the_rows_that_a_champion_was_trained_on_come_with_it(project: Path, remote: Path) -> None:
+    assert registry.trained_rows(project, "line") is None
+    with registry.exclusive(project, "line"), registry.staged(project, "line") as staging:
+        names = ("model.joblib", "trained_rows.npz")
+        for name in names:
+            (staging / name).write_text(f"content of {name}")
+        tracked = {name: dvc.store(project, staging / name) for name in names}
+        text = dvc.tracking_text(staging / names[0], tracked[names[0]], **{names[1]: tracked[names[1]]})
+        dvc.tracking_file(staging / names[0]).write_text(text)
+        (staging / "model.json").write_text("{}")
+    model = registry.champion(project, "line")
+    rows = registry.trained_rows(project, "line")
+    assert model is not None
+    assert rows is not None
+    dvc.push(project, model, rows)
+    assert len([path for path in remote.rglob("*") if path.is_file()]) == 2
+
+    shutil.rmtree(project / ".dvc/cache")
+    for path in (model, rows):
+        path.unlink()
+    assert registry.trained_rows(project, "line") == rows
+    assert rows.read_text() == "content of trained_rows.npz"
+    assert registry.champion(project, "line") == model
+    rows.write_text("edited")
+    with pytest.raises(NbshipError, match="edited"):
+        registry.trained_rows(project, "line")
+
+
+def test_a_champion_that_was_published_without_them_has_none(project: Path) -> None:
+    stage(project, b"old")
+    assert registry.trained_rows(project, "line") is None
 
 
 def commit(root: Path, content: bytes) -> str:
