@@ -413,6 +413,11 @@ def test_recipes_have_the_same_three_outcomes(mean, outcome):
     assert compare_recipes(folds(normal(25, mean, sigma=0.2))).outcome == outcome
 
 
+def test_no_loss_falls_by_more_than_all_of_it():
+    compared = compare_recipes(folds([*normal(9, 30, sigma=30), 400.0]))
+    assert (compared.low, compared.outcome) == (-1, "worse")
+
+
 def test_where_recipes_were_compared_they_decide():
     candidate, champion = pair(normal(40, 1.0, sigma=8))
     assert compare(candidate, champion).outcome == "worse"

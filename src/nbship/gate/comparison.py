@@ -186,7 +186,7 @@ def compare_recipes(
     error = math.sqrt(1 / folds + share) * float(spread.std(ddof=1))
     tail, narrow = (1 - confidence) / 2, (1 - confidence) / 2 / tries
     quantile, wide = (-float(stdtrit(folds - 1, each)) for each in (tail, narrow))
-    ends = (difference - quantile * error, difference + quantile * error, difference + wide * error)
+    ends = _ends(difference, error, quantile, wide, scale)
     rows = refits.folds[0].rows + refits.folds[0].train_rows
     estimate = _Estimate(difference, error, quantile, *ends)
     return _compared(estimate, new, old, tolerance, confidence, tries, rows, folds)
@@ -252,12 +252,21 @@ def _linear(
     return ratio - 1, (new - ratio * old) / scale
 
 
+def _ends(
+    difference: float, error: float, quantile: float, wide: float, scale: float | None
+) -> tuple[float, float, float]:
+    """The ends of a symmetric interval; no loss can fall by more than all of it."""
+    low = difference - quantile * error
+    return low if scale is None else max(low, -1.0), difference + quantile * error, difference + wide * error
+
+
 def _normal(new: NDArray[np.float64], old: NDArray[np.float64], tail: float, narrow: float) -> _Estimate:
     """The interval to which the bootstrap's tends with very many rows."""
-    difference, spread = _linear(new, old, _scale(old))
+    scale = _scale(old)
+    difference, spread = _linear(new, old, scale)
     error = float(spread.std(ddof=1)) / math.sqrt(len(new))
     quantile, wide = (-NormalDist().inv_cdf(each) for each in (tail, narrow))
-    ends = (difference - quantile * error, difference + quantile * error, difference + wide * error)
+    ends = _ends(difference, error, quantile, wide, scale)
     return _Estimate(difference, error, quantile, *ends)
 
 

@@ -188,7 +188,8 @@ def comparison_notes(verdict: Verdict) -> list[str]:
     comparison = verdict.comparison
     if comparison and comparison.tried:
         told.insert(0, _sentence(comparison.tried))
-    if verdict.held_out:
+    # Where it is a reason to reject the model, it has been told.
+    if verdict.held_out and verdict.held_out.low <= verdict.held_out.tolerance:
         beside = verdict.held_out
         told.append(
             f"On {counted(beside.rows, 'held-out row')} alone, the mean loss differs by "
