@@ -123,6 +123,17 @@ def test_a_candidate_is_compared_with_the_champion(after_a_run, settings):
     assert record.champion == content_hash(after_a_run / f"models/{NAME}/model.joblib")
 
 
+def test_models_that_were_tried_on_the_same_rows_are_counted(after_a_run):
+    put_champion(after_a_run, 2.5)
+    tried = [
+        run_points(after_a_run, f"train.slope={slope}")[0].verdict.tries for slope in (2.1, 2.2, 2.1, 2.3)
+    ]
+    assert tried == [1, 2, 2, 3]
+    table = after_a_run / "data.csv"
+    table.write_text(table.read_text() + "40,81\n")
+    assert run_points(after_a_run, "train.slope=2.4")[0].verdict.tries == 1
+
+
 @pytest.mark.parametrize("request_", [{}, {"only": "evaluate"}, {"from_step": "evaluate"}, {"force": True}])
 def test_a_worse_candidate_is_rejected_however_it_is_run(after_a_run, request_):
     champion = put_champion(after_a_run, 2.0)

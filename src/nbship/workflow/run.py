@@ -113,6 +113,9 @@ def run(
     compared = pipeline.gate is not None and not request.sample
     champion = registry.champion(root, pipeline.name, report) if compared else None
     if champion:
+        registry.trained_rows(
+            root, pipeline.name, report
+        )  # what cannot be had is told before anything is run
         graph = with_champion(graph, champion.relative_to(root))
     if request.only:
         needed = _needed(graph, request.only)
