@@ -115,7 +115,7 @@ def run(
     if champion:
         registry.trained_rows(
             root, pipeline.name, report
-        )  # what cannot be had is told before anything is run
+        )  # before anything is run
         graph = with_champion(graph, champion.relative_to(root))
     if request.only:
         needed = _needed(graph, request.only)
