@@ -25,6 +25,8 @@ _AT_ONCE = 32 * 2**10
 _SLOWEST = 4 * 2**10
 # Bodies of the largest size that are held at a time, and by how much one may grow when it is read.
 _BODIES, _GROWTH = 4, 20
+# Checking and predicting what was read takes about as much again, and so does the answer.
+_OVERALL = 3
 _SEND_LESS = "send several requests, or start the server with a larger --max-bytes"
 _logger = logging.getLogger("nbship.serving")
 
@@ -65,7 +67,7 @@ class Bodies:
         weight = await run_in_threadpool(weigh, body)
         if weight > _GROWTH * self._at_most:
             raise _too_heavy(weight, _GROWTH * self._at_most)
-        async with self._read.hold(weight):
+        async with self._read.hold(_OVERALL * weight):
             return await run_in_threadpool(_respond, answer, body)
 
 

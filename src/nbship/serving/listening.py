@@ -24,6 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from nbship.errors import NbshipError
+from nbship.serving.memory import return_what_is_freed
 from nbship.serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def _application_of_worker(settings: Settings) -> Any:
 
 def _application(model: PackagedModel) -> Any:
     """Adds KServe's own routes to its application, which has the model's already."""
+    return_what_is_freed()
     import kserve
     from kserve.protocol.rest.server import RESTServer
 

@@ -6,6 +6,8 @@ Knows nothing of HTTP. A body is only counted, for reading it is what takes the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +16,8 @@ from contextlib import asynccontextmanager
 # garbage collector knows; a key and its place in the dictionary.
 _VALUE, _CONTAINER, _KEY = 32, 96, 112
 _CHUNK = 2**20
+# Of glibc's mallopt, and what they are set to: see its manual.
+_ARENA_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = (-8, 2), (-3, 2**20), (-1, 8 * 2**20)
 
 
 def weigh(body: bytes | bytearray) -> int:
@@ -84,3 +88,11 @@ class Budget:
                 self._left -= size
                 turn.set_result(None)
             self._waiting.popleft()
+
+
+def return_what_is_freed() -> None:
+    """Has glibc hand freed memory back to the system; it would keep some of every thread for later."""
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        for parameter, value in (_ARENA_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD):
+            mallopt(parameter, value)
