@@ -295,6 +295,18 @@ def test_a_notebook_in_another_language_is_not_read_as_python(tmp_path):
         assert check_notebook(path) == []
 
 
+LONG = [" + ".join(["'a'"] * terms) for terms in (600, 950, 3000)] + ["a" + ".a" * 600]
+
+
+@pytest.mark.parametrize(
+    "source", ["x = {}", "if {}:\n    x = 1", "open({})", "if x == 'colab' and {}:\n    pass", "del [{}][0]"]
+)
+@pytest.mark.parametrize("long", LONG, ids=len)
+def test_very_long_expressions_do_not_stop_the_check(tmp_path, source, long):
+    found = rules(tmp_path, "a = 1\nx = ''", source.format(long), parameters=STEP)
+    assert set(found) <= {"unused-input", "undeclared-input"} | ({"syntax"} if len(long) > 10_000 else set())
+
+
 def test_what_scikit_learn_leaves_to_chance_is_known():
     """Everything there with `random_state=None` is in the table, or needs none and is listed here."""
     settled = {

@@ -7,11 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from nbship.linting.calls import dotted
+from nbship.linting.calls import dotted, text
 from nbship.linting.cells import Cell, Source
 
 _ELSEWHERE = re.compile(
-    r"colab|kaggle|binder|deepnote|paperspace|sagemaker|smoke_?test|['\"]CI['\"]|TYPE_CHECKING", re.IGNORECASE
+    r"colab|kaggle|binder|deepnote|paperspace|sagemaker|smoke_?test|^CI$|^TYPE_CHECKING$", re.IGNORECASE
 )
 _MISSING = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 
@@ -40,10 +40,16 @@ def _not_here(node: ast.If, off: set[str]) -> list[ast.stmt]:
     """`if not smoke_test:` runs here, and its `else` does not."""
     if _is_false(node.test) or dotted(node.test) in off:
         return node.body
-    if not _ELSEWHERE.search(ast.unparse(node.test)):
+    if not any(_ELSEWHERE.search(word) for word in _words(node.test)):
         return []
     first = node.test.values[0] if isinstance(node.test, ast.BoolOp) else node.test
     return node.orelse if isinstance(first, ast.UnaryOp) and isinstance(first.op, ast.Not) else node.body
+
+
+def _words(test: ast.expr) -> Iterator[str]:
+    """The names and texts in a condition: `'google.colab' in sys.modules`."""
+    for node in ast.walk(test):
+        yield getattr(node, "id", "") or getattr(node, "attr", "") or text(node)
 
 
 def _switched_off(notebook: Source) -> set[str]:

@@ -10,12 +10,11 @@ from nbship.linting.cells import Source
 
 def dotted(node: ast.AST) -> str:
     """Returns `a.b.c` of an expression; empty if it is anything else."""
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute):
-        base = dotted(node.value)
-        return f"{base}.{node.attr}" if base else ""
-    return ""
+    parts = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
 
 
 def imports(notebook: Source) -> dict[str, str]:
@@ -45,7 +44,7 @@ def argument(call: ast.Call, position: int | None, *names: str) -> ast.expr | No
     return next((k.value for k in call.keywords if k.arg in names), None)
 
 
-def text(node: ast.expr | None) -> str:
+def text(node: ast.AST | None) -> str:
     """Returns a text that is written out; empty if it is anything else."""
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 

@@ -171,14 +171,21 @@ def _writes(call: ast.Call, position: int) -> bool:
 
 def _path_text(node: ast.expr | None, constants: Mapping[str, str]) -> str:
     """The text of a path, as far as it is written in the code; empty if it is not."""
+    try:
+        return _joined(node, constants)
+    except RecursionError:  # a sum of hundreds of texts is no path
+        return ""
+
+
+def _joined(node: ast.expr | None, constants: Mapping[str, str]) -> str:
     if isinstance(node, ast.Name):
         return constants.get(node.id, "")
     if isinstance(node, ast.Call):
         name = dotted(node.func).rpartition(".")[2]
-        parts = [_path_text(part, constants) for part in node.args]
+        parts = [_joined(part, constants) for part in node.args]
         return "/".join(parts) if name in ("Path", "join") and parts and all(parts) else ""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div | ast.Add):
-        left, right = _path_text(node.left, constants), _path_text(node.right, constants)
+        left, right = _joined(node.left, constants), _joined(node.right, constants)
         slash = "/" if isinstance(node.op, ast.Div) else ""
         return f"{left}{slash}{right}" if left and right else ""
     return text(node)

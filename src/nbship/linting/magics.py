@@ -66,7 +66,9 @@ def parse(source: str) -> ast.Module:
     if _AUTOMAGIC.fullmatch(source.strip()):
         source = f"%{source.strip()}"
     try:
-        return _Expanded().visit(_python_or_ipython(source))  # type: ignore[no-any-return]
+        tree = _python_or_ipython(source)
+        has_magics = any(magic(node) for node in ast.walk(tree))
+        return _Expanded().visit(tree) if has_magics else tree
     except (ValueError, MemoryError, RecursionError) as error:
         raise SyntaxError(str(error) or "too deeply nested") from None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import re
 import symtable
 import warnings
@@ -85,7 +86,8 @@ def _place(defined_in: int | None, used_in: int) -> str:
 def _delete(state: _State, cell: Cell, node: ast.Delete) -> None:
     """Forgets names; only where it is sure to run, not in a branch or a loop."""
     for target in node.targets:
-        _simple(state, cell, ast.copy_location(ast.Expr(_loaded(target)), node))
+        with contextlib.suppress(RecursionError):  # as in _table: an expression of hundreds of terms
+            _simple(state, cell, ast.copy_location(ast.Expr(_loaded(target)), node))
         if isinstance(target, ast.Name):
             state.defined.discard(target.id)
 
