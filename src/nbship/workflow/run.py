@@ -113,9 +113,7 @@ def run(
     compared = pipeline.gate is not None and not request.sample
     champion = registry.champion(root, pipeline.name, report) if compared else None
     if champion:
-        registry.trained_rows(
-            root, pipeline.name, report
-        )  # before anything is run
+        registry.trained_rows(root, pipeline.name, report)  # before anything is run
         graph = with_champion(graph, champion.relative_to(root))
     if request.only:
         needed = _needed(graph, request.only)
