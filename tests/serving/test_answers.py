@@ -14,9 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
 
 from nbship.config import load_pipeline
-from nbship.serving import comparison, package, protocol
+from nbship.serving import comparison, metrics, openapi, package, protocol
 from nbship.serving.compiled import Compiled
 from nbship.serving.model import Answer, PackagedModel, Settings, refusal_content
 from nbship.serving.predictor import Prediction, Predictor, RefusedError
@@ -149,6 +150,15 @@ def test_names_that_need_care_are_written_with_care(tmp_path: Path) -> None:
     answer = json.loads(nasty.predict_v1(json.dumps({"instances": [record]}).encode()).body)
     assert set(answer["probabilities"][0]) == {'say "no"', "ye\\s\n"}
     assert nasty.predictor.package.output.target == NASTY[6]
+    flagged = nasty.predict_v1(
+        json.dumps({"instances": [record | {NASTY[0]: 1e9, NASTY[4]: "mauve"}]}).encode()
+    )
+    assert {flag["field"] for flag in json.loads(flagged.warnings)} == {NASTY[0], NASTY[4]}
+    families = text_string_to_metric_families(metrics.exposition().decode())
+    labels = {s.labels.get("field") for f in families for s in f.samples if "flagged" in s.name}
+    assert {NASTY[0], NASTY[4]} <= labels
+    fields = json.loads(json.dumps(openapi.document(nasty)))["components"]["schemas"]["Record"]["properties"]
+    assert list(fields) == NASTY[:6]
 
 
 def test_a_failure_of_the_compiled_model_is_counted_and_told_once(
