@@ -22,8 +22,9 @@ from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
+from nbship.config import Column
 from nbship.errors import NbshipError, UsageError
-from nbship.serving import package, protocol
+from nbship.serving import package, protocol, schema
 from nbship.serving.package import Package
 from nbship.serving.predictor import Predictor, load_predictor
 from nbship.serving.records import Values, check
@@ -176,11 +177,27 @@ def test_whole_numbers_are_typed_as_in_training_whatever_else_is_asked(tmp_path:
     assert [alone.probabilities[0][0], together.probabilities[0][0]] == pytest.approx([expected] * 2)
 
 
-def test_whole_numbers_beyond_53_bits_keep_their_digits() -> None:
-    from nbship.serving.schema import Column, to_table
+def test_an_optional_gap_changes_nothing_for_the_other_records(tmp_path: Path) -> None:
+    rows = pd.DataFrame({"cyl": [4, 6, 8] * 20, "flag": [True, False] * 30, "y": KIND})
+    inputs = rows[["cyl", "flag"]]
+    words = FunctionTransformer(pd.DataFrame.astype, kw_args={"dtype": str})
+    model = make_pipeline(words, OneHotEncoder(handle_unknown="ignore"), LogisticRegression(C=1e3))
+    optional = {"cyl": Column(optional=True), "flag": Column(optional=True)}
+    predictor = published(tmp_path, model.fit(inputs, KIND), rows, columns=optional)
+    records: list[dict[str, Any]] = [{"cyl": 4, "flag": True}, {"cyl": None, "flag": True}]
+    records += [{"cyl": 6, "flag": None}, {"cyl": 8, "flag": False}, {}, {"cyl": 4, "flag": False}]
+    together = ask(predictor, *records)
+    alone = [ask(predictor, record) for record in records]
+    assert together.values == [each.values[0] for each in alone]
+    assert together.probabilities[0] == pytest.approx([each.probabilities[0][0] for each in alone])
+    expected = model.predict_proba(pd.DataFrame({"cyl": [4, 8, 4], "flag": [True, False, False]}))[:, 0]
+    assert [together.probabilities[0][at] for at in (0, 3, 5)] == pytest.approx(expected)
 
-    column = Column(name="id", type="integer", minimum=0, maximum=2.0**62)
-    table = to_table([column], [{"id": 2**60 + 1}, {"id": 3}])
+
+def test_whole_numbers_beyond_53_bits_keep_their_digits() -> None:
+
+    column = schema.Column(name="id", type="integer", minimum=0, maximum=2.0**62)
+    table = schema.to_table([column], [{"id": 2**60 + 1}, {"id": 3}])
     assert isinstance(table, pd.DataFrame)
     assert table["id"].tolist() == [2**60 + 1, 3]
 

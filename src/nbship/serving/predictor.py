@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from nbship.serving.faults import find_fault
 from nbship.serving.package import MODEL, Package, load_model, read_package
 from nbship.serving.reader import Reader, make_reader
 from nbship.serving.records import Checked, Problem, check
-from nbship.serving.schema import Column, columns_to_table, typical_record
+from nbship.serving.schema import Column, columns_to_table, rows_of_one_type, typical_record
 
 # No category is called that.
 _UNSEEN = "\N{REPLACEMENT CHARACTER}unseen"
@@ -128,6 +129,27 @@ class Predictor:
         raise RefusedError(422, message, problems)
 
     def _predicted(self, values: Mapping[str, Sequence[Any]]) -> Prediction:
+        groups = rows_of_one_type(self.columns, values)
+        if len(groups) < 2:
+            return self._predicted_together(values)
+        parts = [
+            self._predicted_together({name: [column[row] for row in rows] for name, column in values.items()})
+            for rows in groups
+        ]
+        place = sorted(range(sum(map(len, groups))), key=list(chain.from_iterable(groups)).__getitem__)
+
+        def in_order(lists: Iterable[Sequence[Any]]) -> list[Any]:
+            joined = list(chain.from_iterable(lists))
+            return [joined[at] for at in place] if joined else []
+
+        shares = zip(*(part.probabilities for part in parts), strict=True)
+        return Prediction(
+            in_order(part.values for part in parts),
+            [in_order(each) for each in shares],
+            scores=in_order(part.scores for part in parts),
+        )
+
+    def _predicted_together(self, values: Mapping[str, Sequence[Any]]) -> Prediction:
         import numpy as np
 
         output = self.package.output

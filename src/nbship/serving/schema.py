@@ -6,6 +6,7 @@ Derived from the rows that the model learnt from. Does not know how a model is s
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -214,6 +215,19 @@ def columns_to_table(columns: Sequence[Column], values: Mapping[str, Sequence[An
         return np.asarray(values[columns[0].name], dtype="float64").reshape(-1, *columns[0].shape)
     series = {column.name: _to_series(column, values[column.name]) for column in columns}
     return series[columns[0].name] if columns[0].alone else pd.DataFrame(series)
+
+
+def rows_of_one_type(columns: Sequence[Column], values: Mapping[str, Sequence[Any]]) -> list[list[int]]:
+    """Groups rows by which whole numbers and booleans they lack, of those that no training row lacked.
+
+    A missing value gives its column another type, and so would change what a model sees of the other rows.
+    """
+    exact = (c.name for c in columns if c.type in ("integer", "boolean") and not c.missing)
+    lacking = [values[name] for name in exact if None in values[name]]
+    groups: defaultdict[tuple[bool, ...], list[int]] = defaultdict(list)
+    for row, given in enumerate(zip(*lacking, strict=True)):
+        groups[tuple(value is None for value in given)].append(row)
+    return list(groups.values())
 
 
 def _to_series(column: Column, given: Sequence[Any]) -> pd.Series[Any]:
