@@ -97,7 +97,7 @@ def test_what_a_person_has_set_stays(cpus):
     cpus(8)
     variables = limits(2, 4, {"OMP_NUM_THREADS": "3"})
     assert "OMP_NUM_THREADS" not in variables
-    assert variables["LOKY_MAX_CPU_COUNT"] == "4"
+    assert variables["LOKY_MAX_CPU_COUNT"] == variables["NUMBA_NUM_THREADS"] == "4"
 
 
 SEEN = """\

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-# OpenBLAS, MKL, BLIS and numexpr go by this one where theirs is not set. Theirs are left to joblib, which
+# OpenBLAS, MKL, BLIS and numexpr go by the first where theirs is not set. Theirs are left to joblib, which
 # sets them for its worker processes.
-_OPENMP = "OMP_NUM_THREADS"
-_THREADS = (_OPENMP, "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
-# What joblib makes of `n_jobs=-1`.
-_WORKERS = "LOKY_MAX_CPU_COUNT"
+_THREADS = ("OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+# The first is what joblib makes of `n_jobs=-1`. The others start threads for what is written to run in
+# parallel, and a notebook that sets their number itself cannot go above this.
+_WORKERS = ("LOKY_MAX_CPU_COUNT", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 
 
 def available_cpus(root: Path = Path("/")) -> int:
@@ -38,10 +38,10 @@ def limits(threads: int, workers: int, environment: Mapping[str, str]) -> dict[s
 
     Args:
         threads: How many threads a library may start unasked.
-        workers: How many workers a notebook may have that asks for as many as there are CPUs.
+        workers: How many a notebook may have that asks for as many as there are CPUs.
         environment: The variables that are set.
     """
-    share = {_WORKERS: workers, **dict.fromkeys(_THREADS, threads)}
+    share = dict.fromkeys(_THREADS, threads) | dict.fromkeys(_WORKERS, workers)
     told = {name: str(number) for name, number in share.items() if number < _affinity()}
     return {name: number for name, number in told.items() if name not in environment}
 
