@@ -293,17 +293,7 @@ class _Reader(ast.NodeVisitor):
     def _line_magic(self, magic: str, argument: str, node: ast.Call) -> None:
         words = _words(argument)
         if magic == "run":
-            self._modules_of_command(words, node)
-            name = next((word for word in words if not word.startswith("-")), "")
-            if "-m" not in words and name.endswith(".ipynb"):
-                self._obstacle(node, f"%run {name} runs another notebook", _SHARED)
-            elif set(name) & set("{$"):
-                self._obstacle(node, f"%run {name} runs a file that is known only when it runs", _WRITE_OUT)
-            elif "-m" not in words and name:
-                path = self._from_here(name if name.endswith(".py") else f"{name}.py")
-                self.uses.scripts.append(Use(path, self._line(node), True))
-            for word in words[1:]:
-                self._path(Written(word), node)
+            self._run(words, node)
         elif magic in ("load_ext", "reload_ext", "aimport"):
             for word in words:
                 self._import(word.lstrip("-").rstrip(","), node)
@@ -313,6 +303,21 @@ class _Reader(ast.NodeVisitor):
             self.read(argument, self._line(node) - 1)
         elif magic in _SHELL_MAGICS:
             self._shell(argument, node)
+
+    def _run(self, words: list[str], node: ast.Call) -> None:
+        """`%run tool.py` or `%run -m cars.tool`."""
+        self._modules_of_command(words, node)
+        name = next((word for word in words if not word.startswith("-")), "")
+        if name and "-m" not in words:
+            if name.endswith(".ipynb"):
+                self._obstacle(node, f"%run {name} runs another notebook", _SHARED)
+            elif set(name) & set("{$"):
+                self._obstacle(node, f"%run {name} runs a file that is known only when it runs", _WRITE_OUT)
+            else:
+                path = self._from_here(name if name.endswith(".py") else f"{name}.py")
+                self.uses.scripts.append(Use(path, self._line(node), True))
+        for word in words[1:]:
+            self._path(Written(word), node)
 
     def _shell(self, line: str, node: ast.expr) -> None:
         words = _words(re.sub(r"[;|&()]", " ", line))
