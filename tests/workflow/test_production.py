@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 
 from nbship.errors import UsageError
+from nbship.gate import Verdict
 from nbship.local.record import RunRecord
-from nbship.serving import services
+from nbship.serving import package, services, trained
 from nbship.versions.clone import find_project
 from nbship.workflow import production
 from nbship.workflow.result import Result
@@ -145,6 +147,72 @@ def test_the_verdict_and_the_metrics_are_told(
     assert repr(found.metrics["evaluate.rmse"]) == repr(float(rmse))
     assert repr(found.main_metrics) == repr(dict(found.metrics) if not gate else {"rmse": float(rmse)})
     assert page.shown["train.rows"] == 20
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["a champion", "no champion"])
+def test_the_champion_that_is_handed_on_is_what_the_model_is_judged_by(tmp_path: Path, there: bool) -> None:
+    """As the checkout hands it on: files that are empty where there is no champion."""
+
+    def write(name: str, text: str) -> Artifact:
+        (tmp_path / name).write_text(text)
+        return Artifact(str(tmp_path / name))
+
+    table = "x,y\n" + "".join(f"{n},{2 * n}\n" for n in range(60))
+    losses = "row,loss\n" + "".join(f"{n},{1 + n}\n" for n in range(60))
+    metrics = write("metrics", '{"rmse": 0.5}')
+    evidence = {
+        "held_out": write("held_out", table),
+        "reference": write("reference", "x,y\n1000,1\n"),
+        "refits": write("refits", '{"reason": "too many rows"}' if there else ""),
+        "champion_description": write("model.json", ""),
+        "champion_rows": write("trained_rows.npz", ""),
+    }
+    if there:
+        seen = tmp_path / "champion.csv"
+        seen.write_text("x,y\n" + "".join(f"{n},0\n" for n in range(20)))
+        trained.write_trained_rows(tmp_path / "trained_rows.npz", seen, ["x"])
+        make_run(tmp_path, "20250101-000000-aaaa")
+        run_folder = tmp_path / "runs/line/20250101-000000-aaaa/artifacts"
+        package.build(
+            tmp_path,
+            name="line",
+            model=run_folder / "train/model.joblib",
+            reference=run_folder / "prepare/train_set.csv",
+            target="y",
+            origin=package.Origin(run="r", started=datetime(2025, 1, 1, tzinfo=UTC)),
+            metrics={},
+            verdict=Verdict(passed=True, reasons=(), above_best=0.03),
+        )
+        trained.write_trained_rows(tmp_path / "trained_rows.npz", seen, ["x"])
+    run = Artifact(str(tmp_path / "run.json"))
+    decided = production.decide(
+        run,
+        Page(),
+        pipeline="line",
+        commit="c0ffee",
+        hashes={"champion": "ab12" if there else "", "champion_rows": "cd34"},
+        measured={"evaluate.metrics": metrics},
+        results={},
+        losses=write("losses.csv", losses),
+        champion_losses=write("old.csv", losses if there else ""),
+        evidence=evidence,
+        names={"held_out": "test_set.csv", "reference": "train_set.csv"},
+        target="y",
+        gate=GATE,
+    )
+    assert decided == "pass"
+    verdict = RunRecord.model_validate_json(Path(run.path).read_text()).verdict
+    assert verdict is not None
+    if not there:
+        assert verdict.reasons[0] == "first model: thresholds alone"
+        return
+    assert verdict.comparison is not None
+    assert verdict.comparison.rows == 40
+    assert verdict.notes == (
+        "the champion was trained on 20 of 60 held-out rows, which are left out",
+        "too many rows",
+    )
+    assert (verdict.tries, verdict.above_best) == (1, pytest.approx(0.03))
 
 
 def test_what_was_published_is_deployed_and_recorded(

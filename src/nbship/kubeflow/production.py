@@ -106,6 +106,14 @@ def _kind(graph: Graph, reference: Reference) -> str:
     return graph.steps[reference.step].notebook.signature.outputs[reference.name].type
 
 
+def _file_name(graph: Graph, reference: Reference) -> str:
+    """The name by which a file's kind is known; KFP's own have no ending."""
+    if reference.step is None:
+        return graph.data[reference.name].rpartition("/")[2]
+    variable = graph.steps[reference.step].notebook.signature.outputs[reference.name]
+    return variable.default.rpartition("/")[2] or reference.name
+
+
 def _checkout(graph: Graph) -> str:
     artifacts = {name: "Model" if name == CHAMPION else "Dataset" for name in used_data(graph)}
     artifacts |= {name: "Artifact" for name in CHAMPION_FACTS if name in evidence(graph)}
@@ -153,6 +161,10 @@ def _decide(graph: Graph, name: str) -> str:
         arguments += [f"{name}: dsl.Input[dsl.{_kind(graph, origin)}]" for name, origin in beside.items()]
         passed += ["losses=losses", "champion_losses=champion_losses", f"gate={settings}"]
         passed += [f"evidence={_mapping({name: name for name in beside})}"] if beside else []
+        tables = {
+            name: _file_name(graph, beside[name]) for name in ("held_out", "reference") if name in beside
+        }
+        passed += [f"names={_mapping({n: literal(file) for n, file in tables.items()})}"] if tables else []
         passed += [f"target={literal(graph.pipeline.publish.target)}"] if graph.pipeline.publish else []
     arguments += [f"{RUN}: dsl.Output[dsl.Artifact]", "metrics: dsl.Output[dsl.Metrics]"]
     text = "Judges the model by the quality gate" if gate else "Puts together what the run measured"
@@ -167,7 +179,7 @@ def _publish(graph: Graph) -> str:
         step, _, output = reference.rpartition(".")
         variable = graph.steps[step].notebook.signature.outputs[output]
         outputs[reference], kinds[argument] = argument, variable.type
-        names[reference] = literal(variable.default.rpartition("/")[2] or output)
+        names[reference] = literal(_file_name(graph, Reference(step, output)))
     arguments = [
         f"{RUN}: dsl.Input[dsl.Artifact]",
         *(f"{argument}: dsl.Input[dsl.{kind}]" for argument, kind in kinds.items()),

@@ -98,6 +98,7 @@ def decide(
     losses: Artifact | None = None,
     champion_losses: Artifact | None = None,
     evidence: Mapping[str, Artifact] = MappingProxyType({}),
+    names: Mapping[str, str] = MappingProxyType({}),
     target: str = "",
     gate: str = "",
 ) -> str:
@@ -115,13 +116,14 @@ def decide(
         champion_losses: The champion's; an empty file where there is no champion.
         evidence: What else the gate reads, by the names of `judging.Evidence`; empty files for what there is
             not.
+        names: The file names of tables among it, for KFP's paths have no ending.
         target: The column that the model predicts.
         gate: The gate's settings, as JSON; without them, every model passes.
 
     Returns:
         `pass` or `reject`.
     """
-    with failures_end_the_process():
+    with failures_end_the_process(), tempfile.TemporaryDirectory(prefix="nbship-") as folder:
         settings = Gate.model_validate_json(gate) if gate else None
         record = _record(pipeline, commit, hashes, measured, results)
         record.gate = settings
@@ -130,6 +132,8 @@ def decide(
         if settings and losses and champion_losses:
             known = {"champion_losses": champion_losses, **evidence}
             there = {name: path for name, artifact in known.items() if (path := _filled(artifact))}
+            for name in names.keys() & there.keys():
+                there[name] = _named(Path(folder, name, names[name]), there[name])
             described = there.get("champion_description")
             shown = Evidence(
                 losses=Path(losses.path),
@@ -241,6 +245,12 @@ def report_end(
 def _link(host: str, job: str) -> str:
     """The address of the run's page; empty where the server's is not known."""
     return Server(host.rstrip("/")).run_link(job) if host else ""
+
+
+def _named(link: Path, path: Path) -> Path:
+    link.parent.mkdir(parents=True)
+    link.symlink_to(path.absolute())
+    return link
 
 
 def _filled(artifact: Artifact) -> Path | None:
