@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
+from benchmarks.serving import memory
 from benchmarks.serving.results import BEGIN, END, NBSHIP, STOCK, Batch, Load, Serving, markdown, update
 
 from tests.test_benchmarks import ROOT
@@ -38,3 +39,13 @@ def test_only_what_is_between_the_markers_is_replaced() -> None:
     assert update(written, SERVING) == written
     assert written.split(BEGIN)[0] == readme.split(BEGIN)[0]
     assert written.split(END)[1] == readme.split(END)[1]
+
+
+def test_the_table_of_memory() -> None:
+    phase = memory.Phase(name="texts", statuses={422: 2, 200: 1000}, peak=3 * 2**20, after=2**21)
+    found = memory.Memory(measured=date(2025, 1, 2), model="line", held=True, phases=[phase])
+    assert "| texts | 1,000 × 200, 2 × 422 | 3 MiB | 2 MiB |" in memory.markdown(found).split("\n")
+    readme = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
+    written = memory.update(readme, found)
+    assert memory.update(written, found) == written
+    assert written.split(memory.END)[1] == readme.split(memory.END)[1]

@@ -1,7 +1,7 @@
 """`python -m benchmarks.serving.memory`: the memory of the model server under hostile bodies and under load.
 
-Linux only. Writes memory.json and the table of README.md. With `--cgroup`, the kernel holds the server to what
-a pod has, and ends it if it takes more.
+Linux only. Writes memory.json and the table of README.md. With `--cgroup`, the kernel holds the server to
+what a pod has, and ends it if it takes more.
 """
 
 from __future__ import annotations
