@@ -17,6 +17,7 @@ from nbship.serving import openapi
 from nbship.serving.accepted import with_labels, with_limits
 from nbship.serving.model import PackagedModel
 from nbship.serving.predictor import RefusedError
+from nbship.serving.records import LONGEST_TEXT, check
 from nbship.serving.schema import Column
 from nbship.serving.settings import Settings
 from tests.serving.packages import make_cars, make_package, regression
@@ -111,6 +112,15 @@ def test_the_document_and_the_server_agree(
         refused = error.problems
         assert refused, "every refusal names a field"
     assert jsonschema.Draft202012Validator(schema).is_valid(record) == (not refused)
+
+
+@pytest.mark.parametrize(("kind", "more"), [("text", {}), ("category", {"categories": {"a": 1}})])
+def test_a_text_has_an_end(kind: Any, more: dict[str, Any]) -> None:
+    """Words of 16 MB took a text model 800 MB."""
+    column = Column(name="note", type=kind, **more)
+    for length, reasons in ((LONGEST_TEXT, set()), (LONGEST_TEXT + 1, {"limit"})):
+        found = check([column], {"note": ["a", "x" * length]}, 2)
+        assert {problem.reason for problem in found.errors.told} == reasons
 
 
 def test_zeros_are_refused_by_field(model: PackagedModel) -> None:

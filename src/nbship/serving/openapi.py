@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbship import __version__
 from nbship.serving.protocol import class_name, input_tensors
-from nbship.serving.records import accepted_values
+from nbship.serving.records import LONGEST_TEXT, accepted_values
 from nbship.serving.schema import Column, Output
 
 if TYPE_CHECKING:
@@ -129,6 +129,8 @@ def _field(column: Column) -> dict[str, Any]:
         return {**schema, "description": words}
     kinds = [_TYPES[column.type], *([] if column.required else ["null"])]
     schema = {"type": kinds, "description": words}
+    if column.type in ("category", "text"):
+        schema["maxLength"] = LONGEST_TEXT
     if column.type == "category" and column.unseen == "refuse":
         schema["enum"] = [*column.categories, *([] if column.required else [None])]
     limits = {"minimum": column.lowest, "maximum": column.highest}

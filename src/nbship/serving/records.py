@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 TOLD_AT_MOST = 20
 _LISTED_AT_MOST = 20
 _TEXT_AT_MOST = 80
+# Characters of a text: to take it apart into words takes up to fifty times as much memory.
+LONGEST_TEXT = 1_000_000
 # Records from which on an array is quicker to look at than a list.
 _MANY = 100
 _WORDS = {
@@ -204,7 +206,9 @@ def _ordinary(column: Column, given: Sequence[Any]) -> Sequence[Any] | np.ndarra
         return _codes(column, given)
     if column.type in ("integer", "number"):
         return _numbers(column, given)
-    return given if set(map(type, given)) <= _TYPES[column.type] else None
+    if not set(map(type, given)) <= _TYPES[column.type]:
+        return None
+    return given if column.type != "text" or max(map(len, given)) <= LONGEST_TEXT else None
 
 
 def _numbers(column: Column, given: Sequence[Any]) -> Sequence[Any] | np.ndarray[Any, Any] | None:
@@ -282,6 +286,8 @@ def _finding(column: Column, value: Any) -> tuple[str, str] | None:
     """Returns the reason and the wording of what is unusual about a value; None if nothing is."""
     if type(value) not in _TYPES[column.type]:
         return "type", f"is {_kind(value)}"
+    if isinstance(value, str) and len(value) > LONGEST_TEXT:
+        return "limit", f"is longer than {LONGEST_TEXT:,} characters"
     if column.type == "category" and value not in column.categories:
         return "category", "is a value that the model has not seen"
     if column.type not in ("integer", "number"):
