@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # What is not named here is a number of 32 bits.
 _KINDS = {"category": "int64", "text": "object"}
+# Records from which on a run's memory is worth more than the time to get it again.
+_MANY = 20_000
 # Beyond this size of the pickle, compiling takes longer than a server may need to start.
 _BYTES_AT_MOST = 20_000_000
 # Below this, 32 bits tell all whole numbers apart.
@@ -53,7 +55,16 @@ class Compiled:
             array = np.asarray(coded[column.name], dtype=_KINDS.get(column.type, np.float32))
             name = _code(position) if column.type == "category" else _input(position)
             feed[name] = array if column.type in ("array", "category") else array.reshape(-1, 1)
-        return list(self.session.run(None, feed))
+        return list(self.session.run(None, feed, _returning() if len(array) > _MANY else None))
+
+
+def _returning() -> Any:
+    """Has ONNX Runtime return the memory of a run; it would keep it for the next one that is as large."""
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
 
 
 def compile_model(estimator: Any, columns: Sequence[Column], size: int) -> Compiled:
