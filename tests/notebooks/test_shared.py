@@ -9,10 +9,11 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.dummy import DummyClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from tests.notebook_steps import run_notebook
 
 from nbship.gate import Refits, compare_recipes, read_losses, read_refits
@@ -110,3 +111,15 @@ def test_rows_that_are_there_twice_are_judged_one_by_one(tmp_path: Path, task: s
     losses = read_losses(paths["losses"])
     assert len(losses) == metrics["rows"] == 50
     assert list(losses.values())[:5] == pytest.approx(list(losses.values())[-5:])
+
+
+def test_images_that_are_there_twice_are_judged_one_by_one(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    image, label = random.integers(0, 255, (20, 28, 28), dtype="uint8"), np.arange(20) % 2
+    image, label = np.concatenate([image, image[:3]]), np.concatenate([label, label[:3]])
+    np.savez(tmp_path / "test.npz", image=image, label=label)
+    flat = FunctionTransformer(np.reshape, kw_args={"shape": (-1, 784)})
+    joblib.dump(make_pipeline(flat, DummyClassifier()).fit(image, label), tmp_path / "model.joblib")
+    values = {"test_set": tmp_path / "test.npz", "model": tmp_path / "model.joblib", "resamples": 20}
+    paths, metrics = run_notebook("fashion-mnist/evaluate", tmp_path, values)
+    assert len(read_losses(paths["losses"])) == metrics["rows"] == 23
