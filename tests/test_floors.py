@@ -18,6 +18,7 @@ FLOORS = {
     "project": 1,
     "notebook": 1,
     "config": 1,
+    "threads": 1,
     "graph": 2,
     "grid": 2,
     "samples": 2,

@@ -23,9 +23,12 @@ from hypothesis import HealthCheck, given, settings
 from prometheus_client.parser import text_string_to_metric_families
 from schemathesis.checks import CHECKS
 
+from nbship import threads
 from nbship.config import Column as ColumnSettings
-from nbship.serving import server
+from nbship.errors import NbshipError
+from nbship.serving import routes, server
 from nbship.serving.package import DESCRIPTION, MODEL, read_package
+from nbship.serving.settings import Settings
 from tests.serving.packages import classification, make_cars, make_package, regression, served
 
 TOKEN = "let-me-load"  # noqa: S105
@@ -461,3 +464,21 @@ def test_a_taken_port_is_told(folder: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: cannot listen on 127.0.0.1:{port}: ")
     assert "Traceback" not in done.stderr
+
+
+def test_requests_are_answered_by_one_thread_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod of half a CPU sees all CPUs of its machine, and libraries would start a thread for each."""
+    monkeypatch.setattr(threads, "_affinity", lambda: 64.0)
+    monkeypatch.setenv("OMP_NUM_THREADS", "")  # put back afterwards
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "3")
+    seen: list[str] = []
+
+    def stop(_: Settings) -> None:
+        seen.extend(os.environ[name] for name in ("OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT"))
+        raise NbshipError("seen")
+
+    monkeypatch.setattr(routes, "open_model", stop)
+    with pytest.raises(NbshipError, match="seen"):
+        server.serve(Settings("cars", tmp_path), "127.0.0.1", server.free_port("127.0.0.1"), 1, lambda: None)
+    assert seen == ["1", "3"]

@@ -21,8 +21,8 @@ from nbship.cli.common import (
     print_json,
 )
 from nbship.errors import ExitCode, InterruptedRun, UsageError, suggestion
-from nbship.local.threads import available_cpus
 from nbship.project import project_root
+from nbship.threads import available_cpus
 
 if TYPE_CHECKING:
     from nbship.gate import Verdict

@@ -14,8 +14,8 @@ from rich.table import Table
 from nbship.cli.common import JsonOption, PipelineArgument, console, error_console, print_json
 from nbship.errors import InterruptedRun
 from nbship.files import write_text
-from nbship.local.threads import available_cpus
 from nbship.project import project_root
+from nbship.threads import available_cpus
 
 if TYPE_CHECKING:
     from nbship.local.sweep import SweepRecord, Trial

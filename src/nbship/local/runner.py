@@ -25,8 +25,8 @@ from nbship.local.execute import StepError, execute, explained
 from nbship.local.html import export_html
 from nbship.local.imports import libraries
 from nbship.local.record import Artifact, RunRecord, State, StepRecord, save
-from nbship.local.threads import share
 from nbship.own_code import python_path
+from nbship.threads import share
 
 if TYPE_CHECKING:
     from nbship.local.kernels import Kernel

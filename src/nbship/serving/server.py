@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from nbship import threads
 from nbship.errors import ExitCode, NbshipError
 from nbship.serving.settings import BYTES_AT_MOST, PATIENCE, RECORDS_AT_MOST, Settings
 
@@ -39,6 +40,9 @@ def serve(settings: Settings, host: str, port: int, workers: int, ready: Callabl
     """
     _require_libraries()
     _require_free(host, port)
+    # Requests are answered side by side, each by one thread: libraries that start as many as the machine has
+    # CPUs for each make all of them wait. They look at these variables when they are imported.
+    os.environ.update(threads.limits(1, 1, os.environ))
     from nbship.serving import listening
     from nbship.serving.package import read_package
 

@@ -23,8 +23,8 @@ from nbship.errors import NbshipError
 from nbship.files import disk_error, write_bytes, write_text
 from nbship.local.artifacts import Contents, Input, check_outputs, unaltered
 from nbship.local.execute import StepError, execute
-from nbship.local.threads import available_cpus, limits
 from nbship.notebook import Notebook, read_notebook
+from nbship.threads import available_cpus, limits
 from nbship.values import check_value
 
 _KERNEL = "python3"

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nbship.local import forkserver, threads
-from nbship.local.threads import available_cpus, limits, share
+from nbship import threads
+from nbship.local import forkserver
+from nbship.threads import available_cpus, limits, share
 from tests.engine import nbship, run_points, write_steps
 
 V1 = "5:cpuset:/x\n4:cpu,cpuacct:/pod/one\n0::/\n"
