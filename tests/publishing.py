@@ -15,7 +15,8 @@ from tests.runs import make_pipeline
 FILES = ["models/line/model.joblib.dvc", "models/line/model.json"]
 RECEIVE = "POST /origin.git/git-receive-pack"
 ALL_WRITES = [
-    "PUT /models/{0}/dvc/files/md5/…",
+    "PUT /models/{0}/dvc/files/md5/…",  # the model
+    "PUT /models/{0}/dvc/files/md5/…",  # the rows that it was trained on
     "PUT /models/{0}/store/line/v1.1.0/model.joblib",
     "PUT /models/{0}/store/line/v1.1.0/model.json",
     RECEIVE,
@@ -64,7 +65,8 @@ def assert_published(root: Path, version: str = "v1.1.0", expected: float = 3.0)
 
 
 def set_s3_remote(root: Path, server: str, prefix: str) -> None:
-    set_remote(root, f"s3://models/{prefix}/dvc\n    endpointurl = {server}")
+    # One file after the other, so that tests know what was written when the process was killed.
+    set_remote(root, f"s3://models/{prefix}/dvc\n    endpointurl = {server}\n    jobs = 1")
 
 
 def writes(requests: list[str]) -> list[str]:

@@ -113,7 +113,7 @@ def test_killed_at_every_request_that_changes_something(
 ) -> None:
     """By the server: the process dies before a request is served; or, after the last, before the answer."""
     monkeypatch.setenv("NBSHIP_GIT_TOKEN", TOKEN)
-    for number, served in [(0, False), (1, False), (2, False), (3, False), (3, True)]:
+    for number, served in [(0, False), (1, False), (2, False), (3, False), (4, False), (4, True)]:
         prefix = f"{number}-{served}"
         root = shutil.copytree(tmp_path, tmp_path.with_name(f"served-{prefix}"), symlinks=True) / "project"
         everything = [write.format(prefix) for write in ALL_WRITES]

@@ -165,7 +165,7 @@ def test_a_failure_of_the_compiled_model_is_counted_and_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Failing:
-        def run(self, _: Any, feed: dict[str, Any]) -> Any:
+        def run(self, _: Any, feed: dict[str, Any], *options: Any) -> Any:
             raise ValueError(f"cannot predict {feed}")
 
     publish(tmp_path, "words")

@@ -29,7 +29,7 @@ def _inside(path: str) -> str:
     """What is outside of the project is on no other machine."""
     parts = PurePosixPath(path).parts
     if not parts or parts[0] == "/" or ".." in parts:
-        raise ValueError(f"'{path}' is no path from the project's folder into it")
+        raise ValueError(f"'{path}' is not inside the project")
     return path
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nbship.config import Data, Pipeline
-from nbship.errors import NbshipError, UsageError
+from nbship.errors import NbshipError
 from nbship.versions import dvc, sources
 
 Report = Callable[[str], None]
@@ -75,7 +75,7 @@ def pull(
     pulled: dict[str, None] = {}
     for pipeline in pipelines:
         for name, data in pipeline.data.items():
-            path = data_path(root, name, data)
+            path = root / data.path
             if force and dvc.state(path) is dvc.State.EDITED:
                 kept = dvc.pull(root, path, data.source, force, report)
                 if kept is not None:
@@ -93,26 +93,14 @@ def status(root: Path, pipelines: Iterable[Pipeline]) -> list[Status]:
         NbshipError: A `.dvc` file cannot be understood.
     """
     return [
-        _status(pipeline.name, name, data, data_path(root, name, data))
+        _status(pipeline.name, name, data, root / data.path)
         for pipeline in pipelines
         for name, data in pipeline.data.items()
     ]
 
 
-def data_path(root: Path, name: str, data: Data) -> Path:
-    """Returns the path of a data file.
-
-    Raises:
-        UsageError: It is not inside the project, where alone DVC can track it.
-    """
-    path = Path(data.path)
-    if path.is_absolute() or ".." in path.parts:
-        raise UsageError(f"data.{name}.path: {data.path} is not inside the project", "copy it there")
-    return root / path
-
-
 def _ensure(root: Path, name: str, data: Data, report: Report) -> Path:
-    path = data_path(root, name, data)
+    path = root / data.path
     state = dvc.state(path)
     if state in (dvc.State.MISSING, dvc.State.EDITED):
         dvc.pull(root, path, data.source, report=report)
