@@ -29,7 +29,7 @@ demo: run ## the same, then publish the model and serve it with its page: make d
 	@$(BIN)/nbship serve $(PIPELINE) --port $(PORT)
 
 test: check ## lint, types, compiled pipelines, notebooks, and all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 check: $(READY) ## the checks that take seconds
 	$(BIN)/ruff check .
