@@ -233,7 +233,7 @@ def test_an_override_file_is_named_with_its_line(root):
         ),
         ("train.ipynb", "a/../../train.ipynb", 9, "steps.train.notebook: ", "docs"),
         ("train.ipynb", "/train.ipynb", 9, "steps.train.notebook: ", "docs"),
-        ("path: data.csv", "path: ../data.csv", 3, "data.table.path: '../data.csv' is not inside the project", "docs"),
+        ("path: data.csv", "path: ../data.csv", 3, "data.table.path: '../data.csv' is not inside", "docs"),
         ("path: data.csv", "path: data.csv, sample: ../a.ipynb", 3, "data.table.sample: ", "docs"),
     ],
 )
