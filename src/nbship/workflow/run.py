@@ -203,7 +203,7 @@ def _judge(root: Path, graph: Graph, record: RunRecord, folder: Path) -> Verdict
         target=publish.target if publish else "",
         champion_rows=registry.trained_rows(root, record.pipeline) if record.champion else None,
         champion=package.find_package(described) if record.champion else None,
-        tried=_tried(root, graph, record, judging.held_out_hash(read_losses(losses))),
+        tried=_tried(root, graph, record, losses),
     )
     return judging.decide(gate, record.metrics, evidence)
 
@@ -214,7 +214,7 @@ def _held_out(
     return output(str(origin)) if origin.step else root / graph.data[origin.name]
 
 
-def _tried(root: Path, graph: Graph, record: RunRecord, held_out_set: str) -> int:
+def _tried(root: Path, graph: Graph, record: RunRecord, losses: Path) -> int:
     """How many other models the runs that are kept here have tried against this champion on these rows."""
     gate = record.gate
     if gate is None or not record.champion:
@@ -225,11 +225,11 @@ def _tried(root: Path, graph: Graph, record: RunRecord, held_out_set: str) -> in
         step = run.steps.get(gate.step)
         return step.inputs[model].hash if step and model in step.inputs else ""
 
-    before = {
-        judged(run)
-        for run in all_runs(root, record.pipeline)
-        if run.champion == record.champion and run.verdict and run.verdict.held_out_set == held_out_set
-    }
+    runs = [r for r in all_runs(root, record.pipeline) if r.champion == record.champion and r.verdict]
+    if not runs:  # the losses of millions of rows take seconds to read
+        return 0
+    held_out_set = judging.held_out_hash(read_losses(losses))
+    before = {judged(r) for r in runs if r.verdict and r.verdict.held_out_set == held_out_set}
     return len(before - {judged(record), record.champion, ""})
 
 
