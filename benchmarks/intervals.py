@@ -20,8 +20,8 @@ from sklearn.model_selection import KFold, ShuffleSplit, cross_val_predict
 
 from benchmarks.section import write_section
 from benchmarks.workspace import program, workspace
-from nbship.local.record import find_run
-from nbship.serving.heldout import cross_validated_interval, interval_score, measured_interval
+from nbship.package.prediction_interval import cross_validated_interval, interval_score, measured_interval
+from nbship.record import find_run
 
 Kind = Literal["additive", "multiplicative"]
 ROOT = Path(__file__).parents[1]

@@ -15,10 +15,10 @@ from jupyter_client.manager import start_new_kernel
 from benchmarks.results import Memory
 from nbship.config import load_pipeline
 from nbship.graph import read_graph
-from nbship.local import forkserver
+from nbship.kernels import forkserver
 from nbship.local.imports import libraries
 
-_SERVER = "nbship.local.kernel_forker"
+_SERVER = "nbship.kernels.forker"
 
 
 def measure(root: Path, pipeline: str) -> list[Memory]:

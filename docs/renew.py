@@ -152,7 +152,7 @@ def compared_run(project: Path) -> str:
 def draw_graph(project: Path) -> None:
     """Draws the pipeline as it is wired."""
     from nbship.graph import read_graph
-    from nbship.local.drawing import graph_svg
+    from nbship.pages.drawing import graph_svg
 
     graph = read_graph(project, config.load_pipeline(project, "auto-mpg"))
     (PICTURES / "graph.svg").write_text(graph_svg(graph) + "\n", "utf-8")
@@ -160,8 +160,8 @@ def draw_graph(project: Path) -> None:
 
 def draw_run(project: Path, run_id: str) -> None:
     """Draws a run: the candidate and the champion before the gate."""
-    from nbship.local.drawing import run_svg
-    from nbship.local.record import find_run
+    from nbship.pages.drawing import run_svg
+    from nbship.record import find_run
 
     record, _ = find_run(project, "auto-mpg", run_id)
     (PICTURES / "run.svg").write_text(run_svg(record) + "\n", "utf-8")
@@ -169,7 +169,7 @@ def draw_run(project: Path, run_id: str) -> None:
 
 def draw_rooms() -> None:
     """Draws which room of the package imports which, without the arrows that follow from others."""
-    from nbship.local.drawing import Edge, Node, draw
+    from nbship.pages.drawing import Edge, Node, draw
 
     uses: dict[str, set[str]] = {name: set() for name in FLOORS}
     for path in MODULES:

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from nbship.local.record import RunRecord
+from nbship.record import RunRecord
 from nbship.versions.dvc import Tracked, tracking_file, tracking_text
 from nbship.workflow.run import Request, run
 from tests.projects import write_notebook

@@ -27,11 +27,11 @@ from uuid import NAMESPACE_URL, uuid5
 import yaml
 from docs.renew import copy_project
 
+from nbship import package
 from nbship.config import load_pipeline
 from nbship.config.layers import merge
 from nbship.errors import ExitCode
 from nbship.project import pipeline_names
-from nbship.serving import package
 from nbship.workflow.compile import compile_pipeline
 from nbship.workflow.data import ensure
 from tests import gitlab_server, kubernetes_server

@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
-from nbship.serving.manifest import merge
+from nbship.cluster.manifest import merge
 from tests.servers import http_server
 
 Record = dict[str, Any]

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from nbship import package
 from nbship.config import Pipeline, Publish
-from nbship.serving import package
 from nbship.workflow.publish import Published, publish
 from tests.repositories import git, set_remote
 from tests.runs import make_pipeline

@@ -14,7 +14,7 @@ from typing import Any
 
 from nbship.config import Gate, Threshold
 from nbship.gate import Check, Comparison, Verdict
-from nbship.local.record import Artifact, Environment, RunRecord, State, StepRecord, run_folder, save
+from nbship.record import Artifact, Environment, RunRecord, State, StepRecord, run_folder, save
 
 NAME = "auto-mpg"
 GATE = Gate(thresholds={"rmse": Threshold(max=3.2), "r2": Threshold(min=0.8)})

@@ -15,7 +15,7 @@ from sklearn.linear_model import LinearRegression
 from nbship import files
 from nbship.config import Data, Gate, Pipeline, Publish, Step, Threshold
 from nbship.gate import Check, Verdict
-from nbship.local.record import Artifact, Environment, RunRecord, State, StepRecord, run_folder, save
+from nbship.record import Artifact, Environment, RunRecord, State, StepRecord, run_folder, save
 
 NAME = "line"
 PASSED = Verdict(

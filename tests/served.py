@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from nbship.config import Column
-from nbship.serving.package import Origin, build
+from nbship.package import Origin, build
 from nbship.serving.server import free_port
 
 CARS = {

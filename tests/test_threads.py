@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nbship import threads
-from nbship.local import forkserver
+from nbship.kernels import forkserver
 from nbship.threads import available_cpus, limits, share
 from tests.engine import nbship, run_points, write_steps
 

@@ -24,8 +24,8 @@ from benchmarks.serving.packages import make_packages
 from benchmarks.serving.results import LOOP, NBSHIP, Batch, Load, Serving
 from benchmarks.serving.servers import MLSERVER, Server, install_mlserver, running
 from benchmarks.workspace import CommandError, Workspace
-from nbship.serving.package import Package, load_model, read_package
-from nbship.serving.schema import to_table
+from nbship.package import Package, load_model, read_package
+from nbship.package.schema import to_table
 
 _RECORDS = 10_000
 _ROUNDS = 3

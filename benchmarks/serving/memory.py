@@ -28,7 +28,7 @@ from rich.markdown import Markdown
 from benchmarks.report import table
 from benchmarks.serving.packages import make_packages
 from benchmarks.workspace import workspace
-from nbship.serving.package import Package, read_package
+from nbship.package import Package, read_package
 from nbship.serving.server import free_port
 from nbship.serving.settings import BYTES_AT_MOST, RECORDS_AT_MOST
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.workspace import CommandError, Workspace, program
 from nbship.config import load_pipeline
 from nbship.errors import NbshipError
-from nbship.local.record import find_run
+from nbship.record import find_run
 from nbship.workflow.publish import package_run
 
 PIPELINES = ("auto-mpg", "churn")

@@ -18,7 +18,7 @@ import requests
 
 from benchmarks.serving.results import NBSHIP, STOCK
 from benchmarks.workspace import CommandError
-from nbship.serving.package import MODEL, Package
+from nbship.package import MODEL, Package
 from nbship.serving.server import free_port
 
 MLSERVER = {"mlserver": "1.7.1", "mlserver-sklearn": "1.7.1"}

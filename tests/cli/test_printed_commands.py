@@ -20,9 +20,10 @@ from typer.main import get_command
 import nbship
 from nbship.cli.main import app
 from nbship.config import Pipeline, load_pipeline
-from nbship.local import forkserver, words
-from nbship.local.record import RunRecord
-from nbship.local.report import write_run_page
+from nbship.kernels import forkserver
+from nbship.pages import formatting
+from nbship.pages.run_page import write_run_page
+from nbship.record import RunRecord
 from tests.engine import NAME, TRAIN, run_points, write_points
 from tests.projects import write_notebook
 from tests.records import make_record
@@ -66,7 +67,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1
 @settings(max_examples=50)
 def test_settings_and_files_of_any_text_survive_a_shell(texts, files):
     record = make_record(settings=[*texts, *(f"config-override: {file}" for file in files)])
-    given_ = parsed(words.repeat_command(record))
+    given_ = parsed(formatting.repeat_command(record))
     assert given_["settings"] == texts
     assert given_["override_files"] == [Path(file) for file in files]
 

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from nbship.cli import progress as module
 from nbship.cli.progress import progress, unread_is_fine
-from nbship.local.record import State
 from nbship.local.runner import Event
+from nbship.record import State
 
 EVENTS = [
     Event("prepare", State.CACHED, cells=4, seconds=1.26),

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from nbship.cli.main import app
 from nbship.errors import NbshipError, UsageError
-from nbship.local import forkserver
+from nbship.kernels import forkserver
 from tests.engine import NAME, TRAIN, put_champion, write_points
 from tests.projects import write_notebook
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nbship.local.record import RunRecord, State, all_runs
+from nbship.record import RunRecord, State, all_runs
 from tests.engine import (
     NAME,
     TRAIN,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from kfp import components, local
 
-from nbship.local.record import RunRecord
-from nbship.serving import package
+from nbship import package
+from nbship.record import RunRecord
 from nbship.versions import dvc, registry
 from nbship.workflow.compile import compile_pipeline
 from tests.projects import write_notebook

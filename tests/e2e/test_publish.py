@@ -17,10 +17,10 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
+from nbship import package
 from nbship.cli import data
 from nbship.cli import publish as publish_command
 from nbship.errors import NbshipError
-from nbship.serving import package
 from nbship.versions import registry
 from nbship.workflow.publish import publish
 from tests.repositories import git, put_in_remote, track

@@ -11,10 +11,10 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
+from nbship import package
 from nbship.cli import publish as publish_command
 from nbship.config import Publish
 from nbship.errors import NbshipError, RejectedError
-from nbship.serving import package
 from nbship.versions import dvc
 from nbship.workflow import push as push_room
 from nbship.workflow.publish import publish

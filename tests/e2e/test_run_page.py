@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nbship.local.html import export_html
-from nbship.local.report import write_run_page
+from nbship.pages.run_page import write_run_page
 from tests.browser import PROGRAM, QUIET
 from tests.records import every_state, markdown_cell, picture_cell, write_executed, write_run
 

@@ -8,8 +8,8 @@ from kfp import components, local
 from nbship.config import load_pipeline
 from nbship.graph import read_graph
 from nbship.kubeflow.compile import pipeline_parameters
-from nbship.local.record import Environment, RunRecord, new_run_id
 from nbship.local.runner import STANDARD_KERNEL, Options, run_graph
+from nbship.record import Environment, RunRecord, new_run_id
 from nbship.workflow.compile import compile_pipeline
 from tests.repositories import git
 

@@ -16,7 +16,7 @@ import pytest
 
 from nbship.errors import NbshipError, UsageError
 from nbship.files import content_hash
-from nbship.local import forkserver
+from nbship.kernels import forkserver
 from nbship.local.environment import kernel_environment
 from nbship.local.execute import StepError, execute, explained
 from nbship.notebook import read_notebook

@@ -16,8 +16,9 @@ from nbship.config import load_pipeline
 from nbship.errors import NbshipError
 from nbship.files import content_hash
 from nbship.graph import Graph, read_graph
-from nbship.local import cache, forkserver, runner
-from nbship.local.record import RunRecord, State, read
+from nbship.kernels import forkserver
+from nbship.local import cache, runner
+from nbship.record import RunRecord, State, read
 from tests.engine import NAME, TRAIN, TRAIN_CODE, states, write_points, write_steps
 from tests.projects import write_notebook
 from tests.records import make_record

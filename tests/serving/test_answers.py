@@ -16,18 +16,20 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
+from nbship import package
 from nbship.config import load_pipeline
-from nbship.serving import comparison, metrics, openapi, package, protocol
-from nbship.serving.compiled import Compiled
+from nbship.package import comparison
+from nbship.package.compiled import Compiled
+from nbship.package.records import check
+from nbship.package.schema import Column, Output, typical_record
+from nbship.serving import metrics, openapi, protocol
 from nbship.serving.model import Answer, PackagedModel, Settings, refusal_content
 from nbship.serving.predictor import Prediction, Predictor, RefusedError
-from nbship.serving.records import check
-from nbship.serving.schema import Column, Output, typical_record
 from tests.notebook_steps import NOTEBOOKS, ROOT, real_data, run_notebook
 from tests.notebooks.test_churn import QUICK as QUICK_CHURN
 from tests.notebooks.test_fashion_mnist import QUICK as QUICK_FASHION
-from tests.serving.packages import ORIGIN
-from tests.serving.tables import NASTY, TABLES, publish
+from tests.package.packages import ORIGIN
+from tests.package.tables import NASTY, TABLES, publish
 
 UNLIKELY_NUMBERS = [0, -1, 1e308, -1e308, 5e-324, 3.5e38, 2**24 + 1, 2**53 + 1, 2**63, 10**30, 10**400]
 UNLIKELY = [

@@ -14,15 +14,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from nbship import package
 from nbship.config import Column as ColumnSettings
 from nbship.errors import NbshipError, UsageError
-from nbship.serving import comparison, compiled, package
-from nbship.serving.package import DESCRIPTION
+from nbship.package import DESCRIPTION, comparison, compiled
+from nbship.package.records import check
+from nbship.package.reference import read_reference
+from nbship.package.schema import to_table
 from nbship.serving.predictor import Prediction, Predictor, RefusedError, load_predictor
-from nbship.serving.records import check
-from nbship.serving.reference import read_reference
-from nbship.serving.schema import to_table
-from tests.serving.packages import ORIGIN, classification, make_cars, make_images, make_package, regression
+from tests.package.packages import ORIGIN, classification, make_cars, make_images, make_package, regression
 
 
 def predict(predictor: Predictor, *records: dict[str, Any]) -> Prediction:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from nbship.package.schema import Column
 from nbship.serving import protocol
 from nbship.serving.reader import make_reader
-from nbship.serving.schema import Column
 
 COLUMNS = (
     Column(name="weight", type="integer", minimum=1500, maximum=5000, aliases={"heavy": 4000}),

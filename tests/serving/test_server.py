@@ -26,10 +26,10 @@ from schemathesis.checks import CHECKS
 from nbship import threads
 from nbship.config import Column as ColumnSettings
 from nbship.errors import NbshipError
+from nbship.package import DESCRIPTION, MODEL, read_package
 from nbship.serving import routes, server
-from nbship.serving.package import DESCRIPTION, MODEL, read_package
 from nbship.serving.settings import Settings
-from tests.serving.packages import classification, make_cars, make_package, regression, served
+from tests.package.packages import classification, make_cars, make_package, regression, served
 
 TOKEN = "let-me-load"  # noqa: S105
 CAR = {"weight": 3000, "power": 99.5, "origin": "usa"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nbship.errors import NbshipError
-from nbship.serving.package import DESCRIPTION, MODEL
+from nbship.package import DESCRIPTION, MODEL
 from nbship.versions import store
 from nbship.versions.store import Store
 from tests.repositories import set_remote

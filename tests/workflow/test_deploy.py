@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 
+from nbship.cluster import services
+from nbship.cluster.check import CheckError
 from nbship.config import Publish
 from nbship.errors import NbshipError, UsageError
-from nbship.serving import services
-from nbship.serving.check import CheckError
 from nbship.versions import stages
 from nbship.workflow.deploy import deploy, plan
 from nbship.workflow.deployments import list_deployments

@@ -11,7 +11,7 @@ import pytest
 
 from nbship.config import Gate
 from nbship.gate import Verdict
-from nbship.serving import trained
+from nbship.package import trained
 from nbship.workflow.judging import Evidence, decide, held_out_hash
 
 INPUTS = ["a", "b"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from nbship.local.record import State
+from nbship.record import State
 from nbship.workflow.note import MARK, Shown, plain, run_section, with_section
 from tests.records import every_state, make_record
 

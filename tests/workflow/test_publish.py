@@ -12,11 +12,10 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline as make_imputing
 
-from nbship import files
+from nbship import files, package
 from nbship.config import Column, Pipeline, Publish
 from nbship.errors import NbshipError, RejectedError, UsageError
-from nbship.local.record import Artifact, State, run_folder
-from nbship.serving import package
+from nbship.record import Artifact, State, run_folder
 from nbship.versions import dvc, git, registry
 from nbship.workflow.models import list_models
 from nbship.workflow.publish import Published, package_run, publish

@@ -10,8 +10,8 @@ import pytest
 
 from nbship.errors import NbshipError, UsageError
 from nbship.files import content_hash
-from nbship.local import forkserver
-from nbship.local.record import State, all_runs, read
+from nbship.kernels import forkserver
+from nbship.record import State, all_runs, read
 from nbship.versions.dvc import Tracked, tracking_file, tracking_text
 from nbship.workflow import run as workflow
 from tests.engine import (

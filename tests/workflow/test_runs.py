@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from nbship.config import Gate, Threshold
 from nbship.errors import NbshipError, UsageError
-from nbship.local.record import State, StepRecord
+from nbship.record import State, StepRecord
 from nbship.workflow.runs import Difference, compare, find, find_pair, page_path, summaries
 from tests.records import every_state, make_record, verdict, write_run
 

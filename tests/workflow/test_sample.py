@@ -8,9 +8,9 @@ import pytest
 
 from nbship.config import Data
 from nbship.errors import NbshipError, UsageError
-from nbship.local import forkserver
-from nbship.local.record import RunRecord, find_run, run_folder, save
-from nbship.local.words import next_commands, repeat_command
+from nbship.kernels import forkserver
+from nbship.pages.formatting import next_commands, repeat_command
+from nbship.record import RunRecord, find_run, run_folder, save
 from nbship.workflow.publish import publish
 from tests.engine import NAME, PIPELINE, nbship, put_champion, run_points, states, write_points
 from tests.projects import write_notebook

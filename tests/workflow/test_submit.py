@@ -9,7 +9,7 @@ from nbship.errors import ExitCode, NbshipError, UsageError
 from nbship.kubeflow import client
 from nbship.kubeflow.api import Connection
 from nbship.kubeflow.credentials import Server
-from nbship.local.record import State
+from nbship.record import State
 from nbship.workflow import submit as workflow
 from nbship.workflow.compile import compile_pipeline
 from nbship.workflow.parameters import run_parameters

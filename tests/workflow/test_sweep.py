@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from nbship.errors import NbshipError, UsageError
-from nbship.local.record import State
 from nbship.local.runner import STANDARD_KERNEL, Event, Options
+from nbship.record import State
 from nbship.workflow import sweep as workflow
 from nbship.workflow.sweep import Request, sweep, write_best
 from tests.projects import TRAIN, TRAIN_CODE, write_notebook, write_project

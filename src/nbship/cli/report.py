@@ -36,7 +36,7 @@ def report(
 
     Example: nbship report auto-mpg
     """
-    from nbship.workflow.report import choose_runs, report_runs
+    from nbship.workflow.merge_request import choose_runs, report_runs
 
     root = project_root()
     reported = report_runs(root, choose_runs(root, name, run), os.environ)

@@ -26,7 +26,7 @@ from nbship.threads import available_cpus
 
 if TYPE_CHECKING:
     from nbship.gate import Verdict
-    from nbship.local.record import RunRecord
+    from nbship.record import RunRecord
 
 _KERNELS = {"warm": "nbship", "standard": "python3"}
 
@@ -67,7 +67,7 @@ def run(
     root = project_root()
     if kernel == "warm" and (force or from_step or only):
         # Something will run for sure, so the kernels' server starts while the rest of nbship is imported.
-        from nbship.local import forkserver
+        from nbship.kernels import forkserver
 
         forkserver.prepare()
     from nbship.cli.progress import progress, unread_is_fine
@@ -115,7 +115,7 @@ def _report(line: str) -> None:
 
 
 def _print_summary(record: RunRecord, folder: Path) -> None:
-    from nbship.local.words import metrics_text, synthetic_text
+    from nbship.pages.formatting import metrics_text, synthetic_text
 
     console.print()
     if record.verdict:
@@ -140,7 +140,7 @@ def _print_summary(record: RunRecord, folder: Path) -> None:
 
 
 def _print_verdict(verdict: Verdict) -> None:
-    from nbship.local.words import comparison_notes
+    from nbship.pages.formatting import comparison_notes
 
     word = "[bold green]passed[/]" if verdict.passed else "[bold red]rejected[/]"
     console.print(f"gate      {word}: {escape('; '.join(verdict.reasons))}")

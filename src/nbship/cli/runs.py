@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from nbship.local.record import RunRecord
+    from nbship.record import RunRecord
     from nbship.workflow.runs import Difference, Summary
 
 _STYLES = {"passed": "green", "rejected": "red", "failed": "red", "interrupted": "yellow", "running": "blue"}
@@ -135,7 +135,7 @@ def _run_table(runs: Sequence[Summary]) -> Table:
     """Fits 80 columns: the pipeline is named where there are several, the page where there is room."""
     from rich.text import Text
 
-    from nbship.local.words import age_text, number_text, seconds_text
+    from nbship.pages.formatting import age_text, number_text, seconds_text
 
     wide = console.width >= _WIDE or not console.is_terminal
     several = len({run.pipeline for run in runs}) > 1
@@ -167,7 +167,7 @@ def _difference_table(differences: Sequence[Difference]) -> Table:
 def _difference_cells(difference: Difference) -> list[Text]:
     from rich.text import Text
 
-    from nbship.local.words import change_text, number_text, value_text
+    from nbship.pages.formatting import change_text, number_text, value_text
 
     values = (difference.a, difference.b)
     name, change = difference.name, ""

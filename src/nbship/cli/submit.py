@@ -27,7 +27,7 @@ from nbship.project import project_root
 if TYPE_CHECKING:
     from nbship.kubeflow.client import RemoteRun
     from nbship.local.runner import Event
-    from nbship.workflow.result import Result
+    from nbship.workflow.incluster.result import Result
     from nbship.workflow.submit import Request, Submission
 
 
@@ -92,7 +92,7 @@ def submit(
     Example: nbship submit auto-mpg --set train.C=3 --wait
     """
     from nbship.workflow.changes import record_trained as record
-    from nbship.workflow.result import read_result
+    from nbship.workflow.incluster.result import read_result
     from nbship.workflow.submit import Request, connect_for
     from nbship.workflow.submit import submit as start
     from nbship.workflow.submit import wait as wait_for
@@ -125,7 +125,7 @@ def submit(
 
 def list_remote_runs(root: Path, name: str, limit: int, as_json: bool) -> None:
     """Prints the runs on Kubeflow, newest first: of one pipeline, or of all."""
-    from nbship.local.words import age_text
+    from nbship.pages.formatting import age_text
     from nbship.workflow.submit import connect_for, remote_runs
 
     connection = connect_for(root, name, os.environ)
@@ -173,7 +173,7 @@ def _wait(
 ) -> tuple[ExitCode, Result | None]:
     """Shows a run until it ends, and then what came out of it, where the logs of its steps can be read."""
     from nbship.cli.progress import progress
-    from nbship.workflow.result import Result, has_result
+    from nbship.workflow.incluster.result import Result, has_result
     from nbship.workflow.submit import exit_code
 
     try:
@@ -227,7 +227,7 @@ def _print_submission(submission: Submission) -> None:
 
 
 def _print_result(result: Result | None) -> None:
-    from nbship.local.words import comparison_notes, metrics_text
+    from nbship.pages.formatting import comparison_notes, metrics_text
 
     if result and result.verdict:
         word = "[bold green]passed[/]" if result.verdict.passed else "[bold red]rejected[/]"

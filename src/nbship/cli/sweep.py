@@ -18,7 +18,7 @@ from nbship.project import project_root
 from nbship.threads import available_cpus
 
 if TYPE_CHECKING:
-    from nbship.local.sweep import SweepRecord, Trial
+    from nbship.pages.sweep_page import SweepRecord, Trial
 
 _SHOWN = 20
 

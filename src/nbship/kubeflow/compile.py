@@ -20,13 +20,13 @@ import yaml
 
 from nbship.errors import UsageError
 from nbship.graph import CHAMPION, Graph, Step, with_champion
-from nbship.kubeflow import production, wiring
+from nbship.kubeflow import delivery, wiring
 from nbship.kubeflow.component import EXECUTED_NOTEBOOK, function_name, step_source
 from nbship.notebook import Role
 
 # Names that a component uses for itself, or that KFP does.
 _RESERVED = (EXECUTED_NOTEBOOK, "run_step", "Output", "self")
-_CHECKOUT_NAMES = ("repository", "revision", production.COMMIT, production.HASHES, "production")
+_CHECKOUT_NAMES = ("repository", "revision", delivery.COMMIT, delivery.HASHES, "production")
 # Linux allows 128 KiB for one argument, and KFP hands a container over as one: JSON as Go writes it, with a
 # component's source, some lines of its own, and the step's settings.
 _LONGEST_SOURCE = 124 * 1024
@@ -101,7 +101,7 @@ def pipeline_parameters(graph: Graph) -> list[Parameter]:
 def _production_parameters(graph: Graph) -> list[Parameter]:
     pipeline = graph.pipeline
     own = []
-    if production.is_needed(graph):
+    if delivery.is_needed(graph):
         own += [
             ("repository", pipeline.kubeflow.repository or "", "https address of the Git repository"),
             ("revision", "", "branch, tag or commit to check out; the default branch if empty"),
@@ -116,7 +116,7 @@ def _production_parameters(graph: Graph) -> list[Parameter]:
 
 def component_sources(graph: Graph, code: Code) -> dict[str, str]:
     """The source of every component, by component."""
-    sources = dict(production.sources(graph))
+    sources = dict(delivery.sources(graph))
     for step in graph.steps.values():
         files = code.get(step.name, {})
         sources[step.name] = _fitting_source(graph, step, files)
@@ -188,16 +188,16 @@ def describe(spec: Any, graph: Graph, parameters: Iterable[Parameter]) -> None:
     """Sets the help texts; a docstring, where KFP looks for them, cannot carry every text."""
     for parameter in parameters:
         spec.root.input_definitions.parameters[parameter.name].description = parameter.help
-    for name in production.used_data(graph):
+    for name in delivery.used_data(graph):
         data = graph.pipeline.data.get(name)
-        outputs = spec.components[f"comp-{production.CHECKOUT}"].output_definitions.artifacts
-        outputs[production.identifier(name)].description = (
+        outputs = spec.components[f"comp-{delivery.CHECKOUT}"].output_definitions.artifacts
+        outputs[delivery.identifier(name)].description = (
             data.description if data else "the champion; an empty file where there is none"
         )
     facts = ("the champion's model.json", "hashes of the rows that the champion was trained on")
-    for name, text in zip(production.CHAMPION_FACTS, facts, strict=True):
-        if name in production.evidence(graph):
-            outputs = spec.components[f"comp-{production.CHECKOUT}"].output_definitions.artifacts
+    for name, text in zip(delivery.CHAMPION_FACTS, facts, strict=True):
+        if name in delivery.evidence(graph):
+            outputs = spec.components[f"comp-{delivery.CHECKOUT}"].output_definitions.artifacts
             outputs[name].description = f"{text}; an empty file where there is none"
     for step in graph.steps.values():
         component = spec.components[f"comp-{step.name}"]
@@ -213,7 +213,7 @@ def describe(spec: Any, graph: Graph, parameters: Iterable[Parameter]) -> None:
 
 
 def _check_tracked(graph: Graph, tracked: Collection[str]) -> None:
-    for name in production.used_data(graph):
+    for name in delivery.used_data(graph):
         if name not in tracked:
             path = graph.data[name]
             raise UsageError(f"data file '{name}': there is no {path}.dvc", f"track it: dvc add {path}")
@@ -234,16 +234,16 @@ def check_names(graph: Graph, parameters: Iterable[Parameter]) -> None:
                     f"use ASCII letters, digits and _, begin with a letter, and avoid {', '.join(_RESERVED)}",
                 )
     outputs = [(name, f"checkout's own '{name}'") for name in _CHECKOUT_NAMES]
-    for name in production.used_data(graph):
-        outputs.append((production.identifier(name), f"data file '{name}'"))
-        if not production.identifier(name)[:1].isalpha():
+    for name in delivery.used_data(graph):
+        outputs.append((delivery.identifier(name), f"data file '{name}'"))
+        if not delivery.identifier(name)[:1].isalpha():
             raise UsageError(f"data: Kubeflow cannot take the name '{name}'", "begin it with an ASCII letter")
-    outputs += [(name, f"checkout's own '{name}'") for name in production.CHAMPION_FACTS]
+    outputs += [(name, f"checkout's own '{name}'") for name in delivery.CHAMPION_FACTS]
     _check_unique("output", outputs)
-    own = [(name, "production's own") for name in production.sources(graph)]
+    own = [(name, "production's own") for name in delivery.sources(graph)]
     _check_unique("component", [*own, *((name, f"step '{name}'") for name in graph.steps)])
-    measured = [*production.measured(graph).items()]
-    measured += [(name, reference) for name, (reference, _) in production.results(graph).items()]
+    measured = [*delivery.measured(graph).items()]
+    measured += [(name, reference) for name, (reference, _) in delivery.results(graph).items()]
     _check_unique("input", measured)
     _check_unique("parameter", ((p.name, p.origin) for p in parameters))
 

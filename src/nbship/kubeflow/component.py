@@ -1,6 +1,7 @@
 """The Python source of the notebooks' components: small functions that KFP's page shows to people.
 
-Every function declares what a notebook declares and hands it to `nbship.workflow.step`, which does the work.
+Every function declares what a notebook declares and hands it to `workflow.incluster.step`, which does
+the work.
 Makes text only and needs no KFP; wiring the components is the business of `compile`.
 """
 
@@ -57,7 +58,7 @@ def step_source(
     return (
         f"{header(step.name, [*arguments, f'{EXECUTED_NOTEBOOK}: dsl.Output[dsl.HTML]'])}"
         f"{docstring(notebook.title, notebook.description)}"
-        f"{_INDENT}from nbship.workflow.step import run_step\n\n"
+        f"{_INDENT}from nbship.workflow.incluster.step import run_step\n\n"
         f"{_INDENT}run_step(\n"
         f"{_INDENT * 2}{{\n{passed}\n{_INDENT * 2}}},\n"
         f"{_INDENT * 2}{EXECUTED_NOTEBOOK},\n"

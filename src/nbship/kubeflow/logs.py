@@ -1,7 +1,7 @@
 """Finds a line in the log of a step that ran on Kubeflow, wherever the server has that log.
 
 Kubeflow's API tells neither what a task put out nor, in most releases, the name of its pod. What the line
-means is the business of `workflow.result`.
+means is the business of `workflow.incluster.result`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Wires a pipeline's components with KFP's domain-specific language: order, conditions, exit handler, pods.
 
-Called while KFP traces a pipeline; what the components are is the business of `component` and `production`.
+Called while KFP traces a pipeline; what the components are is the business of `component` and `delivery`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from nbship.graph import RECIPES, Graph, Reference, Step, champion_step
-from nbship.kubeflow import pod, production
-from nbship.kubeflow.production import COMMIT, HASHES, OUTCOME, RUN, VERSION
+from nbship.kubeflow import delivery, pod
+from nbship.kubeflow.delivery import COMMIT, HASHES, OUTCOME, RUN, VERSION
 
 Components = Mapping[str, Callable[..., Any]]
 Given = Mapping[str, Any]
-# What `workflow.production.decide` writes for a model that may be published; see there.
+# What `workflow.incluster.delivery.decide` writes for a model that may be published; see there.
 _PASS = "pass"  # noqa: S105
 
 
@@ -28,35 +28,35 @@ def wire(graph: Graph, components: Components, given: Given) -> None:
     """
     from kfp import dsl
 
-    if not production.is_needed(graph):
+    if not delivery.is_needed(graph):
         add_steps(graph, graph.steps, components, given, {})
         return
     told = {"repository": given["repository"], **_page(graph)}
-    end = _own(graph, components, production.REPORT, {**told, "revision": given["revision"]}, secret=True)
+    end = _own(graph, components, delivery.REPORT, {**told, "revision": given["revision"]}, secret=True)
     with dsl.ExitHandler(end):
         tasks = check_out(graph, components, given)
         add_steps(graph, graph.steps, components, given, tasks)
         if graph.pipeline.gate:
-            judged = _decide(graph, components, production.GATE, tasks)
+            judged = _decide(graph, components, delivery.GATE, tasks)
             with dsl.If(judged.outputs[OUTCOME] == _PASS, name="passed"):
                 _passed(graph, components, given, tasks, judged)
             with dsl.If(judged.outputs[OUTCOME] != _PASS, name="not-passed"):
-                _told(graph, components, given, production.REJECTED, judged)
+                _told(graph, components, given, delivery.REJECTED, judged)
         elif graph.pipeline.publish:
-            _passed(graph, components, given, tasks, _decide(graph, components, production.RECORD, tasks))
+            _passed(graph, components, given, tasks, _decide(graph, components, delivery.RECORD, tasks))
 
 
 def argument(step: str, parameter: str) -> str:
     """Returns the pipeline's parameter for a step's."""
-    return f"{production.identifier(step)}_{parameter}"
+    return f"{delivery.identifier(step)}_{parameter}"
 
 
 def check_out(graph: Graph, components: Components, given: Given) -> dict[str, Any]:
     """Makes the task that the data files come from, where there are any; returns it by its name."""
-    if not production.is_needed(graph):
+    if not delivery.is_needed(graph):
         return {}
     arguments = {name: given[name] for name in ("repository", "revision")}
-    return {production.CHECKOUT: _own(graph, components, production.CHECKOUT, arguments, secret=True)}
+    return {delivery.CHECKOUT: _own(graph, components, delivery.CHECKOUT, arguments, secret=True)}
 
 
 def add_steps(
@@ -92,14 +92,14 @@ def _arguments(graph: Graph, step: Step, given: Given, tasks: Mapping[str, Any])
 def _channel(reference: Reference, tasks: Mapping[str, Any]) -> Any:
     if reference.step:
         return tasks[reference.step].outputs[reference.name]
-    return tasks[production.CHECKOUT].outputs[production.identifier(reference.name)]
+    return tasks[delivery.CHECKOUT].outputs[delivery.identifier(reference.name)]
 
 
 def _decide(graph: Graph, components: Components, name: str, tasks: Mapping[str, Any]) -> Any:
-    checkout = tasks[production.CHECKOUT].outputs
+    checkout = tasks[delivery.CHECKOUT].outputs
     references = {
-        **production.measured(graph),
-        **{key: reference for key, (reference, _) in production.results(graph).items()},
+        **delivery.measured(graph),
+        **{key: reference for key, (reference, _) in delivery.results(graph).items()},
     }
     arguments = {COMMIT: checkout[COMMIT], HASHES: checkout[HASHES]}
     for key, reference in references.items():
@@ -109,10 +109,10 @@ def _decide(graph: Graph, components: Components, name: str, tasks: Mapping[str,
     if gate:
         arguments["losses"] = tasks[gate.step].outputs[gate.losses]
         arguments["champion_losses"] = tasks[champion_step(gate.step)].outputs[gate.losses]
-        for key, origin in production.evidence(graph).items():
+        for key, origin in delivery.evidence(graph).items():
             arguments[key] = (
-                tasks[production.CHECKOUT].outputs[key]
-                if key in production.CHAMPION_FACTS
+                tasks[delivery.CHECKOUT].outputs[key]
+                if key in delivery.CHAMPION_FACTS
                 else _channel(origin, tasks)
             )
     return _own(graph, components, name, arguments)
@@ -126,17 +126,17 @@ def _passed(
 
     settings = graph.pipeline.publish
     if settings is None:
-        _told(graph, components, given, production.PASSED, judged)
+        _told(graph, components, given, delivery.PASSED, judged)
         return
     place = {name: given[name] for name in ("repository", "branch")}
     arguments = {RUN: judged.outputs[RUN], **place, **_page(graph)}
     for key, reference in (("model", settings.model), ("reference", settings.reference)):
         step, _, output = reference.rpartition(".")
         arguments[key] = tasks[step].outputs[output]
-    published = _own(graph, components, production.PUBLISH, arguments, secret=True)
+    published = _own(graph, components, delivery.PUBLISH, arguments, secret=True)
     with dsl.If(given["deploy"] != "", name="to-deploy"):
         target = {"stage": given["deploy"], "version": published.outputs[VERSION]}
-        _own(graph, components, production.DEPLOY, {**place, **target}, secret=True)
+        _own(graph, components, delivery.DEPLOY, {**place, **target}, secret=True)
 
 
 def _told(graph: Graph, components: Components, given: Given, name: str, judged: Any) -> None:

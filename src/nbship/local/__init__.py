@@ -1,1 +1,1 @@
-"""Runs a graph on this machine: order, warm kernels, cache, and the page that shows a run."""
+"""Runs a graph on this machine: order, cache, execution of a notebook, and what it writes."""

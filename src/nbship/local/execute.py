@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
     from papermill.exceptions import PapermillExecutionError
 
-    from nbship.local.kernels import Kernel
+    from nbship.kernels.provisioner import Kernel
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _TRACEBACK_LINES = 30
@@ -177,7 +177,7 @@ def _told(
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    from nbship.local.kernel_engine import LeftEarlyError
+    from nbship.kernels.engine import LeftEarlyError
 
     hint = f"the notebook so far: {executed}"
     try:

@@ -19,17 +19,18 @@ from typing import TYPE_CHECKING, Any
 from nbship.errors import NbshipError
 from nbship.files import content_hash
 from nbship.graph import CHAMPION, Graph, Reference, Step
-from nbship.local import cache, forkserver
+from nbship.kernels import forkserver
+from nbship.local import cache
 from nbship.local.artifacts import Contents, Input, check_outputs, file_names, unaltered
 from nbship.local.execute import StepError, execute, explained
 from nbship.local.html import export_html
 from nbship.local.imports import libraries
-from nbship.local.record import Artifact, RunRecord, State, StepRecord, save
 from nbship.own_code import python_path
+from nbship.record import Artifact, RunRecord, State, StepRecord, save
 from nbship.threads import share
 
 if TYPE_CHECKING:
-    from nbship.local.kernels import Kernel
+    from nbship.kernels.provisioner import Kernel
 
 WARM_KERNEL = forkserver.KERNEL_NAME
 STANDARD_KERNEL = "python3"

@@ -1,1 +1,1 @@
-"""Models as they are served: the model package that is published, read and loaded."""
+"""The model server: KServe's V1 and the Open Inference protocol over HTTP, and its metrics."""

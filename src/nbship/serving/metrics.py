@@ -7,7 +7,7 @@ import os
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from nbship.serving.records import Findings
+from nbship.package.records import Findings
 
 REQUESTS = Counter(
     "nbship_requests", "Requests for predictions, by the answer's status", ["model", "protocol", "status"]

@@ -14,9 +14,9 @@ from typing import Any
 import kserve
 import msgspec
 
+from nbship.package.records import Checked, Problem, Values, check
 from nbship.serving import metrics, protocol
 from nbship.serving.predictor import Prediction, Predictor, RefusedError, load_predictor
-from nbship.serving.records import Checked, Problem, Values, check
 from nbship.serving.settings import Settings
 
 # A header that proxies let pass.

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from nbship import __version__
+from nbship.package.records import LONGEST_TEXT, accepted_values
+from nbship.package.schema import Column, Output
 from nbship.serving.protocol import class_name, input_tensors
-from nbship.serving.records import LONGEST_TEXT, accepted_values
-from nbship.serving.schema import Column, Output
 
 if TYPE_CHECKING:
     from nbship.serving.model import PackagedModel

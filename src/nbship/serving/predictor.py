@@ -13,14 +13,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from nbship.serving.accepted import with_labels, with_limits
-from nbship.serving.comparison import compared
-from nbship.serving.compiled import Compiled, compile_model, describe
-from nbship.serving.faults import find_fault
-from nbship.serving.package import MODEL, Package, load_model, read_package
+from nbship.package import MODEL, Package, load_model, read_package
+from nbship.package.accepted import with_labels, with_limits
+from nbship.package.comparison import compared
+from nbship.package.compiled import Compiled, compile_model, describe
+from nbship.package.faults import find_fault
+from nbship.package.records import Checked, Problem, check
+from nbship.package.schema import Column, columns_to_table, rows_of_one_type, typical_record
 from nbship.serving.reader import Reader, make_reader
-from nbship.serving.records import Checked, Problem, check
-from nbship.serving.schema import Column, columns_to_table, rows_of_one_type, typical_record
 
 # No category is called that.
 _UNSEEN = "\N{REPLACEMENT CHARACTER}unseen"

@@ -15,10 +15,10 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
+from nbship.package.records import TOLD_AT_MOST, Problem, Values, shortened, unknown_field
+from nbship.package.schema import Column, Output
 from nbship.serving.predictor import Prediction, RefusedError
 from nbship.serving.reader import are_plain, object_type
-from nbship.serving.records import TOLD_AT_MOST, Problem, Values, shortened, unknown_field
-from nbship.serving.schema import Column, Output
 
 _V1_FORMS = 'send {"instances": [{"field": value, …}]}, or lists of values in the order of the fields'
 _V2_FORMS = 'send {"inputs": [{"name": …, "shape": […], "datatype": …, "data": […]}]}'

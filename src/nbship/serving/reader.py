@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from nbship.serving.records import Values
-from nbship.serving.schema import Column
+from nbship.package.records import Values
+from nbship.package.schema import Column
 
 Reader = Callable[[bytes | bytearray], Values | None]
 

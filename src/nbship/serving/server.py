@@ -43,8 +43,8 @@ def serve(settings: Settings, host: str, port: int, workers: int, ready: Callabl
     # Requests are answered side by side, each by one thread: libraries that start as many as the machine has
     # CPUs for each make all of them wait. They look at these variables when they are imported.
     os.environ.update(threads.limits(1, 1, os.environ))
+    from nbship.package import read_package
     from nbship.serving import listening
-    from nbship.serving.package import read_package
 
     with _shared_metrics(workers):
         if workers > 1:

@@ -22,8 +22,8 @@ from typing import Literal
 from nbship import files
 from nbship.errors import NbshipError
 from nbship.files import disk_error
-from nbship.serving.package import DESCRIPTION, MODEL
-from nbship.serving.trained import TRAINED_ROWS
+from nbship.package import DESCRIPTION, MODEL
+from nbship.package.trained import TRAINED_ROWS
 from nbship.versions import dvc, git
 
 MODELS = "models"

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from nbship import files
 from nbship.errors import NbshipError
 from nbship.files import disk_error
-from nbship.serving.package import DESCRIPTION, MODEL
+from nbship.package import DESCRIPTION, MODEL
 from nbship.versions import dvc
 
 ADDRESS = "NBSHIP_MODEL_STORE"

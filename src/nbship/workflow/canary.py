@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+from nbship.cluster import check as endpoint
+from nbship.cluster import kserve, manifest, rollout, services
+from nbship.cluster.check import Checked, CheckError, UnreachableError
+from nbship.cluster.kserve import Backend
+from nbship.cluster.manifest import Manifest
+from nbship.cluster.rollout import Rollout
+from nbship.cluster.services import Cluster
 from nbship.errors import NbshipError
-from nbship.serving import check as endpoint
-from nbship.serving import kserve, manifest, rollout, services
-from nbship.serving.check import Checked, CheckError, UnreachableError
-from nbship.serving.kserve import Backend
-from nbship.serving.manifest import Manifest
-from nbship.serving.package import Package
-from nbship.serving.rollout import Rollout
-from nbship.serving.services import Cluster
+from nbship.package import Package
 
 Report = Callable[[str], None]
 # Seconds that a gateway may take to follow a change.

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from nbship import config, files
+from nbship import config, files, package
+from nbship.cluster import check, kserve, manifest, services
+from nbship.cluster.manifest import Manifest, Release
+from nbship.cluster.rollout import Rollout
 from nbship.config import Pipeline
 from nbship.errors import NbshipError, UsageError, suggestion
-from nbship.serving import check, kserve, manifest, package, services
-from nbship.serving.manifest import Manifest, Release
-from nbship.serving.package import Package
-from nbship.serving.rollout import Rollout
+from nbship.package import Package
 from nbship.versions import git, registry, stages, store
 from nbship.versions.registry import Version
 from nbship.workflow import canary

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nbship.cluster import manifest, services
 from nbship.config import Pipeline, Stage
 from nbship.errors import NbshipError
-from nbship.serving import manifest, services
 from nbship.versions import stages
 from nbship.versions.stages import Assignment
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from nbship.config import Gate
 from nbship.errors import NbshipError
 from nbship.gate import Known, Losses, Verdict, judge, read_losses, read_refits
-from nbship.serving import trained
-from nbship.serving.package import Package
+from nbship.package import Package, trained
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nbship.errors import UsageError, suggestion
-from nbship.serving.package import MODEL
+from nbship.package import MODEL
 from nbship.versions import dvc, git, registry
 from nbship.versions.registry import Version
 

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from nbship.gate import Verdict
-from nbship.local import words
-from nbship.local.metrics import compared, measured
-from nbship.local.record import RunRecord, State
+from nbship.pages import formatting
+from nbship.pages.metrics import compared, measured
+from nbship.record import RunRecord, State
 
 if TYPE_CHECKING:
-    from nbship.workflow.report import Outcome
+    from nbship.workflow.merge_request import Outcome
 
 # With what the note begins, by which it is found again whatever happened to the branch.
 MARK = "<!-- nbship: report -->"
 _SIGNS = {
-    words.Tone.GOOD: "✅",
-    words.Tone.BAD: "❌",
-    words.Tone.WARNING: "⚠️",
-    words.Tone.NEUTRAL: "ℹ️",
+    formatting.Tone.GOOD: "✅",
+    formatting.Tone.BAD: "❌",
+    formatting.Tone.WARNING: "⚠️",
+    formatting.Tone.NEUTRAL: "ℹ️",
 }
 _OF_ADDRESSES = ":/?#@!$&'*+,;=%~"
 _MOST_METRICS = 40
@@ -64,7 +64,7 @@ def run_section(record: RunRecord, plots: Sequence[Shown] = (), files: str = "")
         plots: What its notebooks drew.
         files: Address of the run's folder, where CI keeps it; empty if nobody else can see it.
     """
-    outcome = words.outcome(record)
+    outcome = formatting.outcome(record)
     parts = [
         f"### {_SIGNS[outcome.tone]} {record.pipeline}: {plain(outcome.title)}",
         " ".join(map(plain, outcome.reasons)),
@@ -80,7 +80,7 @@ def run_section(record: RunRecord, plots: Sequence[Shown] = (), files: str = "")
 
 def outcome_section(outcome: Outcome) -> str:
     """Words a run on Kubeflow, of which only its outcome is known."""
-    sign = _SIGNS[words.Tone.GOOD if outcome.state == "succeeded" else words.Tone.BAD]
+    sign = _SIGNS[formatting.Tone.GOOD if outcome.state == "succeeded" else formatting.Tone.BAD]
     metrics = sorted(outcome.metrics.items())[:_MOST_METRICS]
     parts = [
         f"### {sign} {outcome.pipeline} on Kubeflow: {outcome.state}",
@@ -88,7 +88,8 @@ def outcome_section(outcome: Outcome) -> str:
         _notes(outcome.verdict),
         f"Published as version {plain(outcome.version)}." if outcome.version else "",
         _table(
-            ("metric", "value"), [(plain(name), plain(words.number_text(value))) for name, value in metrics]
+            ("metric", "value"),
+            [(plain(name), plain(formatting.number_text(value))) for name, value in metrics],
         ),
         f"[The run's page]({quote(outcome.link, safe=_OF_ADDRESSES)})" if outcome.link else "",
         f"<sub>commit {outcome.revision[:12]}</sub>",
@@ -102,7 +103,7 @@ def plain(text: str) -> str:
 
 
 def _notes(verdict: Verdict | None) -> str:
-    return "\n".join(f"- {plain(note)}" for note in words.comparison_notes(verdict)) if verdict else ""
+    return "\n".join(f"- {plain(note)}" for note in formatting.comparison_notes(verdict)) if verdict else ""
 
 
 def _error(text: str) -> str:
@@ -127,7 +128,7 @@ def _gate_table(record: RunRecord) -> str:
     for row in rows:
         theirs = [row.champion.text if row.champion else "", row.difference] if champion else []
         check = row.check
-        gate = f"{words.bounds_text(check)} {'✅' if check.passed else '❌'}" if check else ""
+        gate = f"{formatting.bounds_text(check)} {'✅' if check.passed else '❌'}" if check else ""
         value = f"{row.metric.text} ({row.metric.spread})" if row.metric.spread else row.metric.text
         cells.append([plain(row.metric.name), plain(value), *map(plain, theirs), *([gate] if bounds else [])])
     return _table(headings, cells)
@@ -160,4 +161,5 @@ def _footer(record: RunRecord) -> str:
     commit = f"commit {environment.revision[:12]}" if environment.revision else "no commit"
     changed = " with changes" if environment.dirty else ""
     settings = f" · {' '.join(map(plain, record.settings))}" if record.settings else ""
-    return f"<sub>run {record.id} · {commit}{changed} · {words.seconds_text(record.seconds)}{settings}</sub>"
+    seconds = formatting.seconds_text(record.seconds)
+    return f"<sub>run {record.id} · {commit}{changed} · {seconds}{settings}</sub>"

@@ -13,11 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nbship import files
+from nbship import files, package
 from nbship.config import Publish
 from nbship.errors import NbshipError
-from nbship.serving import package
-from nbship.serving.package import Package
+from nbship.package import Package
 from nbship.versions import dvc, git, hooks, registry, store, upstream
 from nbship.versions.store import Store
 from nbship.versions.upstream import Remote, Tag, Upstream

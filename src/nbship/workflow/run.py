@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from nbship import __version__, config
+from nbship import __version__, config, package
 from nbship.config import load_pipeline
 from nbship.errors import NbshipError, UsageError, suggestion
 from nbship.files import content_hash, write_text
@@ -31,7 +31,8 @@ from nbship.graph import (
 from nbship.local import runner
 from nbship.local.cache import environment_hash
 from nbship.local.execute import explained
-from nbship.local.record import (
+from nbship.pages.run_page import write_run_page
+from nbship.record import (
     Environment,
     RunRecord,
     State,
@@ -41,9 +42,7 @@ from nbship.local.record import (
     running,
     save,
 )
-from nbship.local.report import write_run_page
 from nbship.samples import with_samples
-from nbship.serving import package
 from nbship.versions import git, registry
 from nbship.workflow import data, judging
 from nbship.workflow.judging import Evidence

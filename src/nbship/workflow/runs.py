@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nbship.errors import NbshipError, UsageError
-from nbship.local.record import RunRecord, StepRecord, all_runs, find_run, run_folder
-from nbship.local.report import PAGE
+from nbship.pages.run_page import PAGE
+from nbship.record import RunRecord, StepRecord, all_runs, find_run, run_folder
 
 LATEST = "latest"
 PREVIOUS = "previous"

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nbship import package
 from nbship.config import Pipeline, load_pipeline
 from nbship.errors import NbshipError, UsageError
-from nbship.local.record import State, find_run
-from nbship.serving import package, server
-from nbship.serving.package import Package
+from nbship.package import Package
+from nbship.record import State, find_run
+from nbship.serving import server
 from nbship.serving.settings import BYTES_AT_MOST, RECORDS_AT_MOST, Settings
 from nbship.versions import registry
 from nbship.workflow.models import list_models

@@ -21,10 +21,10 @@ from nbship import config, files
 from nbship.errors import ExitCode, NbshipError, UsageError, suggestion
 from nbship.graph import Graph, read_graph
 from nbship.kubeflow.credentials import login, read_server
-from nbship.kubeflow.production import REJECTED, is_needed
-from nbship.local.record import State, new_run_id
+from nbship.kubeflow.delivery import REJECTED, is_needed
 from nbship.local.runner import Event
 from nbship.project import pipeline_names
+from nbship.record import State, new_run_id
 from nbship.versions import git, snapshot
 from nbship.versions.clone import is_commit, own_address
 from nbship.workflow.compile import COMPILED, compile_pipeline

@@ -19,10 +19,10 @@ from nbship.files import write_text
 from nbship.graph import Graph, build_graph
 from nbship.grid import Choice, combinations, merge_graphs, parse_choice, varied
 from nbship.local import runner
-from nbship.local.record import Environment, RunRecord, State, StepRecord, new_run_id, running
-from nbship.local.sweep import Goal, SweepRecord, Trial, ranked, sweep_folder, write_sweep
 from nbship.notebook import read_notebook
+from nbship.pages.sweep_page import Goal, SweepRecord, Trial, ranked, sweep_folder, write_sweep
 from nbship.project import PIPELINES
+from nbship.record import Environment, RunRecord, State, StepRecord, new_run_id, running
 from nbship.workflow import data
 from nbship.workflow.compile import own_files
 from nbship.workflow.image import image_reference

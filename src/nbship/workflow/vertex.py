@@ -14,8 +14,8 @@ import yaml
 
 from nbship import config
 from nbship.errors import UsageError
-from nbship.local.record import new_run_id
 from nbship.local.runner import Event
+from nbship.record import new_run_id
 from nbship.workflow.submit import Request, follow, prepared
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""KServe: the InferenceService, its rollout, its check, and who answers at which address."""

@@ -1,0 +1,185 @@
+"""The check of an endpoint: the package's golden records, whose answers must have the right values in time.
+
+Knows the answers, not the way to the server: that is a function that it is given.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nbship.config import Deploy
+from nbship.errors import NbshipError
+from nbship.package import Golden, Package
+
+_SHOWN = 200
+_UNREACHABLE = (0, 404, 502, 503, 504)
+# By KServe's release: what its sklearn server's image is built with.
+_STOCK_SCIKIT_LEARN = {"0.20": "1.5.1", "0.21": "1.5.1"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server said.
+
+    Attributes:
+        status: Of HTTP; 0 if there was no answer.
+        body: The answer, or what went wrong.
+        seconds: How long it took.
+    """
+
+    status: int
+    body: bytes
+    seconds: float
+
+
+Ask = Callable[[dict[str, Any]], Answer]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A check that was passed.
+
+    Attributes:
+        requests: How many were made.
+        failed: How many had no right answer.
+        latency: Median seconds of an answer.
+    """
+
+    requests: int
+    failed: int
+    latency: float
+
+
+class CheckError(NbshipError):
+    """A server does not answer as the model's package says."""
+
+
+class UnreachableError(CheckError):
+    """No server answers at this address, or none yet."""
+
+
+def check(ask: Ask, package: Package, settings: Deploy, listed: bool = False, values: bool = True) -> Checked:
+    """Asks a server for each golden record in turn.
+
+    Args:
+        ask: Sends the body of a V1 prediction.
+        package: Of the model that should answer.
+        settings: How many requests, and what is tolerated.
+        listed: Send records of lists, the only form with names that KServe's own sklearn server reads.
+        values: Compare values; not where two versions share the traffic.
+
+    Raises:
+        UnreachableError: The first request met no server.
+        CheckError: A value is wrong, or too many requests failed or took too long.
+    """
+    if not package.golden:
+        raise NbshipError("the model's package has no golden records", "publish the model again")
+    failures, seconds = [], []
+    count = max(settings.requests, len(package.golden))
+    for golden in itertools.islice(itertools.cycle(package.golden), count):
+        answer = ask({"instances": [_instance(golden, listed)]})
+        seconds.append(answer.seconds)
+        problem = _problem(answer)
+        if problem and not seconds[1:] and answer.status in _UNREACHABLE:
+            raise UnreachableError(f"the server cannot be reached: {problem}", "look at the server's log")
+        if problem:
+            failures.append(problem)
+            if len(failures) > settings.errors * count:
+                break
+        elif values:
+            _compare(answer, golden, settings.tolerance)
+    if len(failures) > settings.errors * count:
+        raise CheckError(
+            f"{len(failures)} of {len(seconds)} requests failed: {failures[-1]}", "look at the server's log"
+        )
+    latency = statistics.median(seconds)
+    if latency > settings.latency:
+        raise CheckError(
+            f"the median answer took {latency:.3f} s, more than {settings.latency:g} s",
+            "give the server more CPU, or raise deploy.latency",
+        )
+    return Checked(len(seconds), len(failures), latency)
+
+
+def check_libraries(package: Package, image: str) -> None:
+    """Checks that KServe's own sklearn server can load a model: it must have the scikit-learn of its fitting.
+
+    Raises:
+        NbshipError: It has another one, or nobody knows which one it has.
+    """
+    tag = image.rpartition(":")[2]
+    release = re.match(r"v?(\d+\.\d+)", tag)
+    served = _STOCK_SCIKIT_LEARN.get(release[1] if release else "")
+    fitted = package.libraries.get("scikit-learn", "")
+    if served is None or served.split(".")[:2] != fitted.split(".")[:2]:
+        what = f"scikit-learn {served}" if served else "an unknown scikit-learn"
+        raise NbshipError(
+            f"the model was fitted with scikit-learn {fitted}, and KServe's sklearn server {tag} has {what}",
+            "serve it in the environment of its training: deploy.runtime: nbship-sklearn",
+        )
+
+
+def _instance(golden: Golden, listed: bool) -> dict[str, Any]:
+    return {name: [value] if listed else value for name, value in golden.record.items()}
+
+
+def _problem(answer: Answer) -> str:
+    """Says what is wrong with an answer besides its values."""
+    if answer.status != 200:
+        said = " ".join(answer.body.decode(errors="replace").split())[:_SHOWN]
+        return f"HTTP status {answer.status}: {said}" if answer.status else said
+    predictions = _predictions(answer)
+    if not isinstance(predictions, list) or len(predictions) != 1:
+        return f"not a prediction: {answer.body[:_SHOWN].decode(errors='replace')}"
+    return ""
+
+
+def _predictions(answer: Answer) -> Any:
+    try:
+        body = json.loads(answer.body)
+    except ValueError:
+        return None
+    return body.get("predictions") if isinstance(body, dict) else None
+
+
+def _compare(answer: Answer, golden: Golden, tolerance: float) -> None:
+    body = json.loads(answer.body)
+    given = body["predictions"][0]
+    if not _same(given, golden.prediction, tolerance):
+        raise _wrong(golden, f"{given!r} instead of {golden.prediction!r}")
+    shares = body.get("probabilities")
+    if golden.probabilities and shares is not None:
+        found = list(shares[0].values()) if _is_shares(shares) else shares
+        if not _same(found, golden.probabilities, tolerance):
+            raise _wrong(golden, f"probabilities {found} instead of {golden.probabilities}")
+
+
+def _wrong(golden: Golden, what: str) -> CheckError:
+    return CheckError(
+        f"a wrong prediction: {what} for {json.dumps(golden.record, ensure_ascii=False)[:_SHOWN]}",
+        "the server serves another model, or with other libraries than the model was fitted with",
+    )
+
+
+def _is_shares(shares: Any) -> bool:
+    return isinstance(shares, list) and len(shares) == 1 and isinstance(shares[0], dict)
+
+
+def _same(given: Any, expected: Any, tolerance: float) -> bool:
+    if isinstance(expected, list):
+        return (
+            isinstance(given, Sequence)
+            and len(given) == len(expected)
+            and all(_same(g, e, tolerance) for g, e in zip(given, expected, strict=True))
+        )
+    numbers = [isinstance(value, int | float) and not isinstance(value, bool) for value in (given, expected)]
+    if all(numbers):
+        return math.isclose(given, expected, rel_tol=tolerance, abs_tol=tolerance)
+    return type(given) is type(expected) and bool(given == expected)

@@ -1,0 +1,1 @@
+"""Kernels for Jupyter and papermill that start in milliseconds. Knows nothing of pipelines and runs."""

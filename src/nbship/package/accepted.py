@@ -1,0 +1,102 @@
+"""What a loaded model accepts beyond, and short of, what its package says of its columns.
+
+The server checks values by it and describes itself by it, so that the two agree.
+"""
+
+from __future__ import annotations
+
+import warnings
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from nbship.package.schema import Column
+
+# Tried from the outside in: numbers that nothing in the world is beyond, to those next to zero.
+_STEPS = {
+    "integer": (1e30, 1e15, 1e9, 1e6, 1e3, 1),
+    "number": (1e30, 1e15, 1e9, 1e6, 1e3, 1, 1e-3, 1e-9),
+}
+
+Predict = Callable[[Mapping[str, Sequence[Any]]], Any]
+
+
+def with_labels(column: Column) -> Column:
+    """Has a label accepted for its value, for it is what people are shown; unless it could mean another."""
+    counts = Counter(column.labels.values())
+    known = {*column.labels, *column.categories}
+    by_label = {
+        label: _value(column, text)
+        for text, label in column.labels.items()
+        if counts[label] == 1 and label not in known
+    }
+    return column.model_copy(update={"aliases": {**by_label, **column.aliases}}) if by_label else column
+
+
+def _value(column: Column, text: str) -> Any:
+    if column.type == "boolean":
+        return text == "true"
+    if column.type in ("integer", "number"):
+        number = float(text)
+        return int(number) if number.is_integer() else number
+    return text
+
+
+def with_limits(
+    columns: Sequence[Column], predict: Predict, typical: Mapping[str, Any]
+) -> tuple[Column, ...]:
+    """Finds how small and how large each number may be for the model to predict it, the others being typical.
+
+    A logarithm has no value at zero, and what is beyond 32 bits is none to a tree.
+
+    Args:
+        columns: The model's columns.
+        predict: Predicts columns of values; raises an error of any kind if it cannot.
+        typical: A record.
+
+    Returns:
+        The columns with `lowest` and `highest`; as they are if the model cannot predict the record.
+    """
+
+    def fits(numbers: Mapping[str, Sequence[float]]) -> bool:
+        count = sum(map(len, numbers.values()))
+        values = {name: [value] * max(count, 1) for name, value in typical.items()}
+        first = 0
+        for name, tried in numbers.items():
+            values[name][first : first + len(tried)] = tried
+            first += len(tried)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what overflows
+                predict(values)
+        except Exception:  # the model's own code may raise anything
+            return False
+        return True
+
+    ladders = {column.name: _ladder(column) for column in columns if column.type in _STEPS}
+    all_fit = fits(ladders)  # as they mostly do
+    if not all_fit and not fits({}):
+        return tuple(columns)
+
+    def end(name: str, steps: Sequence[float], known: float) -> float:
+        def fit_from(index: int) -> bool:
+            return fits({name: steps[index:]})
+
+        first = 0 if all_fit or fit_from(0) else bisect_left(range(len(steps)), True, lo=1, key=fit_from)
+        return [*steps, known][first]
+
+    def limited(column: Column) -> Column:
+        if column.name not in ladders or column.minimum is None or column.maximum is None:
+            return column
+        steps, low, high = ladders[column.name], column.minimum, column.maximum
+        lowest = end(column.name, [step for step in steps if step < low], low)
+        highest = end(column.name, [step for step in reversed(steps) if step > high], high)
+        return column.model_copy(update={"lowest": lowest, "highest": highest})
+
+    return tuple(map(limited, columns))
+
+
+def _ladder(column: Column) -> list[float]:
+    steps = _STEPS[column.type]
+    return sorted({*(-step for step in steps), 0.0, *steps})

@@ -1,0 +1,171 @@
+"""The run page: one HTML file that shows a run, opens from disk and asks nobody for anything.
+
+Turns the record and the executed notebooks into what `templates/run.html.j2` lays out. Texts from notebooks
+and parameters are strangers' texts: Jinja escapes them all, and the page's policy runs no script but its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from nbship.files import write_text
+from nbship.gate import percent_text
+from nbship.graph import champion_step
+from nbship.pages import formatting
+from nbship.pages.drawing import run_svg, sign_path, step_note
+from nbship.pages.interval import interval_svg
+from nbship.pages.metrics import Metric, compared, measured
+from nbship.pages.outputs import Shown, read_shown
+from nbship.pages.template import TEMPLATES, template
+from nbship.record import Artifact, RunRecord, State, StepRecord
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+PAGE = "index.html"
+# The project's folder, seen from runs/NAME/ID.
+_PROJECT = "../../../"
+_SIGNS = {
+    formatting.Tone.GOOD: "done",
+    formatting.Tone.BAD: "failed",
+    formatting.Tone.WARNING: "interrupted",
+    formatting.Tone.NEUTRAL: "running",
+}
+
+
+@dataclass(frozen=True)
+class _Parameter:
+    name: str
+    value: str
+    default: str
+    changed: bool
+    help: str
+
+
+@dataclass(frozen=True)
+class _File:
+    """An artifact with an address that works from the page; empty where there is none."""
+
+    name: str
+    artifact: Artifact
+    address: str
+
+
+@dataclass(frozen=True)
+class _Step:
+    record: StepRecord
+    shown: Shown
+    note: str
+    parameters: list[_Parameter]
+    inputs: list[_File]
+    outputs: list[_File]
+    metrics: list[Metric]
+
+
+def write_run_page(record: RunRecord, folder: Path) -> Path:
+    """Writes the page of a run, atomically.
+
+    Args:
+        record: The run, in any state.
+        folder: The run's folder, where the executed notebooks are.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        NbshipError: The page cannot be written.
+    """
+    page = folder / PAGE
+    write_text(page, _render(record, folder))
+    return page
+
+
+def _render(record: RunRecord, folder: Path) -> str:
+    from markupsafe import Markup
+
+    outcome = formatting.outcome(record)
+    steps = [_step(step, folder) for step in record.steps.values()]
+    rows = compared(record)
+    judged = {row.metric.name for row in rows}
+    gate_steps = {record.gate.step, champion_step(record.gate.step)} if record.gate and judged else set()
+    script = (TEMPLATES / "run.js").read_text(encoding="utf-8")
+    return _template().render(
+        run=record,
+        outcome=outcome,
+        synthetic=formatting.synthetic_text(record),
+        outcome_sign=_SIGNS[outcome.tone],
+        started=record.started.astimezone(),
+        # Names are escaped where the pictures are drawn.
+        graph=Markup(run_svg(record) if record.steps else ""),  # noqa: S704
+        narrow_graph=Markup(run_svg(record, "down") if record.steps else ""),  # noqa: S704
+        steps=steps,
+        champion_name=champion_step(record.gate.step) if record.gate else "",
+        failures=[step for step in steps if step.record.state is State.FAILED],
+        compared=rows,
+        has_champion=any(row.champion for row in rows),
+        interval=Markup(_interval(record)),  # noqa: S704
+        notes=formatting.comparison_notes(record.verdict) if record.verdict else [],
+        other_metrics=[step for step in steps if step.metrics and step.record.name not in gate_steps],
+        commands=formatting.next_commands(record),
+        style=Markup((TEMPLATES / "run.css").read_text(encoding="utf-8")),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+@functools.cache
+def _template() -> Template:
+    return template(
+        "run.html.j2",
+        {
+            "bounds": formatting.bounds_text,
+            "counted": formatting.counted,
+            "number": formatting.number_text,
+            "percent": percent_text,
+            "seconds": formatting.seconds_text,
+            "sign": sign_path,
+            "url": quote,
+        },
+    )
+
+
+def _step(record: StepRecord, folder: Path) -> _Step:
+    shown = read_shown(folder / record.notebook) if record.notebook else Shown()
+    return _Step(
+        record=record,
+        shown=shown,
+        note=step_note(record),
+        parameters=[_parameter(name, value, shown) for name, value in record.parameters.items()],
+        inputs=[_File(name, a, _address(a)) for name, a in record.inputs.items()],
+        outputs=[_File(name, a, _address(a)) for name, a in record.outputs.items()],
+        metrics=measured(record),
+    )
+
+
+def _parameter(name: str, value: Any, shown: Shown) -> _Parameter:
+    declared = shown.parameters.get(name)
+    return _Parameter(
+        name=name,
+        value=formatting.value_text(value),
+        default=formatting.value_text(declared.default) if declared else "",
+        changed=declared is not None and declared.default != value,
+        help=declared.help if declared else "",
+    )
+
+
+def _address(artifact: Artifact) -> str:
+    if Path(artifact.path).is_absolute():
+        return ""
+    of_a_step = "." in artifact.origin
+    return quote(artifact.path if of_a_step else _PROJECT + artifact.path)
+
+
+def _interval(record: RunRecord) -> str:
+    comparison = record.verdict.comparison if record.verdict else None
+    return interval_svg(comparison) if comparison else ""

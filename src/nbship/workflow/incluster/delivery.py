@@ -1,0 +1,363 @@
+"""What the steps around the notebooks do on Kubeflow: check out, judge, publish, deploy, tell.
+
+Called by the functions of `nbship.kubeflow.delivery`, each in its own container. What they share travels
+as KFP's artifacts and parameters; the work is done by the functions that the command line calls too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from nbship import __version__, files
+from nbship import record as records
+from nbship.config import Gate, Pipeline, load_pipeline
+from nbship.errors import NbshipError
+from nbship.graph import CHAMPION
+from nbship.kubeflow.credentials import Server
+from nbship.kubeflow.delivery import CHAMPION_FACTS
+from nbship.package import DESCRIPTION, parse_package
+from nbship.pages.formatting import comparison_notes
+from nbship.record import Environment, RunRecord, State, StepRecord
+from nbship.versions import dvc, registry
+from nbship.versions.clone import clone, find_commit, find_project
+from nbship.workflow import data, judging
+from nbship.workflow.incluster import result
+from nbship.workflow.incluster.step import Artifact, failures_end_the_process
+from nbship.workflow.judging import Evidence
+
+if TYPE_CHECKING:
+    from nbship.workflow.merge_request import Outcome
+
+PASS, REJECT = "pass", "reject"
+# What Kubeflow's driver says of tasks that went well depends on its version: SUCCEEDED, COMPLETE, or RUNNING,
+# the state that their record of metadata keeps.
+_FAILURES = ("FAILED", "CANCELED", "CANCELING")
+
+
+class FinalStatus(Protocol):
+    """What is used of KFP's `PipelineTaskFinalStatus`."""
+
+    state: str
+
+
+def checkout(
+    commit: str,
+    hashes: str,
+    outputs: Mapping[str, Artifact],
+    *,
+    pipeline: str,
+    repository: str,
+    revision: str,
+) -> None:
+    """Clones the repository at a revision, and hands on its data files and the champion.
+
+    Args:
+        commit: The file that takes the commit.
+        hashes: The file that takes the SHA-256 of each output, as JSON; empty where there is no champion.
+        outputs: By data file's name, and `champion`: the artifact that receives it. Where there is no
+            champion, its artifact is an empty file.
+        pipeline: The pipeline's name.
+        repository: Address of the repository.
+        revision: A branch, a tag or a commit; the head of the default branch if empty.
+    """
+    with failures_end_the_process(), _cloned(pipeline, repository, revision) as (root, settings, found):
+        paths: dict[str, Path | None] = dict(data.ensure(root, settings, _log))
+        if CHAMPION in outputs:
+            paths[CHAMPION] = registry.champion(root, pipeline, _log)
+        if CHAMPION_FACTS[0] in outputs:
+            described = registry.model_folder(root, pipeline) / DESCRIPTION
+            there = paths[CHAMPION] is not None and described.exists()
+            facts = (described if there else None, registry.trained_rows(root, pipeline, _log))
+            paths |= dict(zip(CHAMPION_FACTS, facts, strict=True))
+        digests = {}
+        for name, artifact in outputs.items():
+            digests[name] = _hand_on(root, paths[name], artifact, found)
+        files.write_text(Path(hashes), json.dumps(digests))
+        files.write_text(Path(commit), found)
+        _log(f"checked out {found}")
+
+
+def decide(
+    run: Artifact,
+    metrics: Any,
+    *,
+    pipeline: str,
+    commit: str,
+    hashes: Mapping[str, str],
+    measured: Mapping[str, Artifact],
+    results: Mapping[str, Any],
+    losses: Artifact | None = None,
+    champion_losses: Artifact | None = None,
+    evidence: Mapping[str, Artifact] = MappingProxyType({}),
+    names: Mapping[str, str] = MappingProxyType({}),
+    target: str = "",
+    gate: str = "",
+) -> str:
+    """Puts together what a run measured, and judges its model as `nbship run` does.
+
+    Args:
+        run: Receives the run's record, as JSON.
+        metrics: Receives the numbers, for KFP's page.
+        pipeline: The pipeline's name.
+        commit: The commit that ran.
+        hashes: What `checkout` says of the data files and the champion.
+        measured: By `step.output`: metrics files.
+        results: By `step.output`: scalar results.
+        losses: The candidate's losses, where there is a gate.
+        champion_losses: The champion's; an empty file where there is no champion.
+        evidence: What else the gate reads, by the names of `judging.Evidence`; empty files for what there is
+            not.
+        names: The file names of tables among it, for KFP's paths have no ending.
+        target: The column that the model predicts.
+        gate: The gate's settings, as JSON; without them, every model passes.
+
+    Returns:
+        `pass` or `reject`.
+    """
+    with failures_end_the_process(), tempfile.TemporaryDirectory(prefix="nbship-") as folder:
+        settings = Gate.model_validate_json(gate) if gate else None
+        record = _record(pipeline, commit, hashes, measured, results)
+        record.gate = settings
+        for name, value in record.metrics.items():
+            metrics.log_metric(name, value if abs(value) < float("inf") else str(value))
+        if settings and losses and champion_losses:
+            known = {"champion_losses": champion_losses, **evidence}
+            there = {name: path for name, artifact in known.items() if (path := _filled(artifact))}
+            for name in names.keys() & there.keys():
+                there[name] = _named(Path(folder, name, names[name]), there[name])
+            described = there.get("champion_description")
+            shown = Evidence(
+                losses=Path(losses.path),
+                champion_losses=there.get("champion_losses"),
+                refits=there.get("refits"),
+                held_out=there.get("held_out"),
+                reference=there.get("reference"),
+                target=target,
+                champion_rows=there.get("champion_rows"),
+                champion=parse_package(described.read_text("utf-8"), DESCRIPTION) if described else None,
+            )
+            record.verdict = judging.decide(settings, record.metrics, shown)
+            metrics.log_metric("verdict", "passed" if record.verdict.passed else "rejected")
+            outcome = "passed" if record.verdict.passed else "rejected"
+            _log("\n".join((outcome, *record.verdict.reasons, *comparison_notes(record.verdict))))
+        files.write_text(Path(run.path), record.model_dump_json(indent=2))
+        judged = settings.step if settings else ""
+        result.tell(result.Result(verdict=record.verdict, metrics=record.metrics, step=judged))
+        rejected = record.verdict is not None and not record.verdict.passed
+        return REJECT if rejected else PASS
+
+
+def publish(
+    version: str,
+    run: Artifact,
+    outputs: Mapping[str, Artifact],
+    *,
+    names: Mapping[str, str],
+    pipeline: str,
+    repository: str,
+    branch: str,
+    host: str,
+    job: str,
+) -> None:
+    """Publishes the model of a run that passed, from a fresh clone of the branch; and tells GitLab.
+
+    Args:
+        version: The file that takes the model's version.
+        run: The run's record, of `decide`.
+        outputs: By `step.output`: the model and the rows that it learnt from.
+        names: By `step.output`: the file name that the notebook gives it.
+        pipeline: The pipeline's name.
+        repository: Address of the repository.
+        branch: The branch that gets the model; the default one if empty.
+        host: The Kubeflow server; empty if the pipeline file names none.
+        job: The run's identifier there.
+    """
+    from nbship.workflow.publish import publish as publish_model
+
+    with failures_end_the_process(), _cloned(pipeline, repository, branch) as (root, settings, _):
+        record = _read_record(run)
+        folder = records.run_folder(root, pipeline, record.id)
+        for reference, artifact in outputs.items():
+            _take_in(record, folder, reference, artifact, names[reference])
+        records.save(record, folder)
+        published = publish_model(root, settings, record.id, push=True, report=_log, branch=branch)
+        files.write_text(Path(version), published.version)
+        _log(f"published {pipeline} {published.version} on {published.branch}")
+        result.tell(result.Result(version=published.version))
+        _tell_verdict(record, repository, published.version, _link(host, job))
+
+
+def deploy(*, pipeline: str, repository: str, branch: str, stage: str, version: str) -> None:
+    """Deploys the version that was just published; the arguments are those of `publish`."""
+    from nbship.workflow.deploy import deploy as deploy_model
+
+    with failures_end_the_process(), _cloned(pipeline, repository, branch) as (root, settings, _):
+        deploy_model(root, settings, stage, version, _log)
+
+
+def report(run: Artifact, *, repository: str, host: str, job: str) -> None:
+    """Tells GitLab what the gate said, where nothing is published.
+
+    Args:
+        run: The run's record, of `decide`.
+        repository: Address of the repository.
+        host: The Kubeflow server; empty if the pipeline file names none.
+        job: The run's identifier there.
+    """
+    with failures_end_the_process():
+        _tell_verdict(_read_record(run), repository, "", _link(host, job))
+
+
+def report_end(
+    status: FinalStatus, *, pipeline: str, repository: str, revision: str, host: str, job: str, judged: bool
+) -> None:
+    """Tells GitLab how a run ended, where `report` could not: it failed, or has nothing that was judged.
+
+    Args:
+        status: The final status of all other steps together.
+        pipeline: The pipeline's name.
+        repository: Address of the repository.
+        revision: The run's parameter.
+        host: The Kubeflow server; empty if the pipeline file names none.
+        job: The run's identifier there.
+        judged: Whether `report` tells of those that did not fail.
+    """
+    from nbship.workflow.merge_request import Outcome
+
+    state: Literal["succeeded", "failed"] = "failed" if status.state in _FAILURES else "succeeded"
+    _log(state)
+    if state == "succeeded" and judged:
+        return
+    with failures_end_the_process(), tempfile.TemporaryDirectory(prefix="nbship-") as folder:
+        commit = find_commit(repository, revision, Path(folder))
+        _tell(Outcome(pipeline, repository, commit, state, None, {}, "", _link(host, job)))
+
+
+def _link(host: str, job: str) -> str:
+    """The address of the run's page; empty where the server's is not known."""
+    return Server(host.rstrip("/")).run_link(job) if host else ""
+
+
+def _named(link: Path, path: Path) -> Path:
+    link.parent.mkdir(parents=True)
+    link.symlink_to(path.absolute())
+    return link
+
+
+def _filled(artifact: Artifact) -> Path | None:
+    path = Path(artifact.path)
+    return path if path.stat().st_size else None
+
+
+def _tell_verdict(record: RunRecord, repository: str, version: str, link: str) -> None:
+    from nbship.workflow.merge_request import Outcome
+
+    rejected = record.verdict is not None and not record.verdict.passed
+    state: Literal["succeeded", "rejected"] = "rejected" if rejected else "succeeded"
+    revision = record.environment.revision
+    told = Outcome(
+        record.pipeline, repository, revision, state, record.verdict, record.metrics, version, link
+    )
+    _tell(told)
+
+
+def _tell(outcome: Outcome) -> None:
+    """What was done stays done, whether or not GitLab hears of it."""
+    from nbship.workflow.merge_request import report_outcome
+
+    try:
+        report_outcome(outcome, os.environ)
+    except NbshipError as error:
+        sys.stderr.write(f"GitLab was not told: {error.message}\n")
+
+
+@contextmanager
+def _cloned(pipeline: str, repository: str, revision: str) -> Iterator[tuple[Path, Pipeline, str]]:
+    """Gives a clone of the project, the pipeline file in it, and its commit."""
+    with tempfile.TemporaryDirectory(prefix="nbship-") as folder:
+        whole = Path(folder, "repository")
+        commit = clone(repository, revision, whole)
+        root = find_project(whole, pipeline)
+        yield root, load_pipeline(root, pipeline), commit
+
+
+def _hand_on(root: Path, path: Path | None, artifact: Artifact, commit: str) -> str:
+    """Copies a file into an artifact, and says in its metadata which; returns its SHA-256."""
+    target = Path(artifact.path)
+    artifact.metadata["commit"] = commit
+    if path is None:
+        files.write_bytes(target, b"")
+        return ""
+    files.copy(path, target)
+    tracked, digest = dvc.read(path), files.content_hash(path)
+    artifact.metadata |= {"path": path.relative_to(root).as_posix(), "sha256": digest}
+    artifact.metadata |= {"md5": tracked.md5} if tracked else {}
+    return digest
+
+
+def _record(
+    pipeline: str,
+    commit: str,
+    hashes: Mapping[str, str],
+    measured: Mapping[str, Artifact],
+    results: Mapping[str, Any],
+) -> RunRecord:
+    steps: dict[str, StepRecord] = {}
+
+    def step(reference: str) -> StepRecord:
+        name = reference.partition(".")[0]
+        return steps.setdefault(name, StepRecord(name=name, source="", state=State.DONE))
+
+    for reference, artifact in measured.items():
+        step(reference).metrics |= json.loads(Path(artifact.path).read_text(encoding="utf-8"))
+    for reference, value in results.items():
+        step(reference).results[reference.partition(".")[2]] = value
+    read = {
+        name: records.Artifact(type="Dataset", path="", hash=digest, origin=name)
+        for name, digest in hashes.items()
+        if name not in (CHAMPION, *CHAMPION_FACTS)
+    }
+    steps["checkout"] = StepRecord(name="checkout", source="", state=State.DONE, inputs=read)
+    return RunRecord(
+        id=records.new_run_id(),
+        pipeline=pipeline,
+        state=State.DONE,
+        started=datetime.now(UTC),
+        environment=Environment(
+            python=platform.python_version(),
+            platform=f"{platform.system()} {platform.machine()}",
+            nbship=__version__,
+            revision=commit,
+        ),
+        steps=steps,
+        champion=hashes.get(CHAMPION, ""),
+    )
+
+
+def _read_record(run: Artifact) -> RunRecord:
+    return RunRecord.model_validate_json(Path(run.path).read_text(encoding="utf-8"))
+
+
+def _take_in(record: RunRecord, folder: Path, reference: str, artifact: Artifact, name: str) -> None:
+    """Puts an artifact into the run's folder, as the local engine would have left it there."""
+    step, _, output = reference.partition(".")
+    path = Path("artifacts", step, output, name)
+    files.copy(Path(artifact.path), folder / path)
+    entry = record.steps.setdefault(step, StepRecord(name=step, source="", state=State.DONE))
+    digest = files.content_hash(folder / path)
+    entry.outputs[output] = records.Artifact(type="Artifact", path=str(path), hash=digest, origin=reference)
+
+
+def _log(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
