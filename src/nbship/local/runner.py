@@ -20,12 +20,12 @@ from nbship.errors import NbshipError
 from nbship.files import content_hash
 from nbship.graph import CHAMPION, Graph, Reference, Step
 from nbship.kernels import forkserver
-from nbship.local import cache
+from nbship.local import bytecode, cache
 from nbship.local.artifacts import Contents, Input, check_outputs, file_names, unaltered
 from nbship.local.execute import StepError, execute, explained
 from nbship.local.html import export_html
 from nbship.local.imports import libraries
-from nbship.own_code import python_path
+from nbship.own_code import python_path, step_code
 from nbship.record import Artifact, RunRecord, State, StepRecord, save
 from nbship.threads import share
 
@@ -231,6 +231,7 @@ def _execute(run: _Run, step: Step) -> None:
     try:
         for path in paths.values():
             path.parent.mkdir(parents=True, exist_ok=True)
+        bytecode.discard_stale(step_code(run.root, run.graph, step).files)
         inputs = _inputs(run, record)
         values = {
             **record.parameters,
