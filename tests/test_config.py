@@ -349,3 +349,10 @@ def test_keys_in_the_address_of_a_store_are_refused_and_not_shown(tmp_path, key)
         load_pipeline(root, "line", settings)
     assert key in failed.value.message
     assert "hush" not in f"{failed.value}{failed.value.details}"
+
+
+@pytest.mark.parametrize("address", ["abfs://box@acme.dfs.core.windows.net/x", "ssh://ada@host/x"])
+def test_the_address_of_a_store_may_name_a_user(tmp_path, address):
+    root = write_project(tmp_path)
+    loaded = load_pipeline(root, "line", ["publish.target=y", f"publish.store={address}"])
+    assert loaded.publish.store == address

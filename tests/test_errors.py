@@ -59,6 +59,17 @@ def test_where_nothing_is_known():
         ("postgresql://ada:pw@db/x, https://a:b@c/d", "postgresql://db/x, https://c/d"),
         ("http://localhost:8080/a@b", "http://localhost:8080/a@b"),
         ("mail ada@example.org", "mail ada@example.org"),
+        ("ssh://ada:p/w@host/x", "ssh://host/x"),
+        ("azure://a:k/e+y==@box/x and gs://b", "azure://box/x and gs://b"),
+        ("redis://:pw@db/0, git+https://token@host/x", "redis://db/0, git+https://host/x"),
+        ("https://ada:p@ss@host/x", "https://host/x"),
+        # A user alone is no secret where it is no token: a container of Azure's, an account.
+        ("abfs://box@acme.dfs.core.windows.net/x", "abfs://box@acme.dfs.core.windows.net/x"),
+        ("ssh://git@host:2222/x", "ssh://git@host:2222/x"),
+        ("git@host:group/x.git", "git@host:group/x.git"),
+        ("ssh://host:2222/home/ada@acme", "ssh://host:2222/home/ada@acme"),
+        ("s3://bucket/a@b, hdfs://host:8020/c@d", "s3://bucket/a@b, hdfs://host:8020/c@d"),
+        ("http://[::1]:80/a@b http://h:80?a=b@c", "http://[::1]:80/a@b http://h:80?a=b@c"),
     ],
 )
 def test_no_message_shows_credentials(text, shown):

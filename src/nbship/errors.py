@@ -10,8 +10,13 @@ import re
 from collections.abc import Iterable
 from enum import IntEnum
 
-# Users and passwords in addresses. A store's key may hold a slash; elsewhere the first slash ends the host.
-_CREDENTIALS = re.compile(r"(?<=://)[^\s@/]+@|(?<=\b(?:s3|gs|az)://)[^\s@/]+:[^\s@]+@")
+# What an address has before its @. For http a user alone may be a token; elsewhere it is a container or an
+# account, and only what follows a colon is a secret. A key may hold a slash, where the colon begins no port.
+_CREDENTIALS = re.compile(
+    r"(?:(?<=\bhttp://)|(?<=https://))[^\s/?#]+@"
+    r"|(?<=\b(?:s3|gs|az)://)[^\s@/]+:[^\s@]+@"
+    r"|(?<=://)[^\s@/:\[]*:(?!\d+(?:[/?#\s]|$))[^\s@]+@"
+)
 
 
 class ExitCode(IntEnum):

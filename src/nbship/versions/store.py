@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from nbship import files
-from nbship.errors import NbshipError
+from nbship.errors import NbshipError, without_credentials
 from nbship.files import disk_error
 from nbship.package import DESCRIPTION, MODEL
 from nbship.versions import dvc
@@ -54,7 +54,7 @@ def open_store(root: Path, address: str) -> Store:
         NbshipError: The address is not understood, or its kind needs what is not installed.
     """
     parts = urlsplit(address)
-    if "@" in parts.netloc:
+    if without_credentials(address) != address:
         raise NbshipError(
             f"the address of the model store holds credentials: {address}",
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what DVC reads for this kind of store",
