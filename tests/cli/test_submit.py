@@ -5,6 +5,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from nbship import __version__
 from nbship.cli import runs as runs_command
 from nbship.cli import schedule as schedule_command
 from nbship.cli import submit as submit_command
@@ -63,6 +64,7 @@ def test_what_was_started(server, root):
     (run,) = server.runs.values()
     assert code == 0
     assert output.splitlines()[1:] == [
+        f"image       nbship:{__version__}",
         "experiment  main",
         f"run         {run['display_name']}",
         f"page        {server.address}/#/runs/details/{run['run_id']}",
@@ -77,7 +79,7 @@ def test_waiting_shows_steps_in_plain_lines(server, root):
     server.advance = [look("RUNNING", prepare="RUNNING"), look("SUCCEEDED", prepare="SUCCEEDED")]
     output, code = nbship(*SUBMIT, "--wait")
     assert code == 0
-    assert [line.split()[:3] for line in output.splitlines()[4:]] == [
+    assert [line.split()[:3] for line in output.splitlines()[5:]] == [
         ["▸", "prepare", "running"],
         ["✓", "prepare", "done"],
         ["run", "succeeded"],

@@ -248,7 +248,7 @@ def ends(kubeflow, state, version=""):
 def trained(kubeflow):
     """The commits that were trained, in order."""
     ids = [run["pipeline_version_reference"]["pipeline_version_id"] for run in kubeflow.runs.values()]
-    return [kubeflow.versions[each]["display_name"] for each in ids]
+    return [kubeflow.versions[each]["display_name"].partition("-")[0] for each in ids]
 
 
 # The runner's exit code says nothing of a job that may fail with one exit code; what it prints does.

@@ -10,7 +10,7 @@ from nbship import __version__
 from nbship.cli import image as image_command
 from nbship.errors import UsageError
 from nbship.workflow.compile import compile_pipeline
-from nbship.workflow.image import image_reference, image_tag, ingredients
+from nbship.workflow.image import image_reference, image_tag, ingredients, with_image
 from tests.projects import write_project
 
 LIST = "# what goes in\n*\n!src\n!pyproject.toml\n**/__pycache__\n**/*.pyc\nsrc/desk\n"
@@ -129,7 +129,7 @@ def test_without_a_dockerfile_the_tag_is_nbships_version(root):
 
 
 @pytest.mark.parametrize("image", ["nbship", "registry.example.org/cars"])
-def test_the_compiled_pipeline_names_the_tag(root, image, monkeypatch):
+def test_the_tag_is_in_a_compiled_pipeline_that_is_not_committed(root, image, monkeypatch):
     write_project(root)
     path = root / "pipelines/line.yaml"
     path.write_text(f"{path.read_text()}image: {image}\n")
@@ -138,19 +138,55 @@ def test_the_compiled_pipeline_names_the_tag(root, image, monkeypatch):
     path.write_text(
         path.read_text().replace("{scale: prepare.count}", "{scale: prepare.count, rows: prepare.rows}")
     )
-    executors = next(yaml.safe_load_all(compile_pipeline(root, "line").text))["deploymentSpec"]["executors"]
-    images = {name: executor["container"]["image"] for name, executor in executors.items()}
     tagged = f"{image}:{image_tag(root)}"
-    assert images == {
+    elsewhere = compile_pipeline(root, "line", root / "other.yaml").text
+    assert images(elsewhere) == {
         "exec-checkout": tagged,
         "exec-report": tagged,
         "exec-prepare": tagged,
         "exec-other": "own:1",
         "exec-train-line": tagged,
     }
+    committed = compile_pipeline(root, "line").text
+    assert set(images(committed).values()) == {image, "own:1"}
+    # One of earlier days has the tag in it.
+    exact = f"{image}@sha256:0123"
+    for text in (committed, elsewhere):
+        assert set(images(with_image(text, image, exact)[0]).values()) == {exact, "own:1"}
     monkeypatch.chdir(root)
     assert printed("line") == f"{tagged}\n"
     assert printed() == f"{image_tag(root)}\n"
+
+
+def test_code_that_changes_no_pipeline_changes_no_compiled_pipeline(root):
+    write_project(root)
+    before, tag = compile_pipeline(root, "line").text, image_tag(root)
+    write(root, {"src/room/a.py": '"""Says more."""\n\na = 1\n'})
+    assert image_tag(root) != tag
+    assert compile_pipeline(root, "line").text == before
+
+
+@pytest.mark.parametrize(
+    ("image", "line", "taken"),
+    [
+        ("cars", "image: cars", True),
+        ("cars", "image: cars:1", True),
+        ("cars", "image: cars@sha256:0123", False),
+        ("cars", "image: cars/other", False),
+        ("cars", "image: fast-cars", False),
+        ("c.rs", "image: cars", False),
+        ("cars:1", "image: cars:1", True),
+        ("cars:1", "image: cars:12", False),
+    ],
+)
+def test_only_the_projects_image_is_replaced(image, line, taken):
+    text, count = with_image(f"  {line}\n", image, "cars:2")
+    assert (text, count) == (("  image: cars:2\n", 1) if taken else (f"  {line}\n", 0))
+
+
+def images(text):
+    executors = next(yaml.safe_load_all(text))["deploymentSpec"]["executors"]
+    return {name: executor["container"]["image"] for name, executor in executors.items()}
 
 
 def printed(*arguments):

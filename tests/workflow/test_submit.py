@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nbship import __version__
 from nbship.errors import ExitCode, NbshipError, UsageError
 from nbship.kubeflow import client
 from nbship.kubeflow.api import Connection
@@ -68,11 +69,14 @@ def test_a_version_by_revision_and_a_run_in_the_branchs_experiment(server, conne
     submission = submit(connection, root, Request("line", settings=["prepare.most=2"]), {})
     head = git(root, "rev-parse", "HEAD").strip()
     run = run_of(server)
-    assert submission.version.name == head
+    # The committed file names the image without a tag; what runs has it, and so has the version's name.
+    assert submission.version.name == f"{head}-{__version__}"
+    assert submission.image == f"nbship:{__version__}"
     assert submission.link == f"{server.address}/#/runs/details/{run['run_id']}"
     assert submission.steps == ("prepare", "train-line")
     version = server.versions[run["pipeline_version_reference"]["pipeline_version_id"]]
-    assert version["display_name"] == head
+    assert version["display_name"] == submission.version.name
+    assert set(re.findall(r"'image': '([^']+)'", str(version["pipeline_spec"]))) == {submission.image}
     assert version["pipeline_spec"]["pipelineInfo"]["name"] == "line"
     assert server.experiments[run["experiment_id"]]["display_name"] == "feature/x"
     assert run["runtime_config"]["parameters"] == {"prepare_most": 2, "revision": head}
@@ -93,7 +97,19 @@ def test_what_is_not_committed_is_another_version(connection, root):
         change(root)
         names.append(submit(connection, root, Request("line"), {}).version.name)
     assert len(set(names)) == 3
-    assert all(name.startswith(names[0]) for name in names)
+    assert all(name.startswith(names[0].partition("-")[0]) for name in names)
+
+
+def test_other_code_in_the_image_is_another_version_of_the_same_compiled_pipeline(server, connection, root):
+    (root / "Dockerfile").write_text("FROM scratch\n")
+    (root / ".dockerignore").write_text("*\n!pipelines\n")
+    before = submit(connection, root, Request("line"), {})
+    (root / "Dockerfile").write_text("FROM other\n")
+    after = submit(connection, root, Request("line"), {})
+    assert (before.version.new, after.version.new) == (True, True)
+    specs = [str(server.versions[each.version.version_id]["pipeline_spec"]) for each in (before, after)]
+    assert [each.image in spec for each, spec in zip((before, after), specs, strict=True)] == [True, True]
+    assert before.image not in specs[1]
 
 
 def test_another_revision(server, connection, root):
@@ -103,7 +119,7 @@ def test_another_revision(server, connection, root):
     commit(root, "Change")
     change(root)
     submission = submit(connection, root, Request("line", revision="v1"), {})
-    assert submission.version.name == first
+    assert submission.version.name == f"{first}-{__version__}"
     spec = server.versions[submission.version.version_id]["pipeline_spec"]
     assert spec["root"]["inputDefinitions"]["parameters"]["prepare_most"]["defaultValue"] == 4
 
@@ -146,7 +162,7 @@ def test_without_git_a_version_is_named_by_its_content(connection, tmp_path):
     root = write_project(tmp_path)
     compile_pipeline(root, "line").write()
     names = {submit(connection, root, Request("line", experiment="mine"), {}).version.name for _ in range(2)}
-    assert [len(name) for name in names] == [8]
+    assert [name[8:] for name in names] == [f"-{__version__}"]
 
 
 # Parameters.

@@ -48,7 +48,7 @@ ParameterOption = Annotated[
 ImageOption = Annotated[
     str,
     typer.Option(
-        "--image", metavar="I", help="Run in this image, name@sha256:…, instead of the tag compiled."
+        "--image", metavar="I", help="Run in this image, name@sha256:…, instead of the project's tag."
     ),
 ]
 RecordOption = Annotated[
@@ -153,10 +153,11 @@ def _submit_to_vertex(root: Path, request: Request, wait: bool, as_json: bool) -
 
     started = vertex.submit(root, request, report)
     if as_json:
-        told = {"run": started.run.id, "link": started.link, "version": started.version}
-        print_json({"event": "submitted", **told})
+        told = {"link": started.link, "version": started.version, "image": started.image}
+        print_json({"event": "submitted", "run": started.run.id, **told})
     else:
         console.print(f"version     {escape(started.version)}")
+        console.print(f"image       {escape(started.image)}")
         console.print(f"run         {escape(started.run.id)}")
         console.print(f"page        {escape(started.link)}")
     if not wait:
@@ -215,12 +216,14 @@ def _told(submission: Submission) -> dict[str, object]:
         "link": submission.link,
         "experiment": submission.experiment,
         "version": asdict(submission.version),
+        "image": submission.image,
     }
 
 
 def _print_submission(submission: Submission) -> None:
     version = submission.version
     console.print(f"version     {escape(version.name)} ({'uploaded' if version.new else 'there already'})")
+    console.print(f"image       {escape(submission.image)}")
     console.print(f"experiment  {escape(submission.experiment)}")
     console.print(f"run         {escape(submission.run.name)}")
     console.print(f"page        {escape(submission.link)}")

@@ -293,7 +293,8 @@ def header(graph: Graph) -> str:
     lines = ["PIPELINE DEFINITION", f"Name: {graph.name}"]
     lines += [f"Description: {description}"] if description else []
     lines += [
-        f"Compiled from pipelines/{graph.name}.yaml; do not edit. Renew it: nbship compile {graph.name}"
+        f"Compiled from pipelines/{graph.name}.yaml; do not edit. Renew it: nbship compile {graph.name}",
+        f"An image without a tag gets its own at `nbship submit`: nbship image {graph.name}",
     ]
     return "".join(f"# {line}\n" for line in lines)
 

@@ -54,7 +54,8 @@ def compile_pipeline(
     """Compiles a pipeline and compares it with the file that is there; writes nothing.
 
     No variable of the environment goes in, so the same files give the same text everywhere. With the
-    notebooks go the project's modules and files that they use.
+    notebooks go the project's modules and files that they use. The project's image has no tag in the file
+    that is committed, since `submit` puts it in; in a file elsewhere, which is for other clients, it has.
 
     Args:
         root: The project's folder.
@@ -71,7 +72,8 @@ def compile_pipeline(
     from nbship.kubeflow.compile import compile_graph
 
     pipeline = config.load_pipeline(root, name, overrides, override_files)
-    pipeline = pipeline.model_copy(update={"image": image_reference(root, pipeline.image)})
+    if output:
+        pipeline = pipeline.model_copy(update={"image": image_reference(root, pipeline.image)})
     graph = read_graph(root, pipeline)
     tracked = {key: dvc.read(root / data.path) for key, data in graph.pipeline.data.items()}
     code = own_files(root, with_champion(graph, Path(CHAMPION)))

@@ -1,13 +1,15 @@
 """Names the container image that steps and model servers run in: its tag is the hash of what it is made of.
 
-The same files give the same tag on every machine, so CI builds an image only when there is none of that tag,
-and a compiled pipeline names the very code it was compiled with. Builds nothing itself.
+The same files give the same tag on every machine, so CI builds an image only when there is none of that tag.
+Compiled pipelines are committed without it, so that they change when the pipeline does and not with every
+line of code; it is put in when they are submitted. Builds nothing itself.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,8 +28,29 @@ def image_reference(root: Path, image: str) -> str:
     Raises:
         UsageError: The project has a Dockerfile, but what it is made of cannot be told.
     """
+    return image if is_exact(image) else f"{image}:{image_tag(root)}"
+
+
+def is_exact(image: str) -> bool:
+    """Returns whether an image has a tag or a digest, so that it gets none."""
     last = image.rpartition("/")[2]
-    return image if ":" in last or "@" in last else f"{image}:{image_tag(root)}"
+    return ":" in last or "@" in last
+
+
+def with_image(compiled: str, image: str, exact: str) -> tuple[str, int]:
+    """Puts an exact image in the place of the project's.
+
+    Args:
+        compiled: A compiled pipeline; one of earlier days may name the image with a tag.
+        image: The image as the pipeline file has it.
+        exact: What takes its place: with a tag or a digest.
+
+    Returns:
+        The compiled pipeline, and how many steps that concerned.
+    """
+    tag = "" if is_exact(image) else "(:[0-9A-Za-z_.-]+)?"
+    pattern = rf"(?m)^( *image: ){re.escape(image)}{tag}$"
+    return re.subn(pattern, lambda line: line[1] + exact, compiled)
 
 
 def image_tag(root: Path) -> str:

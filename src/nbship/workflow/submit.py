@@ -6,7 +6,6 @@ Runs what Git has, or what is compiled here and current; what it needs of the se
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ from nbship.record import State, new_run_id
 from nbship.versions import git, snapshot
 from nbship.versions.clone import is_commit, own_address
 from nbship.workflow.compile import COMPILED, compile_pipeline
-from nbship.workflow.image import image_reference
+from nbship.workflow.image import image_reference, with_image
 from nbship.workflow.parameters import SERVER_KEYS, overridden_parameters, run_parameters
 
 if TYPE_CHECKING:
@@ -60,8 +59,8 @@ class Request:
         experiment: Where the run is kept; named by the branch if empty.
         override_files: YAML files with other values for steps' parameters.
         variables: The environment; `NBSHIP_STEP__PARAMETER` goes over these files.
-        image: Stands in for the project's image, which the compiled pipeline names by tag. With a digest,
-            what runs is what was built, whoever may write to the registry.
+        image: Stands in for the project's image, which has its tag else. With a digest, what runs is what
+            was built, whoever may write to the registry.
     """
 
     pipeline: str
@@ -83,6 +82,7 @@ class Prepared:
         version: The name of its version.
         parameters: What is set, by the names in Kubeflow.
         checked_out: The parameter `revision` as the commit of this version, where Git knows one.
+        image: The image of all steps that have none of their own.
     """
 
     graph: Graph
@@ -90,6 +90,7 @@ class Prepared:
     version: str
     parameters: Mapping[str, Any]
     checked_out: Mapping[str, str]
+    image: str
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class Submission:
         experiment: The name of its experiment.
         link: Its page.
         steps: The pipeline's steps, in order.
+        image: The image of all steps that have none of their own.
     """
 
     run: RemoteRun
@@ -109,6 +111,7 @@ class Submission:
     experiment: str
     link: str
     steps: tuple[str, ...]
+    image: str
 
 
 def connect(environment: Mapping[str, str], settings: config.Kubeflow | None = None) -> Connection:
@@ -170,9 +173,8 @@ def submit(
         parameters = {**pipeline.checked_out, **pipeline.parameters}
         account = pipeline.graph.pipeline.kubeflow.service_account or ""
         run = start_run(connection, name, experiment_id, version, parameters, account)
-        return Submission(
-            run, version, experiment, connection.server.run_link(run.id), tuple(pipeline.graph.steps)
-        )
+        link, steps = connection.server.run_link(run.id), tuple(pipeline.graph.steps)
+        return Submission(run, version, experiment, link, steps, pipeline.image)
 
 
 def wait(
@@ -254,7 +256,7 @@ def prepared(root: Path, request: Request) -> Iterator[Prepared]:
             source, version = Path(folder), snapshot.resolve(root, request.revision)
             snapshot.export(root, version, source)
         found = _prepare(root, source, request, version)
-        yield _with_image(found, source, request.image, Path(folder)) if request.image else found
+        yield _with_image(found, source, request.image, Path(folder))
 
 
 def default_experiment(root: Path, environment: Mapping[str, str]) -> str:
@@ -302,23 +304,25 @@ def _prepare(here: Path, root: Path, request: Request, version: str) -> Prepared
         )
     commit = version.partition("-")[0]
     checked_out = {"revision": commit} if is_needed(graph) and is_commit(commit) else {}
-    return Prepared(graph, compiled, version, parameters, checked_out)
+    return Prepared(graph, compiled, version, parameters, checked_out, graph.pipeline.image)
 
 
-def _with_image(found: Prepared, root: Path, image: str, folder: Path) -> Prepared:
-    """Puts an image in the place of the one that the compiled file names by its tag."""
-    text = found.compiled.read_text(encoding="utf-8")
-    named = re.escape(image_reference(root, found.graph.pipeline.image))
-    changed, count = re.subn(rf"(?m)^( *image: ){named}$", lambda line: line[1] + image, text)
-    if not count:
+def _with_image(found: Prepared, root: Path, asked: str, folder: Path) -> Prepared:
+    """Puts the project's image into the compiled file: the one that is asked for, else with its tag."""
+    image = asked or image_reference(root, found.image)
+    if image == found.image:
+        return found
+    changed, count = with_image(found.compiled.read_text(encoding="utf-8"), found.image, image)
+    if asked and not count:
         raise NbshipError(
-            f"{COMPILED / found.compiled.name} does not name the project's image as it is now",
+            f"{COMPILED / found.compiled.name} does not name the project's image",
             f"compile it and commit it: nbship compile {found.graph.name}",
         )
     target = folder / f"image-{found.compiled.name}"
     target.write_text(changed, encoding="utf-8")
-    suffix = hashlib.sha256(image.encode()).hexdigest()[:8]
-    return replace(found, compiled=target, version=f"{found.version}-{suffix}")
+    # Another image is another version, though the file that is committed stays.
+    suffix = hashlib.sha256(image.encode()).hexdigest()[:8] if asked else image.rpartition(":")[2]
+    return replace(found, compiled=target, version=f"{found.version}-{suffix}", image=image)
 
 
 def _repository(root: Path, graph: Graph) -> dict[str, str]:

@@ -29,6 +29,7 @@ class VertexRun:
     Attributes:
         run: The run, as it was when it was started.
         version: What it runs: the name of the version, as Kubeflow would have it.
+        image: The image of all steps that have none of their own.
         link: Its page.
         steps: The pipeline's steps, in order.
         look: Returns the run as it is now.
@@ -36,6 +37,7 @@ class VertexRun:
 
     run: RemoteRun
     version: str
+    image: str
     link: str
     steps: tuple[str, ...]
     look: Callable[[], RemoteRun]
@@ -69,7 +71,8 @@ def submit(root: Path, request: Request, report: Callable[[str], None]) -> Verte
         run = vertex.start_run(client, settings, f"{name}-{new_run_id()}", documents[0], parameters)
     link = vertex.run_link(settings, run.id)
     steps = tuple(pipeline.graph.steps)
-    return VertexRun(run, pipeline.version, link, steps, lambda: vertex.get_run(client, settings, run.id))
+    version, image = pipeline.version, pipeline.image
+    return VertexRun(run, version, image, link, steps, lambda: vertex.get_run(client, settings, run.id))
 
 
 def wait(started: VertexRun, on_event: Callable[[Event], None]) -> RemoteRun:
