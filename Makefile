@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test check format lab bench compile notebooks ci-merge-request ci-merge ci-schedule lock clean
+.PHONY: help setup run demo test test-cluster check format lab bench compile notebooks ci-merge-request ci-merge ci-schedule lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -30,6 +30,11 @@ demo: run ## the same, then publish the model and serve it with its page: make d
 
 test: check ## lint, types, compiled pipelines, notebooks, and all tests
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+
+# A real API server: built from source by Go into a cache outside of this folder, some minutes, once.
+test-cluster: $(READY) ## the tests on a real Kubernetes API server, which is built when it is not there
+	@scripts/kube-apiserver
+	$(BIN)/python -m pytest tests/cluster
 
 check: $(READY) ## the checks that take seconds
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ import yaml
 from nbship.config import Kubeflow
 
 FOLDER = Path(__file__).parent.parent / "kubernetes" / "pipelines"
-FOLDERS = [FOLDER, FOLDER / "ingress"]
+FOLDERS = [FOLDER, FOLDER / "ingress", FOLDER / "namespace"]
 FORBIDDEN = {"delete", "deletecollection", "escalate", "bind", "impersonate", "*"}
 
 
@@ -22,10 +22,10 @@ def documents(path: Path) -> list[dict[str, Any]]:
 def kustomized(folder: Path) -> list[dict[str, Any]]:
     """What `kubectl kustomize` makes of a folder that sets a namespace and nothing else."""
     (settings,) = documents(folder / "kustomization.yaml")
-    assert settings.keys() == {"apiVersion", "kind", "namespace", "resources"}
+    assert settings.keys() - {"namespace"} == {"apiVersion", "kind", "resources"}
     found = [document for name in settings["resources"] for document in documents(folder / name)]
     for document in found:
-        if document["kind"] != "Namespace":
+        if "namespace" in settings:
             document["metadata"]["namespace"] = settings["namespace"]
     return found
 
@@ -65,10 +65,14 @@ def test_no_right_is_a_wildcard_or_takes_away(rule: dict[str, list[str]]) -> Non
         assert Kubeflow().secret not in rule["resourceNames"]
 
 
-def test_a_run_may_deploy() -> None:
-    (rule,) = (rule for rule in only("Role")["rules"] if "serving.kserve.io" in rule["apiGroups"])
-    assert rule["resources"] == ["inferenceservices"]
-    assert set(rule["verbs"]) == {"get", "list", "watch", "create", "patch"}
+def test_a_run_may_do_nothing_to_models_in_its_own_namespace() -> None:
+    """Where it may deploy to is bound by each stage: kubernetes/serving/role-binding.yaml."""
+    assert not [rule for rule in only("Role")["rules"] if "serving.kserve.io" in rule["apiGroups"]]
+    serving = FOLDER.parent / "serving" / "role-binding.yaml"
+    (binding,) = documents(serving)
+    account = only("ServiceAccount")["metadata"]
+    run = {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
+    assert run in binding["subjects"]
 
 
 def test_the_secret_has_a_shape_and_no_values() -> None:
