@@ -1,8 +1,8 @@
 """The custom resources that nbship's manifests are made of, as CustomResourceDefinitions.
 
 KServe's are made from the types that it publishes in its Python package, and Kubernetes' types inside them
-from that client: every key that they know and what it takes, but not which keys must be there, or what KServe's
-webhooks refuse. Flux's have the keys that its documentation names. Of Knative's and Argo's only the names count.
+from that client: every key that they know and what it takes, but not which keys must be there, or what
+KServe's webhooks refuse. Flux's have the keys that its documentation names; Knative's and Argo's only names.
 """
 
 from __future__ import annotations

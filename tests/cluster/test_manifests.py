@@ -1,4 +1,4 @@
-"""What kubernetes/ has is valid to the last key, can be applied twice, is safe, and leaves no secret behind."""
+"""What kubernetes/ has is valid to the last key, can be applied twice, is safe, and leaves no secret."""
 
 from __future__ import annotations
 
