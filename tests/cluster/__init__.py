@@ -1,5 +1,5 @@
-"""What only a real API server can tell: validation, rights, conflicts, its proxy, its restarts.
+"""What is done to a cluster; and what only a real API server can tell of it.
 
-etcd and kube-apiserver run on loopback, with RBAC and without controllers, nodes or pods: what controllers
-would make, the tests make. `make test-cluster` builds the server; without it these tests are skipped.
+Tests with the fixture `api` get one on loopback: etcd and kube-apiserver with RBAC, and without controllers, nodes
+or pods, so what controllers would make, the tests make. `make test-cluster` builds it; without it they are skipped.
 """

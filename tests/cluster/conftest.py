@@ -1,4 +1,4 @@
-"""A real API server for these tests: one for each module, which stops with it."""
+"""A real API server for the tests that ask for one: one for each module, which stops with it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,13 @@ DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 THERE = ("kserve", "knative-serving", "kubeflow", "flux-system")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what has no server to ask, once and plainly."""
-    try:
-        find_server()
-    except MissingError as error:
-        skip = pytest.mark.skip(reason=str(error))
-        for item in items:
-            if "tests/cluster/" in item.path.as_posix():
-                item.add_marker(skip)
-
-
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """An API server that knows KServe and the others."""
+    try:
+        find_server()
+    except MissingError as error:
+        pytest.skip(str(error))
     with running(tmp_path_factory.mktemp("apiserver")) as api:
         for wanted in [*definitions.kserve(), *definitions.others()]:
             api.must("POST", f"{DEFINITIONS}?fieldValidation=Strict", wanted)
