@@ -277,7 +277,7 @@ class KubernetesServer:
             if where != namespace:
                 continue
             if _mode(service) == "Knative":
-                revision = re.fullmatch(re.escape(isvc) + r"-predictor-(\d{5})", name)
+                revision = re.fullmatch(re.escape(isvc) + r"-predictor-(\d{5})-private", name)
                 if revision:
                     return service["_revisions"][int(revision[1]) - 1]
                 continue

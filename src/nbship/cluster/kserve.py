@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from nbship.cluster.backends import Backend
 from nbship.cluster.check import Answer, Ask
 from nbship.cluster.manifest import GROUP, MODE, Manifest, Mode
 from nbship.cluster.services import REQUEST, Cluster, RefusedError, call, explained, or_none, reason, send
@@ -23,20 +23,9 @@ _MODES: dict[str, Mode] = {
     "Knative": "Knative",
     "Serverless": "Knative",
 }
+# What the API server says where a Service has no pod that it may ask, or no Endpoints.
+_ASLEEP = {503: "ServiceUnavailable", 404: "NotFound"}
 _SYSTEM, _CONFIG = "kserve", "inferenceservice-config"
-
-
-@dataclass(frozen=True)
-class Backend:
-    """A Service of the cluster, which is asked through the Kubernetes API.
-
-    Attributes:
-        service: Its name.
-        headers: What it needs to know, such as which of Knative's revisions is meant.
-    """
-
-    service: str
-    headers: tuple[tuple[str, str], ...] = ()
 
 
 def is_ready(service: Manifest) -> bool:
@@ -102,7 +91,8 @@ def runtime_image(cluster: Cluster, runtime: str) -> str:
 
 def ask_backend(cluster: Cluster, backend: Backend, model: str) -> Ask:
     """Returns how a Service's predictions are asked for, through the Kubernetes API."""
-    base = f"/api/v1/namespaces/{cluster.namespace}/services/http:{backend.service}:80/proxy"
+    namespace = backend.namespace or cluster.namespace
+    base = f"/api/v1/namespaces/{namespace}/services/http:{backend.service}:80/proxy"
     path = f"{base}/v1/models/{model}:predict"
 
     def ask(body: dict[str, Any]) -> Answer:
@@ -113,6 +103,8 @@ def ask_backend(cluster: Cluster, backend: Backend, model: str) -> Ask:
         try:
             status, content = send(cluster.once, "POST", path, body, dict(backend.headers))
         except ApiException as error:
+            if backend.waker and reason(error) and _ASLEEP.get(error.status) == reason(error):
+                return _wake(cluster, backend.waker, model, body)
             if error.status == 403 and reason(error) == "Forbidden":
                 raise explained(error, cluster) from None
             status, content = int(error.status or 0), bytes(error.body or b"")
@@ -121,6 +113,15 @@ def ask_backend(cluster: Cluster, backend: Backend, model: str) -> Ask:
         return Answer(status, content, time.perf_counter() - begin)
 
     return ask
+
+
+def _wake(cluster: Cluster, waker: Backend, model: str, body: dict[str, Any]) -> Answer:
+    """Asks what starts a server; where that is not allowed, the answer says so."""
+    try:
+        return ask_backend(cluster, waker, model)(body)
+    except RefusedError:
+        what = f"no server runs, and we may not ask {waker.namespace}/{waker.service} to start one"
+        return Answer(503, f"{what}: apply kubernetes/serving/knative, or set min_replicas: 1".encode(), 0)
 
 
 def ask_ingress(address: str, service: Manifest, model: str) -> Ask:

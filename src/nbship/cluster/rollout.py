@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nbship.cluster.kserve import Backend, is_ready
+from nbship.cluster.backends import Backend, revision_backend
+from nbship.cluster.kserve import is_ready
 from nbship.cluster.manifest import (
     DATA,
     REVISION,
@@ -181,10 +182,7 @@ def live_backend(rollout: Rollout, service: Manifest) -> Backend:
     metadata = service["metadata"]
     if rollout.mode == "Standard":
         return Backend(canary_service(metadata["name"], service["spec"]["predictor"].get("name", "")))
-    revision = _status(service).get("latestReadyRevision", "")
-    # With these headers Knative also wakes a revision that sleeps.
-    namespace = ("Knative-Serving-Namespace", metadata["namespace"])
-    return Backend(revision, (namespace, ("Knative-Serving-Revision", revision)))
+    return revision_backend(metadata["namespace"], _status(service).get("latestReadyRevision", ""))
 
 
 def replacement(old: Any, new: Mapping[str, Any]) -> Manifest:

@@ -14,8 +14,8 @@ from functools import partial
 
 from nbship.cluster import check as endpoint
 from nbship.cluster import kserve, manifest, rollout, services
+from nbship.cluster.backends import Backend
 from nbship.cluster.check import Checked, CheckError, UnreachableError
-from nbship.cluster.kserve import Backend
 from nbship.cluster.manifest import Manifest
 from nbship.cluster.rollout import Rollout
 from nbship.cluster.services import Cluster
