@@ -24,6 +24,12 @@ USERS_CLUSTER = "NBSHIP_TEST_KUBECONFIG"
 APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
 _ADMIN = "admin-hunter2-hunter2"
 _START = 60.0
+_AUDIT = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata", "userGroups": ["system:serviceaccounts"]}],
+}
 
 Record = dict[str, Any]
 
@@ -40,6 +46,7 @@ class Api:
         kubeconfig: Leads to it, as its administrator.
         address: Where it is.
         authority: File with the certificate that it shows.
+        audit: File in which it notes who asked for what.
         stop: Ends the API server; its data stay.
         start: Starts it again at the same address.
         pool: Connections to it.
@@ -48,12 +55,14 @@ class Api:
     kubeconfig: Path
     address: str
     authority: str | None
+    audit: Path = Path("/dev/null")
     stop: Callable[[], None] = lambda: None
     start: Callable[[], None] = lambda: None
     pool: urllib3.PoolManager = field(init=False)
+    _forgotten: int = 0
 
     def __post_init__(self) -> None:
-        self.pool = urllib3.PoolManager(ca_certs=self.authority, retries=False, timeout=30)
+        self.pool = urllib3.PoolManager(ca_certs=self.authority, retries=False, timeout=30, maxsize=4)
 
     def ask(
         self,
@@ -105,6 +114,23 @@ class Api:
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
         return str(self.must("POST", path, request)["status"]["token"])
+
+    def forget(self) -> None:
+        """Has `asked` begin here."""
+        self._forgotten = len(self.audit.read_text().splitlines())
+
+    def asked(self, account: str) -> set[tuple[str, str, str, int]]:
+        """Returns what an account, `NAMESPACE:NAME`, asked for: verb, resource, namespace, and the status."""
+        notes = [json.loads(line) for line in self.audit.read_text().splitlines()[self._forgotten :]]
+        found = set()
+        for note in notes:
+            if note["user"]["username"] == f"system:serviceaccount:{account}" and "objectRef" in note:
+                thing = note["objectRef"]
+                parts = (thing.get("apiGroup"), thing["resource"], thing.get("subresource"))
+                resource = "/".join(part for part in parts if part)
+                namespace = thing.get("namespace", "")
+                found.add((note["verb"], resource, namespace, note["responseStatus"]["code"]))
+        return found
 
     def kubectl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs kubectl as an administrator, with a memory of its own of what the cluster knows."""
@@ -165,7 +191,9 @@ def running(folder: Path) -> Iterator[Api]:
     try:
         processes["etcd"] = _start(etcd, folder / "etcd.log")
         start()
-        api = Api(folder / "kubeconfig", f"https://127.0.0.1:{port}", authority, stop, start)
+        api = Api(
+            folder / "kubeconfig", f"https://127.0.0.1:{port}", authority, folder / "audit", stop, start
+        )
         write_kube_config(api.kubeconfig, api, _ADMIN)
         yield api
     finally:
@@ -200,6 +228,7 @@ def _server_command(program: Path, folder: Path, store: int, port: int) -> list[
         serialization.NoEncryption(),
     )
     (folder / "accounts.key").write_bytes(key)
+    (folder / "policy.yaml").write_text(yaml.safe_dump(_AUDIT))
     (folder / "tokens.csv").write_text(f'{_ADMIN},admin,admin,"system:masters"\n')
     return [
         str(program),
@@ -212,6 +241,8 @@ def _server_command(program: Path, folder: Path, store: int, port: int) -> list[
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={folder / 'accounts.key'}",
         f"--service-account-signing-key-file={folder / 'accounts.key'}",
+        f"--audit-policy-file={folder / 'policy.yaml'}",
+        f"--audit-log-path={folder / 'audit'}",
         "--service-cluster-ip-range=10.96.0.0/16",
         # There is one server, and nobody that asks for it by a Service.
         "--endpoint-reconciler-type=none",

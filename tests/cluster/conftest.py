@@ -1,7 +1,9 @@
-"""A real API server for the tests that ask for one: one for each module, which stops with it."""
+"""A real API server for the tests that ask for one, which stops when they are done."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -9,47 +11,68 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster import definitions
-from tests.cluster.apiserver import Api, MissingError, find_server, running
+from tests.cluster.apiserver import ROOT, Api, MissingError, find_server, running
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-# What stands in a cluster that has KServe, Knative and Kubeflow, besides the definitions.
+# The namespaces of a cluster that has KServe, Knative, Kubeflow and Flux.
 THERE = ("kserve", "knative-serving", "kubeflow", "flux-system")
+STAGE, RUNS = "staging", "nbship"
 
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """An API server that knows KServe and the others."""
+    """An API server that knows KServe and the others, and has nothing of nbship yet."""
+    with _installed(tmp_path_factory) as api:
+        yield api
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A cluster to which all of kubernetes/ that gives rights is applied, with KServe's settings."""
+    with _installed(tmp_path_factory) as api:
+        for folder in ("pipelines/namespace", "pipelines", "serving/cluster", "serving", "flux"):
+            apply(api, folder)
+        for namespace in (STAGE, RUNS):
+            api.account(namespace, "default")
+        settings = {"deploy": {"defaultDeploymentMode": "Standard"}, "ingress": {"enableGatewayApi": True}}
+        data = {key: json.dumps(value) for key, value in settings.items()}
+        content = {"apiVersion": "v1", "kind": "ConfigMap", "data": data}
+        api.make("/api/v1/namespaces/kserve/configmaps", "inferenceservice-config", content)
+        yield api
+
+
+def apply(api: Api, folder: str, verb: str = "apply") -> None:
+    """Applies a folder of kubernetes/, or deletes what is in it."""
+    done = api.kubectl(verb, "--kustomize", str(ROOT / "kubernetes" / folder))
+    assert done.returncode == 0, done.stderr
+
+
+@contextlib.contextmanager
+def _installed(folders: pytest.TempPathFactory) -> Iterator[Api]:
+    """Runs an API server with the definitions and namespaces of what nbship works with."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("no kubectl on this machine")
     try:
         find_server()
     except MissingError as error:
         pytest.skip(str(error))
-    with running(tmp_path_factory.mktemp("apiserver")) as api:
-        for wanted in [*definitions.kserve(), *definitions.others()]:
-            api.must("POST", f"{DEFINITIONS}?fieldValidation=Strict", wanted)
+    wanted = [*definitions.kserve(), *definitions.others()]
+    with running(folders.mktemp("apiserver")) as api:
+        for each in wanted:
+            api.must("POST", f"{DEFINITIONS}?fieldValidation=Strict", each)
         for name in THERE:
             api.namespace(name)
-        _wait_for_definitions(api)
+        deadline = time.monotonic() + 60
+        while len(_established(api)) < len(wanted):
+            assert time.monotonic() < deadline, "the definitions are not established"
+            time.sleep(0.1)
         yield api
 
 
-@pytest.fixture
-def kubectl() -> None:
-    if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not installed")
-
-
-def _wait_for_definitions(api: Api) -> None:
-    deadline = time.monotonic() + 60
-    wanted = {each["metadata"]["name"] for each in [*definitions.kserve(), *definitions.others()]}
-    while time.monotonic() < deadline:
-        found = api.must("GET", DEFINITIONS)["items"]
-        ready = {
-            each["metadata"]["name"]
-            for each in found
-            for condition in (each.get("status") or {}).get("conditions") or ()
-            if condition["type"] == "Established" and condition["status"] == "True"
-        }
-        if wanted <= ready:
-            return
-        time.sleep(0.1)
-    raise RuntimeError("the definitions are not established")
+def _established(api: Api) -> list[str]:
+    return [
+        each["metadata"]["name"]
+        for each in api.must("GET", DEFINITIONS)["items"]
+        for condition in (each.get("status") or {}).get("conditions") or ()
+        if condition["type"] == "Established" and condition["status"] == "True"
+    ]

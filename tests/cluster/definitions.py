@@ -19,6 +19,13 @@ Schema = dict[str, Any]
 _ANY: Schema = {"x-kubernetes-preserve-unknown-fields": True}
 _QUANTITY: Schema = {"x-kubernetes-int-or-string": True}
 _PLAIN = {"str": "string", "int": "integer", "bool": "boolean", "float": "number", "datetime": "string"}
+# What nbship never asks for: left out, since the server takes seconds to learn what they may be.
+_FRAMEWORKS = {"huggingface", "lightgbm", "onnx", "paddle", "pmml", "pytorch", "sklearn", "tensorflow"}
+_UNUSED = {"triton", "xgboost", "worker_spec", "ephemeral_containers", "volumes", "affinity"}
+_LEFT_OUT = {
+    "V1beta1InferenceServiceSpec": {"explainer", "transformer"},
+    "V1beta1PredictorSpec": _FRAMEWORKS | _UNUSED,
+}
 _TEXT: Schema = {"type": "string"}
 _FLAG: Schema = {"type": "boolean"}
 
@@ -37,7 +44,11 @@ def published(kind: str) -> Schema:
     model = getattr(models, kind, None) or getattr(client, kind, None)
     if model is None:
         return _ANY
-    properties = {model.attribute_map[name]: published(below) for name, below in model.openapi_types.items()}
+    properties = {
+        model.attribute_map[name]: published(below)
+        for name, below in model.openapi_types.items()
+        if name not in _LEFT_OUT.get(kind, ())
+    }
     if kind == "V1ResourceRequirements":
         amounts = {"type": "object", "additionalProperties": _QUANTITY}
         properties |= {"requests": amounts, "limits": amounts}

@@ -28,8 +28,6 @@ FOLDERS = (
 MAKES_NAMESPACES = ("pipelines/namespace", "serving/cluster")
 STORAGE = "/apis/serving.kserve.io/v1alpha1/clusterstoragecontainers"
 
-pytestmark = pytest.mark.usefixtures("kubectl")
-
 
 def rendered(folder: str) -> list[dict[str, Any]]:
     command = ["kubectl", "kustomize", str(KUBERNETES / folder)]

@@ -12,6 +12,7 @@ from nbship.cluster.manifest import Mode, Release
 from nbship.cluster.rollout import Rollout
 from nbship.config import Deploy, Stage
 from tests.cluster.apiserver import Api, write_kube_config
+from tests.cluster.conftest import apply
 from tests.cluster.pods import answering, make_pod, make_service
 
 RELEASE = Release("line", "v1.0.0", "s3://models/line/v1.0.0", "", "", "run")
@@ -19,14 +20,12 @@ REVISION = "line-predictor-00001"
 KNATIVE = "knative-serving"
 
 
-@pytest.fixture(scope="module")
-def stage(api: Api) -> Api:
-    """The namespace of a stage, applied as the guide has it."""
-    for folder in ("cluster", "knative", ""):
-        done = api.kubectl("apply", "--kustomize", f"kubernetes/serving/{folder}")
-        assert done.returncode == 0, done.stderr
-    api.account("staging", "default")
-    return api
+@pytest.fixture
+def wakeful(stage: Api) -> Iterator[None]:
+    """What an administrator may apply, so that revisions that sleep are woken."""
+    apply(stage, "serving/knative")
+    yield
+    apply(stage, "serving/knative", "delete")
 
 
 @pytest.fixture
@@ -91,6 +90,7 @@ def test_in_knative_mode(stage: Api, cluster: services.Cluster, server: tuple[st
     assert ask(cluster, "Knative") == (200, b'{"predictions": ["/v1/models/line:predict"], "woken": ""}')
 
 
+@pytest.mark.usefixtures("wakeful")
 def test_a_revision_that_sleeps_is_woken(
     stage: Api, cluster: services.Cluster, server: tuple[str, int]
 ) -> None:
@@ -105,13 +105,9 @@ def test_a_revision_that_sleeps_and_may_not_be_woken_is_told_from_one_that_fails
     stage: Api, cluster: services.Cluster, server: tuple[str, int]
 ) -> None:
     knative(stage, server, awake=False)
-    done = stage.kubectl("delete", "--kustomize", "kubernetes/serving/knative")
-    assert done.returncode == 0, done.stderr
     status, said = ask(cluster, "Knative")
     assert status == 503
     assert said.startswith(b"no server runs, and we may not ask knative-serving/activator-service")
-    done = stage.kubectl("apply", "--kustomize", "kubernetes/serving/knative")
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 from typing import Any
+from typing import Any
+from typing import Any
 
 import pytest
 import typer
@@ -428,6 +430,192 @@ def test_the_users_hooks_see_the_commit_as_git_would_show_it(judged: Path) -> No
     assert git(judged, "log", "-1", "--format=%B", "line@v1.1.0").rstrip().endswith("\nChange-Id: 17")
     assert git(judged, "diff", "--cached", "--name-only") == "staged.txt\n"
     assert_whole(judged)
+
+
+@pytest.mark.parametrize("name", ["pre-commit", "prepare-commit-msg", "commit-msg"])
+def test_a_hook_that_refuses_keeps_the_model_from_the_remotes(judged: Path, name: str) -> None:
+    before = git(origin_of(judged), "for-each-ref"), git(judged, "rev-parse", "HEAD")
+    hook(judged, name, "echo no model without a ticket >&2; exit 1")
+    with pytest.raises(NbshipError, match=f"your hook {name} refuses") as failure:
+        push(judged)
+    assert failure.value.details == "no model without a ticket"
+    assert (git(origin_of(judged), "for-each-ref"), git(judged, "rev-parse", "HEAD")) == before
+    (judged / ".git/hooks" / name).unlink()
+    push(judged)
+    assert_published(judged)
+
+
+def test_a_hook_that_rewrites_the_files_is_refused(judged: Path) -> None:
+    hook(judged, "pre-commit", "echo >> models/line/model.json")
+    with pytest.raises(NbshipError, match="your hook pre-commit has changed the model's files"):
+        push(judged)
+
+
+@pytest.mark.parametrize("arguments", [{"push": True}, {"commit": True}], ids=["push", "commit"])
+def test_nothing_is_published_into_an_unfinished_merge(judged: Path, arguments: dict[str, bool]) -> None:
+    git(judged, "switch", "--quiet", "--create", "topic")
+    (judged / ".dvcignore").write_text("mine")
+    git(judged, "commit", "--quiet", "--all", "--message", "Mine")
+    git(judged, "switch", "--quiet", "main")
+    git(judged, "merge", "--quiet", "--no-ff", "--no-commit", "topic")
+    before = git(judged, "status", "--porcelain")
+    with pytest.raises(NbshipError, match="a merge is not finished") as failure:
+        publish(judged, pipeline(), **arguments)
+    assert "git merge --continue" in failure.value.hint
+    assert git(judged, "status", "--porcelain") == before
+    git(judged, "commit", "--quiet", "--no-edit")
+    publish(judged, pipeline(), **arguments)
+
+
+def test_the_loser_of_a_race_for_a_version_in_the_store_is_told_of_the_winner(
+    judged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The winner takes the version between the loser's look at the store and its writing there."""
+    other = colleague(judged)
+    dvc.pull(other, other / "models/line/model.joblib")
+    champion = package.read_package(other / "models/line").sha256
+    make_run(other, "20250103-000000-cccc", slope=4.0, champion=champion)
+    put = push_room.store.put
+
+    def late(*arguments: Any) -> str:
+        monkeypatch.setattr(push_room.store, "put", put)
+        push(other)
+        return put(*arguments)
+
+    monkeypatch.setattr(push_room.store, "put", late)
+    with pytest.raises(NbshipError, match="models/line has changed on origin/main"):
+        push(judged)
+    assert_whole(judged)
+
+
+def test_a_server_that_is_busy_with_another_push_is_asked_again(
+    judged: Path, watch: Watch, over_http: str
+) -> None:
+    """Git's server holds the branch's lock while it takes another push, which nobody can see yet."""
+    lock = origin_of(judged) / "refs/heads/main.lock"
+    lock.touch()
+
+    def free(request: str) -> None:
+        if request == RECEIVE and watch.seen.count(RECEIVE) == 3:
+            lock.unlink()
+
+    watch.before = free
+    push(judged)
+    assert watch.seen.count(RECEIVE) == 3
+    assert_published(judged)
+
+
+def hook(root: Path, name: str, script: str) -> None:
+    path = root / ".git/hooks" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def test_the_users_hooks_see_the_commit_as_git_would_show_it(judged: Path) -> None:
+    push_something(colleague(judged), "theirs.txt")
+    (judged / "staged.txt").write_text("half done")
+    git(judged, "add", "staged.txt")
+    hook(judged, "pre-commit", "git diff --cached --name-only > .git/seen")
+    hook(judged, "commit-msg", 'echo "Change-Id: 17" >> "$1"')
+    push(judged)
+    assert (judged / ".git/seen").read_text().split() == sorted(FILES)
+    assert git(judged, "log", "-1", "--format=%B", "line@v1.1.0").rstrip().endswith("\nChange-Id: 17")
+    assert git(judged, "diff", "--cached", "--name-only") == "staged.txt\n"
+    assert_published(judged)
+
+
+@pytest.mark.parametrize("name", ["pre-commit", "prepare-commit-msg", "commit-msg"])
+def test_a_hook_that_refuses_keeps_the_model_from_the_remotes(judged: Path, name: str) -> None:
+    before = git(origin_of(judged), "for-each-ref"), git(judged, "rev-parse", "HEAD")
+    hook(judged, name, "echo no model without a ticket >&2; exit 1")
+    with pytest.raises(NbshipError, match=f"your hook {name} refuses") as failure:
+        push(judged)
+    assert failure.value.details == "no model without a ticket"
+    assert (git(origin_of(judged), "for-each-ref"), git(judged, "rev-parse", "HEAD")) == before
+    (judged / ".git/hooks" / name).unlink()
+    push(judged)
+    assert_published(judged)
+
+
+def test_a_hook_that_rewrites_the_files_is_refused(judged: Path) -> None:
+    hook(judged, "pre-commit", "echo >> models/line/model.json")
+    with pytest.raises(NbshipError, match="your hook pre-commit has changed the model's files"):
+        push(judged)
+
+
+@pytest.mark.parametrize("arguments", [{"push": True}, {"commit": True}], ids=["push", "commit"])
+def test_nothing_is_published_into_an_unfinished_merge(judged: Path, arguments: dict[str, bool]) -> None:
+    git(judged, "switch", "--quiet", "--create", "topic")
+    (judged / ".dvcignore").write_text("mine")
+    git(judged, "commit", "--quiet", "--all", "--message", "Mine")
+    git(judged, "switch", "--quiet", "main")
+    git(judged, "merge", "--quiet", "--no-ff", "--no-commit", "topic")
+    before = git(judged, "status", "--porcelain")
+    with pytest.raises(NbshipError, match="a merge is not finished") as failure:
+        publish(judged, pipeline(), **arguments)
+    assert "git merge --continue" in failure.value.hint
+    assert git(judged, "status", "--porcelain") == before
+    git(judged, "commit", "--quiet", "--no-edit")
+    publish(judged, pipeline(), **arguments)
+
+
+def test_the_loser_of_a_race_for_a_version_in_the_store_is_told_of_the_winner(
+    judged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The winner takes the version between the loser's look at the store and its writing there."""
+    other = colleague(judged)
+    dvc.pull(other, other / "models/line/model.joblib")
+    champion = package.read_package(other / "models/line").sha256
+    make_run(other, "20250103-000000-cccc", slope=4.0, champion=champion)
+    put = push_room.store.put
+
+    def late(*arguments: Any) -> str:
+        monkeypatch.setattr(push_room.store, "put", put)
+        push(other)
+        return put(*arguments)
+
+    monkeypatch.setattr(push_room.store, "put", late)
+    with pytest.raises(NbshipError, match="models/line has changed on origin/main"):
+        push(judged)
+    assert_whole(judged)
+
+
+def test_a_server_that_is_busy_with_another_push_is_asked_again(
+    judged: Path, watch: Watch, over_http: str
+) -> None:
+    """Git's server holds the branch's lock while it takes another push, which nobody can see yet."""
+    lock = origin_of(judged) / "refs/heads/main.lock"
+    lock.touch()
+
+    def free(request: str) -> None:
+        if request == RECEIVE and watch.seen.count(RECEIVE) == 3:
+            lock.unlink()
+
+    watch.before = free
+    push(judged)
+    assert watch.seen.count(RECEIVE) == 3
+    assert_published(judged)
+
+
+def hook(root: Path, name: str, script: str) -> None:
+    path = root / ".git/hooks" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def test_the_users_hooks_see_the_commit_as_git_would_show_it(judged: Path) -> None:
+    push_something(colleague(judged), "theirs.txt")
+    (judged / "staged.txt").write_text("half done")
+    git(judged, "add", "staged.txt")
+    hook(judged, "pre-commit", "git diff --cached --name-only > .git/seen")
+    hook(judged, "commit-msg", 'echo "Change-Id: 17" >> "$1"')
+    push(judged)
+    assert (judged / ".git/seen").read_text().split() == sorted(FILES)
+    assert git(judged, "log", "-1", "--format=%B", "line@v1.1.0").rstrip().endswith("\nChange-Id: 17")
+    assert git(judged, "diff", "--cached", "--name-only") == "staged.txt\n"
+    assert_published(judged)
 
 
 @pytest.mark.parametrize("name", ["pre-commit", "prepare-commit-msg", "commit-msg"])
