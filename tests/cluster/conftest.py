@@ -6,12 +6,17 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from nbship.cluster import services
 from tests.cluster import definitions
-from tests.cluster.apiserver import ROOT, Api, MissingError, find_server, running
+from tests.cluster.apiserver import ROOT, Api, MissingError, find_server, running, write_kube_config
+from tests.cluster.controllers import Controllers, controllers
+from tests.deploying import publish_versions
+from tests.repositories import git
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 # The namespaces of a cluster that has KServe, Knative, Kubeflow and Flux.
@@ -39,6 +44,45 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         content = {"apiVersion": "v1", "kind": "ConfigMap", "data": data}
         api.make("/api/v1/namespaces/kserve/configmaps", "inferenceservice-config", content)
         yield api
+
+
+@pytest.fixture(scope="module")
+def kserve(stage: Api) -> Iterator[Controllers]:
+    container = {"name": "kserve-container", "image": "kserve/sklearnserver:v0.21.0"}
+    runtime = {"kind": "ClusterServingRuntime", "spec": {"containers": [container]}}
+    runtimes = "/apis/serving.kserve.io/v1alpha1/clusterservingruntimes"
+    stage.make(runtimes, "kserve-sklearnserver", {"apiVersion": "serving.kserve.io/v1alpha1", **runtime})
+    with controllers(stage, STAGE) as working:
+        yield working
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("published") / "project"
+    for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, root / name)
+    (root / "pipelines").mkdir()
+    (root / ".gitignore").write_text("/models/*/model.joblib\n/runs/\n/.nbship/\n")
+    git(root, "init", "--quiet")
+    git(root, "config", "user.name", "Ada Lovelace")
+    git(root, "config", "user.email", "ada@example.org")
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "Begin")
+    publish_versions(root, 3)
+    return root
+
+
+@pytest.fixture
+def use(stage: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Has nbship use the token of an account, and nothing else."""
+    monkeypatch.setattr(services, "_POLL", (0.02, 0.1))
+
+    def use(account: str) -> None:
+        token = stage.token(*account.split(":"))
+        monkeypatch.setenv("KUBECONFIG", str(write_kube_config(tmp_path / "kube", stage, token)))
+
+    return use
 
 
 def apply(api: Api, folder: str, verb: str = "apply") -> None:

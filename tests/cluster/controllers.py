@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import urllib3
+
 from tests.cluster.apiserver import MERGE, Api
 from tests.cluster.pods import Pod, answering, make_pod, make_service
 from tests.deploying import predict
@@ -122,7 +124,7 @@ def controllers(api: Api, namespace: str) -> Iterator[Controllers]:
         def loop() -> None:
             while not done.is_set():
                 # The server may be away for a while.
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(urllib3.exceptions.HTTPError):
                     working.work()
                 time.sleep(_PAUSE)
 

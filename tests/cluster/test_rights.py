@@ -6,24 +6,21 @@ asked for. Both are held against the table, so a right that nobody uses is found
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nbship.cluster import services
 from nbship.cluster.check import CheckError
 from nbship.errors import NbshipError
 from nbship.workflow.deploy import deploy, plan
 from nbship.workflow.deployments import list_deployments
 from nbship.workflow.rollback import rollback
-from tests.cluster.apiserver import ROOT, Api, write_kube_config
+from tests.cluster.apiserver import Api
 from tests.cluster.conftest import RUNS, STAGE
-from tests.cluster.controllers import Controllers, controllers
-from tests.deploying import make_stage, pipeline_with, publish_versions
-from tests.repositories import git
+from tests.cluster.controllers import Controllers
+from tests.deploying import make_stage, pipeline_with
 
 SERVICES = "serving.kserve.io/inferenceservices"
 # What an account needs, as (verb, resource, namespace); and by name, where RBAC can name it.
@@ -54,45 +51,6 @@ NEEDED = {
 NOT_OURS = {"argoproj.io/workflowtaskresults", "configmaps:kfp-launcher", "secrets:mlpipeline-minio-artifact"}
 # What everybody may who is known: ask what the API has, and who one is.
 ANYBODY = {"authentication.k8s.io", "authorization.k8s.io"}
-
-
-@pytest.fixture(scope="module")
-def kserve(stage: Api) -> Iterator[Controllers]:
-    container = {"name": "kserve-container", "image": "kserve/sklearnserver:v0.21.0"}
-    runtime = {"kind": "ClusterServingRuntime", "spec": {"containers": [container]}}
-    runtimes = "/apis/serving.kserve.io/v1alpha1/clusterservingruntimes"
-    stage.make(runtimes, "kserve-sklearnserver", {"apiVersion": "serving.kserve.io/v1alpha1", **runtime})
-    with controllers(stage, STAGE) as working:
-        yield working
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("published") / "project"
-    for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore"):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, root / name)
-    (root / "pipelines").mkdir()
-    (root / ".gitignore").write_text("/models/*/model.joblib\n/runs/\n/.nbship/\n")
-    git(root, "init", "--quiet")
-    git(root, "config", "user.name", "Ada Lovelace")
-    git(root, "config", "user.email", "ada@example.org")
-    git(root, "add", "--all")
-    git(root, "commit", "--quiet", "--message", "Begin")
-    publish_versions(root, 3)
-    return root
-
-
-@pytest.fixture
-def use(stage: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Has nbship use the token of an account, and nothing else."""
-    monkeypatch.setattr(services, "_POLL", (0.02, 0.1))
-
-    def use(account: str) -> None:
-        token = stage.token(*account.split(":"))
-        monkeypatch.setenv("KUBECONFIG", str(write_kube_config(tmp_path / "kube", stage, token)))
-
-    return use
 
 
 def granted(api: Api, account: str, namespace: str) -> set[tuple[str, str, str]]:
