@@ -1,27 +1,24 @@
-"""An API server with RBAC on loopback, and how a test asks it or a cluster of the user's."""
+"""An API server with RBAC on loopback: etcd and kube-apiserver, as `make test-cluster` built it."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import urllib3
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.cluster.api import Api, write_kube_config
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "kube-apiserver"
-USERS_CLUSTER = "NBSHIP_TEST_KUBECONFIG"
-APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
 _ADMIN = "admin-hunter2-hunter2"
 _START = 60.0
 _AUDIT = {
@@ -31,130 +28,9 @@ _AUDIT = {
     "rules": [{"level": "Metadata", "userGroups": ["system:serviceaccounts"]}],
 }
 
-Record = dict[str, Any]
-
 
 class MissingError(Exception):
     """What a real API server needs is not on this machine."""
-
-
-@dataclass
-class Api:
-    """A cluster, asked as an administrator or by a token.
-
-    Attributes:
-        kubeconfig: Leads to it, as its administrator.
-        address: Where it is.
-        authority: File with the certificate that it shows.
-        audit: File in which it notes who asked for what.
-        stop: Ends the API server; its data stay.
-        start: Starts it again at the same address.
-        pool: Connections to it.
-    """
-
-    kubeconfig: Path
-    address: str
-    authority: str | None
-    audit: Path = Path("/dev/null")
-    stop: Callable[[], None] = lambda: None
-    start: Callable[[], None] = lambda: None
-    pool: urllib3.PoolManager = field(init=False)
-    _forgotten: int = 0
-
-    def __post_init__(self) -> None:
-        self.pool = urllib3.PoolManager(ca_certs=self.authority, retries=False, timeout=30, maxsize=4)
-
-    def ask(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        token: str = _ADMIN,
-        kind: str = "application/json",
-        **headers: str,
-    ) -> tuple[int, Record]:
-        """Makes a request; returns status and answer, whichever they are."""
-        response = self.pool.request(
-            method,
-            self.address + path,
-            body=None if body is None else json.dumps(body),
-            headers={"Authorization": f"Bearer {token}", "Content-Type": kind, **headers},
-        )
-        try:
-            answer = json.loads(response.data)
-        except ValueError:
-            answer = {"text": response.data.decode(errors="replace")}
-        return response.status, answer
-
-    def must(self, method: str, path: str, body: Any = None, **arguments: Any) -> Record:
-        """Makes a request that a test needs to go well."""
-        status, answer = self.ask(method, path, body, **arguments)
-        assert status < 300, f"{method} {path}: {status} {answer.get('message', answer)}"
-        return answer
-
-    def make(self, path: str, name: str, content: Record) -> None:
-        """Makes an object, or makes it what it is to be."""
-        body = {"metadata": {}, **content}
-        body["metadata"] = {**body["metadata"], "name": name}
-        self.must(
-            "PATCH", f"{path}/{name}?fieldManager=tests&force=true&fieldValidation=Strict", body, kind=APPLY
-        )
-
-    def namespace(self, name: str) -> None:
-        """Makes a namespace with the service account that pods have by default."""
-        self.make("/api/v1/namespaces", name, {"apiVersion": "v1", "kind": "Namespace"})
-        self.account(name, "default")
-
-    def account(self, namespace: str, name: str) -> None:
-        path = f"/api/v1/namespaces/{namespace}/serviceaccounts"
-        self.make(path, name, {"apiVersion": "v1", "kind": "ServiceAccount"})
-
-    def token(self, namespace: str, account: str) -> str:
-        """Returns a token of a service account, as `kubectl create token` does."""
-        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
-        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-        return str(self.must("POST", path, request)["status"]["token"])
-
-    def forget(self) -> None:
-        """Has `asked` begin here."""
-        self._forgotten = len(self.audit.read_text().splitlines())
-
-    def asked(self, account: str) -> set[tuple[str, str, str, int]]:
-        """Returns what an account, `NAMESPACE:NAME`, asked for: verb, resource, namespace, and the status."""
-        notes = [json.loads(line) for line in self.audit.read_text().splitlines()[self._forgotten :]]
-        found = set()
-        for note in notes:
-            if note["user"]["username"] == f"system:serviceaccount:{account}" and "objectRef" in note:
-                thing = note["objectRef"]
-                parts = (thing.get("apiGroup"), thing["resource"], thing.get("subresource"))
-                resource = "/".join(part for part in parts if part)
-                namespace = thing.get("namespace", "")
-                found.add((note["verb"], resource, namespace, note["responseStatus"]["code"]))
-        return found
-
-    def kubectl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs kubectl as an administrator, with a memory of its own of what the cluster knows."""
-        memory = str(self.kubeconfig.parent / "kubectl")
-        command = ["kubectl", "--kubeconfig", str(self.kubeconfig), "--cache-dir", memory]
-        return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
-
-
-def write_kube_config(path: Path, api: Api, token: str, namespace: str = "default") -> Path:
-    """Writes a kube config for a token."""
-    content = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "here",
-        "clusters": [
-            {"name": "here", "cluster": {"server": api.address, "certificate-authority": api.authority}}
-        ],
-        "users": [{"name": "tester", "user": {"token": token}}],
-        "contexts": [
-            {"name": "here", "context": {"cluster": "here", "user": "tester", "namespace": namespace}}
-        ],
-    }
-    path.write_text(yaml.safe_dump(content))
-    return path
 
 
 def find_server() -> Path:
@@ -192,7 +68,13 @@ def running(folder: Path) -> Iterator[Api]:
         processes["etcd"] = _start(etcd, folder / "etcd.log")
         start()
         api = Api(
-            folder / "kubeconfig", f"https://127.0.0.1:{port}", authority, folder / "audit", stop, start
+            kubeconfig=folder / "kubeconfig",
+            address=f"https://127.0.0.1:{port}",
+            authority=authority,
+            authorization=f"Bearer {_ADMIN}",
+            audit=folder / "audit",
+            stop=stop,
+            start=start,
         )
         write_kube_config(api.kubeconfig, api, _ADMIN)
         yield api
@@ -201,11 +83,6 @@ def running(folder: Path) -> Iterator[Api]:
         for name in ("server", "etcd"):
             if name in processes:
                 _end(processes[name])
-
-
-def users_cluster(path: str) -> Api:
-    """Returns the cluster of a kube config, which is asked with the token of its user."""
-    raise MissingError(f"not yet: {path}")
 
 
 def _etcd_command(folder: Path, port: int, peers: int) -> list[str]:

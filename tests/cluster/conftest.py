@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
+import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from nbship.cluster import services
 from tests.cluster import definitions
-from tests.cluster.apiserver import ROOT, Api, MissingError, find_server, running, write_kube_config
+from tests.cluster.api import Api, users_cluster, write_kube_config
+from tests.cluster.apiserver import ROOT, MissingError, find_server, running
 from tests.cluster.controllers import Controllers, controllers
 from tests.deploying import publish_versions
 from tests.repositories import git
@@ -21,6 +26,7 @@ from tests.repositories import git
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 # The namespaces of a cluster that has KServe, Knative, Kubeflow and Flux.
 THERE = ("kserve", "knative-serving", "kubeflow", "flux-system")
+USERS_CLUSTER = "NBSHIP_TEST_KUBECONFIG"
 STAGE, RUNS = "staging", "nbship"
 
 
@@ -44,6 +50,32 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         content = {"apiVersion": "v1", "kind": "ConfigMap", "data": data}
         api.make("/api/v1/namespaces/kserve/configmaps", "inferenceservice-config", content)
         yield api
+
+
+@pytest.fixture(scope="session")
+def anywhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """The stage; or, in a cluster of the user's, a namespace of the tests' own that is one for their time."""
+    if not os.environ.get(USERS_CLUSTER):
+        yield request.getfixturevalue("stage")
+        return
+    api = users_cluster(Path(os.environ[USERS_CLUSTER]))
+    api.stage = f"nbship-test-{uuid.uuid4().hex[:8]}"
+    copy = tmp_path_factory.mktemp("project")
+    for name in ("kubernetes", "scripts"):
+        shutil.copytree(ROOT / name, copy / name)
+    subprocess.run([copy / "scripts/stage", api.stage], check=True, capture_output=True)
+    api.namespace(api.stage)
+    try:
+        # What is the whole cluster's is not touched: the role is one of the namespace here.
+        role = next(yaml.safe_load_all((ROOT / "kubernetes/serving/cluster/role.yaml").read_text()))
+        base = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{api.stage}"
+        api.make(f"{base}/roles", "nbship-deployer", {**role, "kind": "Role"})
+        binding = copy / "kubernetes/serving/role-binding.yaml"
+        binding.write_text(binding.read_text().replace("kind: ClusterRole", "kind: Role"))
+        apply(api, str(copy / "kubernetes/stages" / api.stage))
+        yield api
+    finally:
+        api.must("DELETE", f"/api/v1/namespaces/{api.stage}")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from typing import Any
 
 import urllib3
 
-from tests.cluster.apiserver import MERGE, Api
+from tests.cluster.api import MERGE, Api
 from tests.cluster.pods import Pod, answering, make_pod, make_service
 from tests.deploying import predict
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.apiserver import Api
+from tests.cluster.api import Api
 
 Record = dict[str, Any]
 # What a server answers: the path, the headers and the body of a request go in, status and body come out.

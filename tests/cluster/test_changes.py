@@ -14,55 +14,55 @@ from nbship.cluster import manifest, services
 from nbship.cluster.manifest import Release
 from nbship.cluster.services import RefusedError
 from nbship.config import Deploy, Stage
-from tests.cluster.apiserver import MERGE, Api, write_kube_config
-from tests.cluster.conftest import STAGE
-
-SERVICES = f"/apis/serving.kserve.io/v1beta1/namespaces/{STAGE}/inferenceservices"
-PLACE = Stage(namespace=STAGE)
+from tests.cluster.api import MERGE, Api, write_kube_config
 
 
 @pytest.fixture
-def cluster(stage: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> services.Cluster:
+def cluster(anywhere: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> services.Cluster:
     """The stage as the account of a deployment sees it."""
-    token = stage.token(STAGE, "nbship-deployer")
-    monkeypatch.setenv("KUBECONFIG", str(write_kube_config(tmp_path / "config", stage, token)))
-    return services.connect(PLACE)
+    token = anywhere.token(anywhere.stage, "nbship-deployer")
+    monkeypatch.setenv("KUBECONFIG", str(write_kube_config(tmp_path / "config", anywhere, token)))
+    return services.connect(Stage(namespace=anywhere.stage))
 
 
-def wanted(name: str) -> dict[str, Any]:
+def services_of(api: Api) -> str:
+    return f"/apis/serving.kserve.io/v1beta1/namespaces/{api.stage}/inferenceservices"
+
+
+def wanted(name: str, namespace: str) -> dict[str, Any]:
     release = Release(name, "v1.0.0", f"s3://models/{name}/v1.0.0", "", "", "run")
-    return manifest.inference_service(release, Deploy(), PLACE, "Standard")
+    return manifest.inference_service(release, Deploy(), Stage(namespace=namespace), "Standard")
 
 
 @pytest.fixture
-def name(stage: Api, cluster: services.Cluster) -> Iterator[str]:
+def name(anywhere: Api, cluster: services.Cluster) -> Iterator[str]:
     """A service of this test's own."""
     name = f"line-{uuid.uuid4().hex[:8]}"
-    assert services.create(cluster, wanted(name))
+    assert services.create(cluster, wanted(name, anywhere.stage))
     yield name
-    stage.ask("DELETE", f"{SERVICES}/{name}")
+    anywhere.ask("DELETE", f"{services_of(anywhere)}/{name}")
 
 
-def change_as_another(stage: Api, name: str, note: str) -> None:
+def change_as_another(anywhere: Api, name: str, note: str) -> None:
     patch = {"metadata": {"annotations": {f"example.org/{note}": "there"}}}
-    stage.must("PATCH", f"{SERVICES}/{name}", patch, kind=MERGE)
+    anywhere.must("PATCH", f"{services_of(anywhere)}/{name}", patch, kind=MERGE)
 
 
-def test_every_key_of_a_release_is_known(stage: Api) -> None:
+def test_every_key_of_a_release_is_known(anywhere: Api) -> None:
     """The API server refuses what its definitions do not have; by default it would leave it out."""
-    strict = f"{SERVICES}?fieldValidation=Strict&dryRun=All"
-    stage.must("POST", strict, wanted("strict"))
-    wrong = manifest.merge(wanted("strict"), {"spec": {"predictor": {"minReplica": 1}}})
-    status, answer = stage.ask("POST", strict, wrong)
+    strict = f"{services_of(anywhere)}?fieldValidation=Strict&dryRun=All"
+    anywhere.must("POST", strict, wanted("strict", anywhere.stage))
+    wrong = manifest.merge(wanted("strict", anywhere.stage), {"spec": {"predictor": {"minReplica": 1}}})
+    status, answer = anywhere.ask("POST", strict, wrong)
     assert status == 400 and 'unknown field "spec.predictor.minReplica"' in answer["message"]
 
 
-def test_of_two_that_create_one_does(cluster: services.Cluster, name: str) -> None:
-    assert services.create(cluster, wanted(name)) is None
+def test_of_two_that_create_one_does(anywhere: Api, cluster: services.Cluster, name: str) -> None:
+    assert services.create(cluster, wanted(name, anywhere.stage)) is None
 
 
 def test_a_change_that_meets_another_is_worked_out_again(
-    stage: Api, cluster: services.Cluster, name: str
+    anywhere: Api, cluster: services.Cluster, name: str
 ) -> None:
     """Others change the service between each of our first looks and what follows from it."""
     seen = []
@@ -70,7 +70,7 @@ def test_a_change_that_meets_another_is_worked_out_again(
     def patch_for(service: dict[str, Any]) -> dict[str, Any]:
         seen.append(sorted(service["metadata"].get("annotations") or {}))
         if len(seen) < 3:
-            change_as_another(stage, name, str(len(seen)))
+            change_as_another(anywhere, name, str(len(seen)))
         return {"metadata": {"annotations": {"example.org/ours": "there"}}}
 
     changed = services.change(cluster, name, patch_for)
@@ -79,19 +79,19 @@ def test_a_change_that_meets_another_is_worked_out_again(
     assert len(seen) == 3
 
 
-def test_a_dry_run_changes_nothing(stage: Api, cluster: services.Cluster, name: str) -> None:
-    before = stage.must("GET", f"{SERVICES}/{name}")
+def test_a_dry_run_changes_nothing(anywhere: Api, cluster: services.Cluster, name: str) -> None:
+    before = anywhere.must("GET", f"{services_of(anywhere)}/{name}")
     answer = services.change(cluster, name, lambda _: {"spec": {"predictor": {"minReplicas": 3}}}, True)
     assert answer["spec"]["predictor"]["minReplicas"] == 3
-    assert stage.must("GET", f"{SERVICES}/{name}") == before
+    assert anywhere.must("GET", f"{services_of(anywhere)}/{name}") == before
 
 
-def test_what_is_not_known_here_is_not_deleted(stage: Api, cluster: services.Cluster, name: str) -> None:
+def test_what_is_not_known_here_is_not_deleted(anywhere: Api, cluster: services.Cluster, name: str) -> None:
     known = services.get(cluster, name)
     assert known
     # Another of the same name, made after this one was known.
-    stage.must("DELETE", f"{SERVICES}/{name}")
-    assert services.create(cluster, wanted(name))
+    anywhere.must("DELETE", f"{services_of(anywhere)}/{name}")
+    assert services.create(cluster, wanted(name, anywhere.stage))
     with pytest.raises(RefusedError) as refused:
         services.delete(cluster, known)
     assert refused.value.status == 409
@@ -101,27 +101,31 @@ def test_what_is_not_known_here_is_not_deleted(stage: Api, cluster: services.Clu
     assert services.get(cluster, name) is None
 
 
-def test_what_others_still_hold_is_waited_for(stage: Api, cluster: services.Cluster, name: str) -> None:
+def test_what_others_still_hold_is_waited_for(anywhere: Api, cluster: services.Cluster, name: str) -> None:
     """KServe's finalizer keeps a service until what belongs to it is gone."""
     patch = {"metadata": {"finalizers": ["example.org/cleanup"]}}
-    stage.must("PATCH", f"{SERVICES}/{name}", patch, kind=MERGE)
+    anywhere.must("PATCH", f"{services_of(anywhere)}/{name}", patch, kind=MERGE)
     known = services.get(cluster, name)
     assert known
     free = {"metadata": {"finalizers": None}}
-    release = threading.Timer(0.5, lambda: stage.must("PATCH", f"{SERVICES}/{name}", free, kind=MERGE))
+    release = threading.Timer(
+        0.5, lambda: anywhere.must("PATCH", f"{services_of(anywhere)}/{name}", free, kind=MERGE)
+    )
     release.start()
     services.delete(cluster, known)
     release.join()
     assert services.get(cluster, name) is None
 
 
-def test_a_token_that_has_ended_is_told(stage: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KUBECONFIG", str(write_kube_config(tmp_path / "config", stage, "no-token")))
+def test_a_token_that_has_ended_is_told(
+    anywhere: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(write_kube_config(tmp_path / "config", anywhere, "no-token")))
     with pytest.raises(RefusedError, match="the cluster does not know you"):
-        services.get(services.connect(PLACE), "line")
+        services.get(services.connect(Stage(namespace=anywhere.stage)), "line")
 
 
-def test_another_stage_is_forbidden(stage: Api, cluster: services.Cluster) -> None:
+def test_another_stage_is_forbidden(anywhere: Api, cluster: services.Cluster) -> None:
     elsewhere = services.Cluster(cluster.api, cluster.once, "default")
     with pytest.raises(RefusedError, match="the cluster does not allow it"):
         services.get(elsewhere, "line")

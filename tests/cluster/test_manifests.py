@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster.apiserver import ROOT, Api
+from tests.cluster.api import Api
+from tests.cluster.apiserver import ROOT
 
 KUBERNETES = ROOT / "kubernetes"
 # In the order in which they are applied: what makes a namespace is before what is in it.
@@ -104,6 +105,25 @@ def test_applied_again_nothing_changes(applied: Api, folder: str) -> None:
     assert len(before) == len(rendered(folder))
     apply(applied, folder)
     assert versions(applied, folder) == before
+
+
+def test_a_cluster_knows_every_key(anywhere: Api, tmp_path: Path) -> None:
+    """As far as it knows the kinds: a user's cluster may have no Flux, or no KServe. Nothing is changed."""
+    known = []
+    for found in (each for folder in FOLDERS for each in rendered(folder)):
+        group = found["apiVersion"]
+        if anywhere.ask("GET", f"/{'apis' if '/' in group else 'api'}/{group}")[0] == 200:
+            if "namespace" in found["metadata"]:
+                # By another name, so that nothing there is in the way.
+                name = found["metadata"]["name"]
+                found["metadata"] |= {"namespace": anywhere.stage, "name": f"{name}-new"}
+            known.append(found)
+    file = tmp_path / "all.yaml"
+    file.write_text(yaml.safe_dump_all(known))
+    options = ["--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict"]
+    done = anywhere.kubectl("apply", *options, "--filename", str(file))
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(known)
 
 
 def test_a_key_that_nobody_knows_is_refused(applied: Api, tmp_path: Path) -> None:

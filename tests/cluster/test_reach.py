@@ -11,7 +11,7 @@ from nbship.cluster import kserve, rollout, services
 from nbship.cluster.manifest import Mode, Release
 from nbship.cluster.rollout import Rollout
 from nbship.config import Deploy, Stage
-from tests.cluster.apiserver import Api, write_kube_config
+from tests.cluster.api import Api, write_kube_config
 from tests.cluster.conftest import apply
 from tests.cluster.pods import answering, make_pod, make_service
 

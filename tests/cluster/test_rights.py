@@ -17,7 +17,7 @@ from nbship.errors import NbshipError
 from nbship.workflow.deploy import deploy, plan
 from nbship.workflow.deployments import list_deployments
 from nbship.workflow.rollback import rollback
-from tests.cluster.apiserver import Api
+from tests.cluster.api import Api
 from tests.cluster.conftest import RUNS, STAGE
 from tests.cluster.controllers import Controllers
 from tests.deploying import make_stage, pipeline_with
