@@ -1,10 +1,14 @@
-# Everything here sets up .venv by itself, once, and again only when the lock or pyproject.toml changed.
+# Everything here sets up .venv by itself, once, and again only when the lock or pyproject.toml changed: as much of it as
+# the target needs, and all of it with `make setup`.
 
 PIPELINE ?= auto-mpg
 PORT ?= 8080
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# What there is more of counts as well.
+RUNS := $(firstword $(wildcard $(READY) $(VENV)/.ready-to-serve) $(VENV)/.ready-to-run)
+SERVES := $(firstword $(wildcard $(READY)) $(VENV)/.ready-to-serve)
 
 # Without bytecode, every first import costs three times as much; some shells export this.
 unexport PYTHONDONTWRITEBYTECODE
@@ -15,16 +19,21 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-setup: $(READY) ## set up .venv from requirements.lock
+setup: $(READY) ## set up .venv from requirements.lock, with everything
 
-$(READY): requirements.lock pyproject.toml
-	@scripts/setup $(VENV)
+$(READY): EXTRAS = dev,gitlab,lab,s3,serve,sql,vertex
+$(VENV)/.ready-to-serve: EXTRAS = s3,serve
+$(VENV)/.ready-to-run: EXTRAS = s3
+$(READY) $(VENV)/.ready-to-serve $(VENV)/.ready-to-run: requirements.lock pyproject.toml
+	@scripts/setup $(VENV) $(EXTRAS)
+	@touch $@
 
-run: $(READY) ## train, judge and show a pipeline: make run PIPELINE=auto-mpg
+run: $(RUNS) ## train, judge and show a pipeline: make run PIPELINE=auto-mpg
 	@$(BIN)/nbship run $(PIPELINE)
 
 # Nothing is committed; Ctrl-C ends the server.
-demo: run ## the same, then publish the model and serve it with its page: make demo PORT=8080
+demo: $(SERVES) ## the same, then publish the model and serve it with its page: make demo PORT=8080
+	@$(BIN)/nbship run $(PIPELINE)
 	@$(BIN)/nbship publish $(PIPELINE)
 	@$(BIN)/nbship serve $(PIPELINE) --port $(PORT)
 
