@@ -23,16 +23,14 @@ def origin(project: Path, tmp_path: Path) -> Path:
     return tmp_path / "origin.git"
 
 
-def test_the_branch_that_is_pushed_to(project: Path, origin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CI_COMMIT_BRANCH", raising=False)
+def test_the_branch_that_is_pushed_to(project: Path, origin: Path) -> None:
     assert upstream.find(project) == Upstream("origin", "main")
     assert upstream.find(project, "release") == Upstream("origin", "release")
     run_git(project, "switch", "--quiet", "--create", "mine", "--track", "origin/release")
     assert upstream.find(project) == Upstream("origin", "release")
     run_git(project, "checkout", "--quiet", "--detach")
     assert upstream.find(project) == Upstream("origin", "main")
-    monkeypatch.setenv("CI_COMMIT_BRANCH", "release")
-    assert str(upstream.find(project)) == "origin/release"
+    assert str(upstream.find(project, built="release")) == "origin/release"
 
 
 def test_the_remote_that_is_pushed_to(project: Path, origin: Path) -> None:

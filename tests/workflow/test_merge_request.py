@@ -11,8 +11,8 @@ import pytest
 
 from nbship.errors import NbshipError, UsageError
 from nbship.record import State
-from nbship.workflow.merge_request import Outcome, choose_runs, report_outcome, report_runs
-from nbship.workflow.note import MARK
+from nbship.workflow.merge_request import choose_runs, report_outcome, report_runs
+from nbship.workflow.note import MARK, RemoteOutcome
 from tests.gitlab_server import PROJECT, GitlabServer, serve
 from tests.kubeflow_server import Fault
 from tests.records import comparison, make_record, markdown_cell, picture_cell, verdict, write_run
@@ -168,7 +168,7 @@ def test_no_run_at_this_commit(root):
 
 @pytest.fixture
 def outcome(server):
-    return Outcome(
+    return RemoteOutcome(
         pipeline="auto-mpg",
         repository=f"{server.address}/{PROJECT}.git",
         revision=COMMIT,

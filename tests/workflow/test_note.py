@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from nbship.record import State
-from nbship.workflow.note import MARK, Shown, plain, run_section, with_section
+from nbship.workflow.note import MARK, UploadedPlot, plain, run_section, with_section
 from tests.records import every_state, make_record
 
 MARKDOWN = MarkdownIt("commonmark").enable("table")
@@ -94,7 +94,7 @@ def test_an_error_cannot_leave_its_block(text):
 
 def test_plots_and_files_are_linked():
     section = run_section(
-        make_record(), [Shown("How far [off]", "/uploads/1/plot.png")], "https://e.org/files"
+        make_record(), [UploadedPlot("How far [off]", "/uploads/1/plot.png")], "https://e.org/files"
     )
     assert r"![How far \[off\]](/uploads/1/plot.png){width=48%}" in section
     assert "[evaluate](https://e.org/files/notebooks/evaluate.html)" in section

@@ -1,7 +1,8 @@
-"""GitLab's API, as far as nbship speaks it: statuses of commits, merge requests, their notes, uploads.
+"""GitLab: the variables of its jobs, and its API: statuses of commits, merge requests, their notes, uploads.
 
 Built on python-gitlab. What is written there is the business of `workflow.merge_request`. The token is sent
-to the server alone that CI's variables or the repository's address name, and is in no error.
+to the server alone that CI's variables or the repository's address name, and is in no error. `GITLAB`, at the
+end, offers it as `nbship.ci.forge` asks for it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from nbship.ci.forge import Event, Job, RunState
 from nbship.errors import NbshipError, UsageError, without_credentials
 
 if TYPE_CHECKING:
@@ -39,6 +41,17 @@ _MEANINGS = {
     429: "it is too busy",
 }
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 401, 403, 404, 429
+_EVENTS: Mapping[str, Event] = {
+    "merge_request_event": "merge request",
+    "schedule": "schedule",
+    "web": "manual",
+}
+# One of these is set in every job, and in what plays one.
+_OF_JOBS = ("GITLAB_CI", "CI_PIPELINE_SOURCE", "CI_COMMIT_BRANCH", "CI_COMMIT_REF_NAME", "CI_PROJECT_PATH")
+# What a merge request is compared with: in a pipeline for merged results the branch that it is merged into,
+# which the commit that runs holds as well; else where the two branches parted.
+_BASES = ("CI_MERGE_REQUEST_TARGET_BRANCH_SHA", "CI_MERGE_REQUEST_DIFF_BASE_SHA")
+_STATES: Mapping[RunState, str] = {"succeeded": "success", "failed": "failed", "rejected": "failed"}
 # git@host:group/name.git
 _SCP_ADDRESS = re.compile(r"(?:[^/@]+@)?(?P<host>[^/:@]{2,}):(?P<path>[^/].*)")
 
@@ -49,6 +62,25 @@ class Address:
 
     server: str
     project: str
+
+
+def read_job(environment: Mapping[str, str]) -> Job | None:
+    """Reads GitLab's variables; None if there are none."""
+    if not any(map(environment.get, _OF_JOBS)):
+        return None
+    # Only GitLab keeps files, so a job that was run by hand has none.
+    address = environment.get("CI_JOB_URL", "") if environment.get("GITLAB_CI") == "true" else ""
+    return Job(
+        event=_EVENTS.get(environment.get("CI_PIPELINE_SOURCE", ""), "push"),
+        branch=environment.get("CI_COMMIT_BRANCH", ""),
+        head=environment.get("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME")
+        or environment.get("CI_COMMIT_REF_NAME", ""),
+        base=next(filter(None, map(environment.get, _BASES)), ""),
+        default_branch=environment.get("CI_DEFAULT_BRANCH", ""),
+        number=environment.get("CI_MERGE_REQUEST_IID", ""),
+        artifacts=address and f"{address}/artifacts/file",
+        project=environment.get("CI_PROJECT_PATH", ""),
+    )
 
 
 def find_address(environment: Mapping[str, str], repository: str = "") -> Address:
@@ -294,3 +326,46 @@ def _one_line(text: str, secret: str) -> str:
     """The server's own words; it may repeat what it was sent."""
     line = " ".join((text.replace(secret, "…") if secret else text).split())
     return line if len(line) <= _LONGEST_MESSAGE else line[: _LONGEST_MESSAGE - 1] + "…"
+
+
+@dataclass(frozen=True)
+class _MergeRequest:
+    merge_request: ProjectMergeRequest
+
+    def read_note(self, mark: str) -> str:
+        return read_note(self.merge_request, mark)
+
+    def write_note(self, mark: str, text: str) -> str:
+        return write_note(self.merge_request, mark, text)
+
+
+@dataclass(frozen=True)
+class _Project:
+    project: Project
+
+    def set_status(self, commit: str, state: RunState, name: str, description: str, link: str) -> None:
+        set_status(self.project, commit, _STATES[state], name, description, link)
+
+    def open_merge_requests(self, branch: str, number: str = "") -> list[_MergeRequest]:
+        return [_MergeRequest(each) for each in open_merge_requests(self.project, branch, number)]
+
+    def merge_requests_of(self, commit: str) -> list[_MergeRequest]:
+        return [_MergeRequest(each) for each in merge_requests_of(self.project, commit)]
+
+    def upload(self, name: str, content: bytes) -> str:
+        return upload(self.project, name, content)
+
+
+@dataclass(frozen=True)
+class _GitLab:
+    name: str = "GitLab"
+    token: str = TOKEN
+
+    def job(self, environment: Mapping[str, str]) -> Job | None:
+        return read_job(environment)
+
+    def open(self, environment: Mapping[str, str], repository: str = "") -> _Project:
+        return _Project(open_project(environment, repository))
+
+
+GITLAB = _GitLab()

@@ -65,8 +65,13 @@ class Remote:
     tags: dict[str, Tag]
 
 
-def find(root: Path, branch: str = "") -> Upstream:
+def find(root: Path, branch: str = "", built: str = "") -> Upstream:
     """Finds where to push: the branch given, else the one checked out, the one CI builds, or the default one.
+
+    Args:
+        root: The project's folder.
+        branch: The branch that a person names.
+        built: The branch that a CI job builds, which has checked out a commit.
 
     Raises:
         NbshipError: There is no remote, or it cannot be asked.
@@ -80,7 +85,7 @@ def find(root: Path, branch: str = "") -> Upstream:
             "Git has no remote to push to", "add one: git remote add origin URL; or publish without --push"
         )
     tracked = _setting(root, f"branch.{current}.merge").removeprefix("refs/heads/") if current else ""
-    chosen = branch or tracked or current or os.environ.get("CI_COMMIT_BRANCH", "")
+    chosen = branch or tracked or current or built
     return Upstream(remote, chosen or _default_branch(root, remote))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from nbship import config
+from nbship.ci import Job, current_job
 from nbship.config import Pipeline
 from nbship.errors import UsageError, suggestion
 from nbship.notebook import read_notebook
@@ -30,12 +31,6 @@ _ENVIRONMENT = (
     "Dockerfile",
     ".dockerignore",
 )
-# Pipelines of GitLab that no commit started.
-_TOLD: Mapping[str, Trigger] = {"schedule": "schedule", "web": "manual"}
-_REQUEST = "merge_request_event"
-# What a merge request is compared with: in a pipeline for merged results the branch that it is merged into,
-# which the commit that runs holds as well; else where the two branches parted.
-_REQUEST_BASES = ("CI_MERGE_REQUEST_TARGET_BRANCH_SHA", "CI_MERGE_REQUEST_DIFF_BASE_SHA")
 
 
 @dataclass(frozen=True)
@@ -77,10 +72,10 @@ def find_changes(
         if name not in known:
             raise UsageError(f"there is no pipeline '{name}'", suggestion(name, known))
     chosen = [name for name in known if not names or name in names]
-    told = _TOLD.get(environment.get("CI_PIPELINE_SOURCE", ""))
-    if told and not base:
-        return [Change(name, told) for name in chosen]
-    changed = _changed_files(root, environment, base)
+    job = current_job(environment)
+    if job.event in ("schedule", "manual") and not base:
+        return [Change(name, job.event) for name in chosen]
+    changed = _changed_files(root, job, base)
     found = (_change(root, config.load_pipeline(root, name), changed(name)) for name in chosen)
     return [change for change in found if change]
 
@@ -95,18 +90,14 @@ def record_trained(root: Path, name: str, revision: str) -> None:
     trained.record_trained(root, name, snapshot.resolve(root, revision))
 
 
-def _changed_files(
-    root: Path, environment: Mapping[str, str], base: str
-) -> Callable[[str], frozenset[str] | None]:
+def _changed_files(root: Path, job: Job, base: str) -> Callable[[str], frozenset[str] | None]:
     """Says by pipeline which files changed; None where nothing is known to compare with."""
-    request = base or next(filter(None, map(environment.get, _REQUEST_BASES)), "")
-    of_branch = environment.get("CI_PIPELINE_SOURCE") != _REQUEST and environment.get("CI_COMMIT_BRANCH")
-    if of_branch and not request:
+    base = base or job.base
+    if job.branch and job.event != "merge request" and not base:
         commits = trained.last_trained(root)
         return lambda name: _since_trained(root, commits.get(name, ""))
     # `origin/HEAD` is there after a clone, but not in a CI job.
-    branch = environment.get("CI_DEFAULT_BRANCH", "")
-    commit = snapshot.resolve(root, request or (f"origin/{branch}" if branch else "origin/HEAD"))
+    commit = snapshot.resolve(root, base or f"origin/{job.default_branch or 'HEAD'}")
     changed = _listed(root, f"{commit}...HEAD")
     return lambda _: changed
 

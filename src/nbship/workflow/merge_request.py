@@ -1,6 +1,6 @@
-"""Tells GitLab how a run ended: the note on the merge request, and the status of the commit.
+"""Tells the forge how a run ended: the note on the merge request, and the status of the commit.
 
-Decides what is told and where; how it is worded is the business of `note`, how it gets there of `gitlab`.
+Decides what is told and where; how it is worded is the business of `note`, how it gets there of `ci`.
 """
 
 from __future__ import annotations
@@ -13,49 +13,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
-from nbship.ci import gitlab
+from nbship import ci
 from nbship.errors import UsageError
-from nbship.gate import Verdict
 from nbship.graph import champion_step
 from nbship.pages.outputs import read_shown
 from nbship.record import RUNS, RunRecord, all_runs, find_run, run_folder
 from nbship.versions import git
-from nbship.workflow.note import MARK, Shown, outcome_section, run_section, with_section
+from nbship.workflow.note import (
+    MARK,
+    RemoteOutcome,
+    UploadedPlot,
+    outcome_section,
+    run_section,
+    with_section,
+)
 
-if TYPE_CHECKING:
-    from gitlab.v4.objects import Project
-
-_GITLAB_STATES = {"succeeded": "success", "failed": "failed", "rejected": "failed"}
 _DATA_URI = re.compile(r"data:image/(png|jpeg);base64,(.*)")
 _MOST_PLOTS = 8
 _LARGEST_PLOT = 5_000_000
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run on Kubeflow ended.
-
-    Attributes:
-        pipeline: Its pipeline.
-        repository: The https address of the Git repository, by which GitLab's project is found.
-        revision: The whole hash of the commit that ran; empty if it was never checked out.
-        state: How it ended.
-        verdict: The gate's; None if it was not asked.
-        metrics: What was measured, by `step.metric`.
-        version: The model's version that was published; empty if none was.
-        link: The run's page; may be empty.
-    """
-
-    pipeline: str
-    repository: str
-    revision: str
-    state: Literal["succeeded", "failed", "rejected"]
-    verdict: Verdict | None
-    metrics: Mapping[str, float]
-    version: str
-    link: str
 
 
 @dataclass(frozen=True)
@@ -82,32 +58,33 @@ class _Plot:
     content: bytes
 
 
-def report_outcome(outcome: Outcome, environment: Mapping[str, str]) -> None:
+def report_outcome(outcome: RemoteOutcome, environment: Mapping[str, str]) -> None:
     """Sets the commit's status, and tells the merge requests that hold the commit.
 
     Without a token or a commit, says so on standard error and does nothing.
 
     Args:
         outcome: How the run ended.
-        environment: The token is in `NBSHIP_GITLAB_TOKEN`.
+        environment: Has the forge's token.
 
     Raises:
-        UsageError: The repository is no GitLab project's.
-        NbshipError: GitLab refuses, or does not answer.
+        UsageError: The repository is no project of the forge.
+        NbshipError: The forge refuses, or does not answer.
     """
-    if not environment.get(gitlab.TOKEN) or not outcome.revision:
-        missing = f"{gitlab.TOKEN} is not set" if outcome.revision else "no commit was checked out"
-        print(f"nothing is told to GitLab: {missing}", file=sys.stderr)  # noqa: T201 (a step's log)
+    forge = ci.find_forge(environment)
+    if not environment.get(forge.token) or not outcome.revision:
+        missing = f"{forge.token} is not set" if outcome.revision else "no commit was checked out"
+        print(f"nothing is told to {forge.name}: {missing}", file=sys.stderr)  # noqa: T201 (a step's log)
         return
-    project = gitlab.open_project(environment, outcome.repository)
+    project = forge.open(environment, outcome.repository)
     reasons = "; ".join(outcome.verdict.reasons) if outcome.verdict else ""
     told = ": ".join(filter(None, [outcome.state, reasons]))
     name = f"nbship/{outcome.pipeline}"
-    gitlab.set_status(project, outcome.revision, _GITLAB_STATES[outcome.state], name, told, outcome.link)
+    project.set_status(outcome.revision, outcome.state, name, told, outcome.link)
     section = outcome_section(outcome)
-    for merge_request in gitlab.merge_requests_of(project, outcome.revision):
-        note = gitlab.read_note(merge_request, MARK)
-        gitlab.write_note(merge_request, MARK, with_section(note, f"{outcome.pipeline} on Kubeflow", section))
+    for merge_request in project.merge_requests_of(outcome.revision):
+        note = merge_request.read_note(MARK)
+        merge_request.write_note(MARK, with_section(note, f"{outcome.pipeline} on Kubeflow", section))
 
 
 def choose_runs(root: Path, pipeline: str = "", run: str = "") -> list[RunRecord]:
@@ -139,53 +116,46 @@ def report_runs(root: Path, records: list[RunRecord], environment: Mapping[str, 
     Args:
         root: The project's folder.
         records: The runs.
-        environment: The token, and in a CI job GitLab's variables.
+        environment: The token, and in a CI job the forge's variables.
 
     Raises:
-        UsageError: The repository is no GitLab project's.
-        NbshipError: GitLab refuses, or does not answer.
+        UsageError: The repository is no project of the forge.
+        NbshipError: The forge refuses, or does not answer.
     """
-    files = {record.id: _files(record, environment) for record in records}
+    forge, job = ci.find_forge(environment), ci.current_job(environment)
+    files = {record.id: _files(record, job) for record in records}
     text = "\n\n".join(run_section(record, files=files[record.id]) for record in records)
-    branch = environment.get("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME") or git.branch(root)
-    branch = branch or environment.get("CI_COMMIT_REF_NAME", "")
-    if not environment.get(gitlab.TOKEN):
-        return Reported(text, silence=f"{gitlab.TOKEN} is not set")
-    number = environment.get("CI_MERGE_REQUEST_IID", "")
-    if not branch and not number:
+    branch = job.head or git.branch(root)
+    if not environment.get(forge.token):
+        return Reported(text, silence=f"{forge.token} is not set")
+    if not branch and not job.number:
         return Reported(text, silence="no branch is checked out")
-    project = gitlab.open_project(environment, _repository(root, environment))
+    # A job knows its project better than the address from which it was cloned.
+    origin = "" if job.project else git.call(root, "remote", "get-url", "origin").stdout.strip()
+    project = forge.open(environment, origin)
     notes = []
-    for merge_request in gitlab.open_merge_requests(project, branch, number):
-        note = gitlab.read_note(merge_request, MARK)
+    for merge_request in project.open_merge_requests(branch, job.number):
+        note = merge_request.read_note(MARK)
         for record in records:
-            plots = _shown_on(project, root, record, note)
+            plots = _uploaded(project, root, record, note)
             note = with_section(note, record.pipeline, run_section(record, plots, files[record.id]))
-        notes.append(gitlab.write_note(merge_request, MARK, note))
+        notes.append(merge_request.write_note(MARK, note))
     return Reported(text, tuple(notes), "" if notes else f"branch {branch} has no open merge request")
 
 
-def _repository(root: Path, environment: Mapping[str, str]) -> str:
-    """The address of `origin`; empty in a CI job, whose variables say it better."""
-    if environment.get("CI_PROJECT_PATH"):
-        return ""
-    return git.call(root, "remote", "get-url", "origin").stdout.strip()
+def _files(record: RunRecord, job: ci.Job) -> str:
+    """Where the job's artifacts will be; empty where none are kept."""
+    return f"{job.artifacts}/{RUNS}/{record.pipeline}/{record.id}" if job.artifacts else ""
 
 
-def _files(record: RunRecord, environment: Mapping[str, str]) -> str:
-    """Where the job's artifacts will be; only GitLab keeps any, so a job that was run by hand has none."""
-    job = environment.get("CI_JOB_URL", "") if environment.get("GITLAB_CI") == "true" else ""
-    return f"{job}/artifacts/file/{RUNS}/{record.pipeline}/{record.id}" if job else ""
-
-
-def _shown_on(project: Project, root: Path, record: RunRecord, note: str) -> list[Shown]:
-    """The run's plots on GitLab; those that the note shows already are not uploaded again."""
-    shown = []
+def _uploaded(project: ci.Project, root: Path, record: RunRecord, note: str) -> list[UploadedPlot]:
+    """The run's plots on the forge; those that the note shows already are not uploaded again."""
+    uploaded = []
     for plot in islice(_plots(root, record), _MOST_PLOTS):
         known = re.search(rf"/uploads/\w+/{re.escape(plot.name)}", note)
-        address = known[0] if known else gitlab.upload(project, plot.name, plot.content)
-        shown.append(Shown(plot.caption, address))
-    return shown
+        address = known[0] if known else project.upload(plot.name, plot.content)
+        uploaded.append(UploadedPlot(plot.caption, address))
+    return uploaded
 
 
 def _plots(root: Path, record: RunRecord) -> Iterator[_Plot]:

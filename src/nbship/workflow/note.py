@@ -7,18 +7,15 @@ and start none of GitLab's quick actions.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from nbship.ci import RunState
 from nbship.gate import Verdict
 from nbship.pages import formatting
 from nbship.pages.metrics import compared, measured
 from nbship.record import RunRecord, State
-
-if TYPE_CHECKING:
-    from nbship.workflow.merge_request import Outcome
 
 # With what the note begins, by which it is found again whatever happened to the branch.
 MARK = "<!-- nbship: report -->"
@@ -39,8 +36,33 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>#!|@~]|[:%$&](?=[\w/\"+-])|^[-+=/])")
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A plot that is on GitLab."""
+class RemoteOutcome:
+    """How a run on Kubeflow ended.
+
+    Attributes:
+        pipeline: Its pipeline.
+        repository: The https address of the Git repository, by which the forge's project is found.
+        revision: The whole hash of the commit that ran; empty if it was never checked out.
+        state: How it ended.
+        verdict: The gate's; None if it was not asked.
+        metrics: What was measured, by `step.metric`.
+        version: The model's version that was published; empty if none was.
+        link: The run's page; may be empty.
+    """
+
+    pipeline: str
+    repository: str
+    revision: str
+    state: RunState
+    verdict: Verdict | None
+    metrics: Mapping[str, float]
+    version: str
+    link: str
+
+
+@dataclass(frozen=True)
+class UploadedPlot:
+    """A plot that is on the forge."""
 
     caption: str
     address: str
@@ -56,7 +78,7 @@ def with_section(note: str, key: str, section: str) -> str:
     return f"{note or MARK}\n\n{block}"
 
 
-def run_section(record: RunRecord, plots: Sequence[Shown] = (), files: str = "") -> str:
+def run_section(record: RunRecord, plots: Sequence[UploadedPlot] = (), files: str = "") -> str:
     """Words a run on a CI machine, or on one's own.
 
     Args:
@@ -78,7 +100,7 @@ def run_section(record: RunRecord, plots: Sequence[Shown] = (), files: str = "")
     return "\n\n".join(filter(None, parts))
 
 
-def outcome_section(outcome: Outcome) -> str:
+def outcome_section(outcome: RemoteOutcome) -> str:
     """Words a run on Kubeflow, of which only its outcome is known."""
     sign = _SIGNS[formatting.Tone.GOOD if outcome.state == "succeeded" else formatting.Tone.BAD]
     metrics = sorted(outcome.metrics.items())[:_MOST_METRICS]

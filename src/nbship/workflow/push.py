@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nbship import files, package
+from nbship.ci import SKIP_CI, current_job
 from nbship.config import Publish
 from nbship.errors import NbshipError
 from nbship.package import Package
@@ -72,7 +73,7 @@ def find_destination(root: Path, settings: Publish, branch: str = "") -> Destina
     Raises:
         NbshipError: Git or DVC has no remote, or the model store cannot be opened.
     """
-    there = upstream.find(root, branch)
+    there = upstream.find(root, branch, current_job(os.environ).branch)
     if not dvc.default_remote(root):
         raise NbshipError(
             "no DVC remote is set to push to", "set one and commit it: dvc remote add --default NAME URL"
@@ -218,7 +219,7 @@ def _change(root: Path, destination: Destination, remote: Remote, name: str, mes
 
 def commit_message(name: str, version: str, message: str) -> str:
     """Returns what the pushed commit says; CI systems read that they need not run."""
-    return f"Publish {name} {version} [skip ci]\n\n{message}"
+    return f"Publish {name} {version} {SKIP_CI}\n\n{message}"
 
 
 def _version(root: Path, destination: Destination, remote: Remote, name: str) -> str:

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from nbship import config, files
+from nbship.ci import current_job
 from nbship.errors import ExitCode, NbshipError, UsageError, suggestion
 from nbship.graph import Graph, read_graph
 from nbship.kubeflow.credentials import login, read_server
@@ -260,13 +261,13 @@ def prepared(root: Path, request: Request) -> Iterator[Prepared]:
 
 
 def default_experiment(root: Path, environment: Mapping[str, str]) -> str:
-    """Returns the branch's name: Git's, or in a CI job that has checked out a commit, GitLab's.
+    """Returns the branch's name: Git's, or in a CI job that has checked out a commit, the forge's.
 
     Raises:
         UsageError: There is no branch.
     """
     name = git.in_repository(root) and git.branch(root)
-    name = name or environment.get("CI_COMMIT_REF_NAME", "")
+    name = name or current_job(environment).head
     if not name:
         raise UsageError("no branch is checked out to name the experiment", "name it: --experiment NAME")
     return name

@@ -36,7 +36,7 @@ from nbship.workflow.incluster.step import Artifact, failures_end_the_process
 from nbship.workflow.judging import Evidence
 
 if TYPE_CHECKING:
-    from nbship.workflow.merge_request import Outcome
+    from nbship.workflow.note import RemoteOutcome
 
 PASS, REJECT = "pass", "reject"
 # What Kubeflow's driver says of tasks that went well depends on its version: SUCCEEDED, COMPLETE, or RUNNING,
@@ -232,7 +232,7 @@ def report_end(
         job: The run's identifier there.
         judged: Whether `report` tells of those that did not fail.
     """
-    from nbship.workflow.merge_request import Outcome
+    from nbship.workflow.note import RemoteOutcome
 
     state: Literal["succeeded", "failed"] = "failed" if status.state in _FAILURES else "succeeded"
     _log(state)
@@ -240,7 +240,7 @@ def report_end(
         return
     with failures_end_the_process(), tempfile.TemporaryDirectory(prefix="nbship-") as folder:
         commit = find_commit(repository, revision, Path(folder))
-        _tell(Outcome(pipeline, repository, commit, state, None, {}, "", _link(host, job)))
+        _tell(RemoteOutcome(pipeline, repository, commit, state, None, {}, "", _link(host, job)))
 
 
 def _link(host: str, job: str) -> str:
@@ -260,25 +260,25 @@ def _filled(artifact: Artifact) -> Path | None:
 
 
 def _tell_verdict(record: RunRecord, repository: str, version: str, link: str) -> None:
-    from nbship.workflow.merge_request import Outcome
+    from nbship.workflow.note import RemoteOutcome
 
     rejected = record.verdict is not None and not record.verdict.passed
     state: Literal["succeeded", "rejected"] = "rejected" if rejected else "succeeded"
     revision = record.environment.revision
-    told = Outcome(
+    told = RemoteOutcome(
         record.pipeline, repository, revision, state, record.verdict, record.metrics, version, link
     )
     _tell(told)
 
 
-def _tell(outcome: Outcome) -> None:
-    """What was done stays done, whether or not GitLab hears of it."""
+def _tell(outcome: RemoteOutcome) -> None:
+    """What was done stays done, whether or not the forge hears of it."""
     from nbship.workflow.merge_request import report_outcome
 
     try:
         report_outcome(outcome, os.environ)
     except NbshipError as error:
-        sys.stderr.write(f"GitLab was not told: {error.message}\n")
+        sys.stderr.write(f"the merge request was not told: {error.message}\n")
 
 
 @contextmanager

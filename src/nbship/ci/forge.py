@@ -1,0 +1,104 @@
+"""What nbship asks of a forge, such as GitLab: what started a CI job, and to be told how a run ended.
+
+Protocols and plain values alone. A forge is a module beside this one and a line in `nbship.ci.FORGES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+# Forges start no CI for a commit that says this.
+SKIP_CI = "[skip ci]"
+Event = Literal["push", "merge request", "schedule", "manual"]
+RunState = Literal["succeeded", "failed", "rejected"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a CI job is about; all is empty where there is none.
+
+    Attributes:
+        event: What started it.
+        branch: The branch that is built; empty in a job of a merge request.
+        head: The branch that is checked out, or a merge request's source.
+        base: The commit that a merge request is compared with.
+        default_branch: The repository's.
+        number: The merge request's.
+        artifacts: The address below which the job's files will be kept.
+        project: The project's path on the forge.
+    """
+
+    event: Event | None = None
+    branch: str = ""
+    head: str = ""
+    base: str = ""
+    default_branch: str = ""
+    number: str = ""
+    artifacts: str = ""
+    project: str = ""
+
+
+class MergeRequest(Protocol):
+    """A merge request, or a pull request."""
+
+    def read_note(self, mark: str) -> str:
+        """Returns our note, the text that begins with a mark; empty if there is none."""
+
+    def write_note(self, mark: str, text: str) -> str:
+        """Writes our note in place of the one that is there, and returns its address."""
+
+
+class Project(Protocol):
+    """A project on a forge; every method raises an NbshipError if the forge refuses or does not answer."""
+
+    def set_status(self, commit: str, state: RunState, name: str, description: str, link: str) -> None:
+        """Sets a commit's status.
+
+        Args:
+            commit: The whole hash.
+            state: How a run of it ended.
+            name: By which the status is told from others, and replaced.
+            description: A line; what is too long is cut.
+            link: Where to read more; may be empty.
+        """
+
+    def open_merge_requests(self, branch: str, number: str = "") -> Sequence[MergeRequest]:
+        """Returns the open merge requests of a branch, or the one of a number if it is open."""
+
+    def merge_requests_of(self, commit: str) -> Sequence[MergeRequest]:
+        """Returns the merge requests that hold a commit: the open ones, or the one that brought it in."""
+
+    def upload(self, name: str, content: bytes) -> str:
+        """Keeps a picture for notes and returns its address."""
+
+
+class Forge(Protocol):
+    """A kind of forge.
+
+    Attributes:
+        name: As people call it.
+        token: The variable that has the token.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 (above)
+
+    @property
+    def token(self) -> str: ...  # noqa: D102
+
+    def job(self, environment: Mapping[str, str]) -> Job | None:
+        """Returns the job that the environment tells of; None if it is none of this forge."""
+
+    def open(self, environment: Mapping[str, str], repository: str = "") -> Project:
+        """Returns a project.
+
+        Args:
+            environment: Has the token, and in a job the project.
+            repository: Address of the Git repository; the job's project if empty.
+
+        Raises:
+            UsageError: There is no token, or no project is named.
+            NbshipError: The forge refuses, or does not answer.
+        """
