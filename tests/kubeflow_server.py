@@ -1,6 +1,8 @@
 """A Kubeflow Pipelines API server on loopback, for tests: the calls that kfp.Client makes, in memory.
 
-It refuses what the real one refuses, and can be told to fail. Runs do not run: `advance` says what they do.
+It refuses what the real one refuses (`kubeflow_rules`), and can be told to fail. Runs do not run: `advance`
+says what they do, in the words of `kubeflow_runs`. Sources that are named are those of
+github.com/kubeflow/pipelines, below `backend/src`.
 """
 
 from __future__ import annotations
@@ -16,17 +18,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
-from typing import Any
-from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
-from google.protobuf import json_format
-from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
 
+from tests import kubeflow_rules as rules
+from tests.kubeflow_rules import Record, RefusedError
 from tests.servers import http_server
 
 API = "/apis/v2beta1"
-Record = dict[str, Any]
+__all__ = ["API", "Fault", "KubeflowServer", "RefusedError", "Request", "serve"]
 
 
 @dataclass
@@ -63,12 +64,6 @@ class Request:
     content_type: str
 
 
-class RefusedError(Exception):
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 @dataclass
 class KubeflowServer:
     """What the server has, and how it behaves.
@@ -78,8 +73,10 @@ class KubeflowServer:
         seen: Lines `METHOD path` of the requests, and their headers.
         allow: Whether a request is let in, by its headers.
         front: What stands before the API, such as Dex: returns whether it has answered a request.
-        multi_user: Whether a namespace is needed; if not, it is refused.
-        logs: Of the pods, by their names.
+        multi_user: Whether a namespace is needed; if not, any is accepted and none is kept.
+        kubernetes: Whether pipelines and their versions are Kubernetes' resources.
+        logs: Of the pods that are there, by their names.
+        archived: Logs of pods that are gone, by their nodes.
         pages: Whether this is the server of the pages, which passes on one version of the API alone.
     """
 
@@ -94,7 +91,9 @@ class KubeflowServer:
     allow: Callable[[dict[str, str]], bool] = lambda headers: True
     front: Callable[[_Handler], bool] = lambda handler: False
     multi_user: bool = False
+    kubernetes: bool = False
     logs: dict[str, str] = field(default_factory=dict)
+    archived: dict[str, str] = field(default_factory=dict)
     pages: bool = False
     advance: list[Callable[[Record], None]] = field(default_factory=list)
     _ids: Iterator[int] = field(default_factory=itertools.count)
@@ -122,11 +121,14 @@ class KubeflowServer:
 
     def _list(self, request: Request, kind: str) -> Record:
         key = {"recurringruns": "recurringRuns"}.get(kind, kind)
-        return _listed(key, self._mine(self._store(kind), request.query), request.query)
+        namespace = self._namespace(request.query.get("namespace", ""))
+        mine = [r for r in self._store(kind).values() if r.get("namespace", "") == namespace]
+        exact = self.kubernetes and kind == "pipelines"
+        return rules.listed(key, mine, request.query, exact)
 
     def _list_versions(self, request: Request, pipeline: str) -> Record:
         mine = [v for v in self.versions.values() if v["pipeline_id"] == pipeline]
-        return _listed("pipeline_versions", mine, request.query)
+        return rules.listed("pipeline_versions", mine, request.query, self.kubernetes)
 
     def _show(self, request: Request, kind: str, identifier: str) -> Record:
         found = self._get(self._store(kind), identifier)
@@ -134,23 +136,34 @@ class KubeflowServer:
             self.advance.pop(0)(found)
         return found
 
-    def _read_log(self, request: Request, run: str, pod: str) -> str:
+    def _read_log(self, request: Request, run: str, node: str) -> str:
+        """`resource_manager.go`, ReadLog: the pod's, in the run's namespace; else the node's, archived.
+
+        `run_log_server.go` has written the headers of an answer by then, so the status stays 200. A server
+        of one user keeps no namespace of a run, and Kubernetes has no pod in the namespace "".
+        """
         if self.pages:
             raise RefusedError(404, "Not Found")
-        return self._log(run, pod)
+        self._get(self.runs, run)
+        if self.multi_user and node in self.logs:
+            return self.logs[node]
+        if node in self.archived:
+            return self.archived[node]
+        what = f"Failed to read logs for run {run}: error in opening log stream"
+        return json.dumps({"error_message": what, "error_details": what})
 
     def _read_log_of_pages(self, request: Request) -> str:
+        """`frontend/server/handlers/pod-logs.ts`; without a namespace, it looks in its own."""
         if not self.pages:
             raise RefusedError(404, "Not Found")
         if self.multi_user and not request.query.get("podnamespace"):
             raise RefusedError(422, "podnamespace argument is required")
-        return self._log(request.query["runid"], request.query["podname"])
-
-    def _log(self, run: str, pod: str) -> str:
-        self._get(self.runs, run)
-        if pod not in self.logs:
-            raise RefusedError(500, f"Failed to read logs from pod {pod} due to error fetching the pod")
-        return self.logs[pod]
+        self._get(self.runs, request.query["runid"])
+        if request.query["podname"] not in self.logs:
+            raise RefusedError(
+                500, "Could not get main container logs: Error: Unable to retrieve workflow log"
+            )
+        return self.logs[request.query["podname"]]
 
     def _switch_schedule(self, request: Request, identifier: str, verb: str) -> Record:
         self._get(self.schedules, identifier)["status"] = f"{verb.upper()}D"
@@ -169,18 +182,11 @@ class KubeflowServer:
             raise RefusedError(404, f"ResourceNotFoundError: {identifier} not found")
         return store[identifier]
 
-    def _mine(self, store: dict[str, Record], query: dict[str, str]) -> list[Record]:
-        namespace = query.get("namespace", "")
-        self._check_namespace(namespace)
-        return [record for record in store.values() if record.get("namespace", "") == namespace]
-
-    def _check_namespace(self, namespace: str) -> None:
-        if self.multi_user and not namespace:
+    def _namespace(self, given: str) -> str:
+        """`resource_manager.go`, ReplaceNamespace: a server of one user knows none."""
+        if self.multi_user and not given:
             raise RefusedError(400, "Invalid input error: a namespace cannot be empty in multi-user mode")
-        if namespace and not self.multi_user:
-            raise RefusedError(
-                400, "Invalid input error: in single-user mode, the namespace shouldn't be set"
-            )
+        return given if self.multi_user else ""
 
     def _add(self, store: dict[str, Record], key: str, record: Record) -> Record:
         identifier = f"{key}-{next(self._ids)}"
@@ -190,55 +196,111 @@ class KubeflowServer:
         return store[identifier]
 
     def _upload(self, request: Request) -> Record:
-        namespace, name = request.query.get("namespace", ""), request.query["name"]
-        self._check_namespace(namespace)
-        if any((p["display_name"], p["namespace"]) == (name, namespace) for p in self.pipelines.values()):
-            raise RefusedError(409, "Failed to create a pipeline and a pipeline version")
+        namespace = self._namespace(request.query.get("namespace", ""))
         spec = _spec(request)
-        pipeline = self._add(self.pipelines, "pipeline_id", {"display_name": name, "namespace": namespace})
-        self._version(pipeline, name, spec)
+        name = self._name_of_upload("Pipeline", request.query)
+        if any(
+            (self._same(p["name"]), p["namespace"]) == (self._same(name), namespace)
+            for p in self.pipelines.values()
+        ):
+            raise RefusedError(409, "Failed to create a pipeline and a pipeline version")
+        pipeline = self._add_pipeline(name, request.query.get("display_name") or name, namespace)
+        self._add_version(pipeline, name, pipeline["display_name"], spec)
         return pipeline
 
     def _upload_version(self, request: Request) -> Record:
         pipeline = self._get(self.pipelines, request.query["pipelineid"])
-        return self._version(pipeline, request.query["name"], _spec(request))
+        spec = _spec(request)
+        name = self._name_of_upload("PipelineVersion", request.query)
+        return self._add_version(pipeline, name, request.query.get("display_name") or name, spec)
 
-    def _version(self, pipeline: Record, name: str, spec: Record) -> Record:
-        if any(
-            (v["pipeline_id"], v["display_name"]) == (pipeline["pipeline_id"], name)
-            for v in self.versions.values()
-        ):
-            raise RefusedError(409, "Failed to create a pipeline version")
-        record = {"pipeline_id": pipeline["pipeline_id"], "display_name": name, "pipeline_spec": spec}
-        return self._add(self.versions, "pipeline_version_id", record)
+    def _name_of_upload(self, kind: str, query: dict[str, str]) -> str:
+        name = query.get("name") or query["display_name"]
+        rules.check_upload_name(kind, name)
+        if self.kubernetes:
+            rules.check_kubernetes_name("pipeline", name)
+        return name
+
+    def _same(self, name: str) -> str:
+        return name if self.kubernetes else rules.collated(name)
+
+    def _add_pipeline(self, name: str, display_name: str, namespace: str) -> Record:
+        record = {"name": name, "display_name": display_name, "namespace": namespace}
+        return self._add(self.pipelines, "pipeline_id", record)
+
+    def _add_version(self, pipeline: Record, name: str, display_name: str, spec: Record) -> Record:
+        """A database keeps names apart by pipeline, Kubernetes by namespace."""
+        for other in self.versions.values():
+            mine = self.kubernetes or other["pipeline_id"] == pipeline["pipeline_id"]
+            if mine and self._same(other["name"]) == self._same(name):
+                raise RefusedError(409, "Failed to create a pipeline version")
+        rules.check_inner_name(spec)
+        record = {"pipeline_id": pipeline["pipeline_id"], "name": name, "display_name": display_name}
+        return self._add(self.versions, "pipeline_version_id", {**record, "pipeline_spec": spec})
+
+    def apply(self, manifest: Record) -> None:
+        """Takes a resource from Kubernetes, as `webhook/pipelineversion_webhook.go` lets it in."""
+        name, spec = manifest["metadata"]["name"], manifest["spec"]
+        rules.check_kubernetes_name("resource", name)
+        if manifest["kind"] == "Pipeline":
+            if not any(pipeline["name"] == name for pipeline in self.pipelines.values()):
+                self._add_pipeline(name, spec.get("displayName", name), "")
+            return
+        owners = [p for p in self.pipelines.values() if p["name"] == spec["pipelineName"]]
+        if not owners:
+            raise RefusedError(400, "The spec.pipelineName doesn't map to an existing Pipeline object")
+        known = next((v for v in self.versions.values() if v["name"] == name), None)
+        if known and known["pipeline_spec"] != spec["pipelineSpec"]:
+            raise RefusedError(400, "Pipeline spec is immutable; only metadata changes are allowed")
+        if not known:
+            rules.check_spec(spec["pipelineSpec"], [spec["platformSpec"]] if "platformSpec" in spec else [])
+            # `pipelineversion_types.go`, GetField: a filter sees the display name only where it is written.
+            self._add_version(owners[0], name, spec.get("displayName", ""), spec["pipelineSpec"])
 
     def _create_experiment(self, request: Request) -> Record:
         body = json.loads(request.body)
-        namespace = body.get("namespace", "")
-        self._check_namespace(namespace)
-        names = {(e["display_name"], e["namespace"]) for e in self.experiments.values()}
-        if (body["display_name"], namespace) in names:
+        namespace = self._namespace(body.get("namespace", ""))
+        rules.check_experiment_name(body["display_name"])
+        name = rules.collated(body["display_name"])
+        names = {(rules.collated(e["display_name"]), e["namespace"]) for e in self.experiments.values()}
+        if (name, namespace) in names:
             raise RefusedError(409, f"Already exist error: experiment {body['display_name']} already exists")
-        return self._add(self.experiments, "experiment_id", {"namespace": namespace, **body})
+        return self._add(self.experiments, "experiment_id", {**body, "namespace": namespace})
 
     def _create_run(self, request: Request) -> Record:
         return self._add(self.runs, "run_id", {**self._checked(json.loads(request.body)), "state": "PENDING"})
 
     def _create_schedule(self, request: Request) -> Record:
         body = json.loads(request.body)
-        if len(body["trigger"]["cron_schedule"]["cron"].split()) != 6:
-            raise RefusedError(400, "Invalid input error: Schedule cron is not a supported format")
+        rules.check_cron(body["trigger"]["cron_schedule"]["cron"])
+        if not 1 <= int(body.get("max_concurrency", 0)) <= 10:
+            raise RefusedError(
+                400, "Invalid input error: Max concurrency … must be at least 1 and at most 10"
+            )
         return self._add(
             self.schedules, "recurring_run_id", {**self._checked(body), "status": f"{body['mode']}D"}
+        )
+
+    def fire(self, schedule: str) -> Record:
+        """Starts a run as the controller of schedules does: `resource_manager.go`, ReportWorkflowResource."""
+        made = self.schedules[schedule]
+        handed_on = ("experiment_id", "namespace", "pipeline_version_reference", "runtime_config")
+        earlier = [run for run in self.runs.values() if run.get("recurring_run_id") == schedule]
+        return self._add(
+            self.runs,
+            "run_id",
+            {
+                **{key: made[key] for key in handed_on},
+                "display_name": rules.workflow_name(made["display_name"], len(earlier) + 1),
+                "recurring_run_id": schedule,
+                "state": "PENDING",
+            },
         )
 
     def _checked(self, body: Record) -> Record:
         experiment = self._get(self.experiments, body["experiment_id"])
         version = self._get(self.versions, body["pipeline_version_reference"]["pipeline_version_id"])
-        known = version["pipeline_spec"]["root"].get("inputDefinitions", {}).get("parameters", {})
-        for name in body["runtime_config"].get("parameters", {}):
-            if name not in known:
-                raise RefusedError(400, f"Invalid input error: unknown runtime config parameter {name}")
+        rules.check_parameters(version["pipeline_spec"], body["runtime_config"].get("parameters", {}))
         return {**body, "namespace": experiment["namespace"]}
 
 
@@ -304,7 +366,8 @@ class _Handler(BaseHTTPRequestHandler):
                 raise RefusedError(401, "Unauthenticated")
             answer = self.kubeflow.answer(self._request())
         except RefusedError as refused:
-            self.send(refused.status, json.dumps({"error": str(refused), "message": str(refused)}))
+            told = json.dumps({"error": str(refused), "message": str(refused)})
+            self.send(refused.status, str(refused) if refused.plain else told)
             return
         if fault.cut == "half":
             self.send_response(200)
@@ -335,30 +398,6 @@ def serve(kubeflow: KubeflowServer, tls: ssl.SSLContext | None = None) -> Iterat
         yield kubeflow
 
 
-def _listed(key: str, records: list[Record], query: dict[str, str]) -> Record:
-    """A page of a list, as the server filters and sorts it."""
-    chosen, asked = records, {key: query[key] for key in ("filter", "sort_by") if query.get(key)}
-    # `list.Options.Matches`: a token holds the filter and the order that it was made for. One that names
-    # others is refused; one that names neither goes on with those.
-    token = json.loads(query["page_token"]) if query.get("page_token") else {}
-    if token and asked and asked != token["asked"]:
-        raise RefusedError(400, "Invalid input error: page token does not match the sorting or filter")
-    query = {**query, **token.get("asked", {})}
-    # `parseAPIFilter` decodes the filter once more than the address was decoded already.
-    for predicate in json.loads(unquote_plus(query.get("filter", "{}"))).get("predicates", []):
-        text = predicate["stringValue"]
-        holds = {1: lambda name, t: name == t, 9: lambda name, t: t in name}[predicate["operation"]]
-        chosen = [r for r in chosen if holds(r[predicate["key"]], text)]
-    if query.get("sort_by", "").endswith("desc"):
-        chosen = sorted(chosen, key=lambda r: r["created_at"], reverse=True)
-    start, size = token.get("start", 0), int(query.get("page_size", 10))
-    asked = {key: query[key] for key in ("filter", "sort_by") if query.get(key)}
-    following = json.dumps({"start": start + size, "asked": asked})
-    more = {"next_page_token": following} if start + size < len(chosen) else {}
-    page = chosen[start : start + size]
-    return {"total_size": len(chosen), **({key: page} if page else {}), **more}
-
-
 def _spec(request: Request) -> Record:
     """The compiled pipeline in an upload, which must be one that the real server understands."""
     message = email.message_from_bytes(
@@ -366,12 +405,5 @@ def _spec(request: Request) -> Record:
     )
     (part,) = (part for part in message.walk() if part.get_filename())
     content, *platforms = yaml.safe_load_all(part.get_payload(decode=True))
-    try:
-        spec = json_format.ParseDict(content, PipelineSpec())
-        for platform in platforms:
-            json_format.ParseDict(platform, PlatformSpec())
-    except json_format.ParseError as error:
-        raise RefusedError(400, f"Failed to read a pipeline spec file: {error}") from None
-    if spec.schema_version != "2.1.0" or not spec.pipeline_info.name or not spec.root.dag.tasks:
-        raise RefusedError(400, "Failed to read a pipeline spec file: no v2 pipeline")
+    rules.check_spec(content, platforms)
     return content

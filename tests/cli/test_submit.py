@@ -12,6 +12,7 @@ from nbship.cli import submit as submit_command
 from nbship.errors import NbshipError, UsageError
 from nbship.workflow import submit as workflow
 from nbship.workflow.compile import compile_pipeline
+from tests.kubeflow_runs import look, node_id, terminated
 from tests.kubeflow_server import KubeflowServer, serve
 from tests.projects import write_project
 
@@ -51,14 +52,6 @@ def nbship(*arguments):
     return result.output, result.return_value
 
 
-def look(state, **steps):
-    def change(run):
-        run["state"] = state
-        run["run_details"] = {"task_details": [{"display_name": k, "state": v} for k, v in steps.items()]}
-
-    return change
-
-
 def test_what_was_started(server, root):
     output, code = nbship(*SUBMIT, "--set", "prepare.note=a=b")
     (run,) = server.runs.values()
@@ -93,6 +86,21 @@ def test_waiting_for_a_run_that_fails(server, root):
     assert "run         failed\nfailed      checkout\n" in output
 
 
+def test_waiting_for_a_run_that_somebody_ended(server, root):
+    for _ in range(2):
+        server.advance += [look("RUNNING", prepare="RUNNING"), terminated(prepare="FAILED")]
+    output, code = nbship(*SUBMIT, "--wait")
+    assert code == 1
+    assert [line.split()[:3] for line in output.splitlines()[4:]] == [
+        ["▸", "prepare", "running"],
+        ["!", "prepare", "interrupted"],
+        ["run", "canceled"],
+        ["its", "page", "has"],
+    ]
+    last = json.loads(nbship(*SUBMIT, "--wait", "--json")[0].splitlines()[-1])
+    assert (last["state"], last["exit_code"]) == ("CANCELED", 1)
+
+
 RESULT = {
     "verdict": {"passed": False, "reasons": ["rmse 3 is not ≤ 1"]},
     "metrics": {"evaluate.rmse": 3, "evaluate.rmse_low": 2.5, "evaluate.rmse_high": 3.5, "train.cv_rmse": 1},
@@ -100,24 +108,13 @@ RESULT = {
 }
 
 
-def has_run(**steps):
-    """The end of a run whose steps have told something in their logs."""
-
-    def change(run):
-        look("SUCCEEDED", **steps)(run)
-        for number, task in enumerate(run["run_details"]["task_details"]):
-            task["child_tasks"] = [{"pod_name": f"line-x7k2p-{number}"}]
-
-    return change
-
-
 def log(result):
     return f"cell 1 of 1\nnbship-result {json.dumps(result)}\n"
 
 
 def test_waiting_for_a_run_whose_model_is_rejected(server, root):
-    server.advance = [has_run(gate="SUCCEEDED", rejected="SUCCEEDED")]
-    server.logs = {"line-x7k2p-system-container-impl-0": log(RESULT)}
+    server.advance = [look("SUCCEEDED", gate="SUCCEEDED", rejected="SUCCEEDED")]
+    server.archived = {node_id("gate"): log(RESULT)}
     output, code = nbship(*SUBMIT, "--wait")
     assert code == 3
     assert output.splitlines()[-3:] == [
@@ -129,12 +126,9 @@ def test_waiting_for_a_run_whose_model_is_rejected(server, root):
 
 def test_waiting_for_a_run_that_publishes(server, root):
     passed = RESULT | {"verdict": {"passed": True, "reasons": ["better"]}}
-    server.logs = {
-        "line-x7k2p-system-container-impl-0": log(passed),
-        "line-x7k2p-system-container-impl-1": log({"version": "v1.2.0"}),
-    }
+    server.archived = {node_id("gate"): log(passed), node_id("publish"): log({"version": "v1.2.0"})}
     for _ in range(2):
-        server.advance.append(has_run(gate="SUCCEEDED", publish="SUCCEEDED"))
+        server.advance.append(look("SUCCEEDED", gate="SUCCEEDED", publish="SUCCEEDED"))
     output, code = nbship(*SUBMIT, "--wait")
     assert code == 0
     assert output.splitlines()[-4:] == [
@@ -151,7 +145,7 @@ def test_waiting_for_a_run_that_publishes(server, root):
 
 def test_a_result_that_cannot_be_read_changes_no_exit_code(server, root):
     for _ in range(2):
-        server.advance.append(has_run(gate="SUCCEEDED", rejected="SUCCEEDED"))
+        server.advance.append(look("SUCCEEDED", gate="SUCCEEDED", rejected="SUCCEEDED"))
     output, code = nbship(*SUBMIT, "--wait")
     assert code == 3
     assert "the verdict and the metrics are on its page alone: http://localhost" in output
@@ -174,7 +168,7 @@ def test_waiting_in_json_lines(server, root):
 
 def test_a_token_that_is_refused(server, root, monkeypatch):
     monkeypatch.setenv("NBSHIP_KUBEFLOW_TOKEN", "another-secret-token")
-    with pytest.raises(NbshipError, match=r"does not know us \(401, auth: token\)") as failed:
+    with pytest.raises(NbshipError, match=r"authentication failed \(401, auth: token\)") as failed:
         nbship(*SUBMIT)
     assert "another-secret-token" not in f"{failed.value.message}{failed.value.hint}"
 

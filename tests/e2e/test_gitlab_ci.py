@@ -240,7 +240,7 @@ def ends(kubeflow, state, version=""):
             ]
         }
         for name, result in tasks.items():
-            kubeflow.logs[f"{run['run_id']}-{name}"] = f"nbship-result {json.dumps(result)}\n"
+            kubeflow.archived[f"{run['run_id']}-{name}"] = f"nbship-result {json.dumps(result)}\n"
 
     kubeflow.advance.append(change)
 

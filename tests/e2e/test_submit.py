@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nbship.workflow.compile import compile_pipeline
+from tests.kubeflow_runs import look
 from tests.kubeflow_server import Fault, KubeflowServer, serve
 from tests.projects import write_project
 from tests.repositories import git
@@ -56,17 +57,9 @@ def run(root, environment, *arguments):
     return result
 
 
-def ends(state):
-    def look(run):
-        run["state"] = state
-        run["run_details"] = {"task_details": [{"display_name": "prepare", "state": state}]}
-
-    return look
-
-
 @pytest.mark.parametrize(("state", "code"), [("SUCCEEDED", 0), ("FAILED", 1), ("CANCELED", 1)])
 def test_waiting_ends_as_the_run_does(server, environment, root, state, code):
-    server.advance = [ends(state)]
+    server.advance = [look(state, prepare=state)]
     result = run(root, environment, "submit", "line", "--set", "prepare.most=2", "--wait")
     assert result.returncode == code, result.stderr
     (submitted,) = server.runs.values()
@@ -93,11 +86,11 @@ def test_a_failure_shows_no_secret(server, environment, root, debug):
     server.faults = [Fault("GET", status=401, body=json.dumps({"message": f"no {TOKEN}"}), times=100)]
     result = run(root, environment, *debug, "submit", "line")
     assert result.returncode == 1
-    assert "does not know us (401, auth: token): no …" in result.stderr
+    assert "authentication failed (401, auth: token): no …" in result.stderr
 
 
 def test_no_longer_waiting_leaves_the_run_alone(server, environment, root):
-    server.advance = [ends("RUNNING")]
+    server.advance = [look("RUNNING", prepare="RUNNING")]
     process = subprocess.Popen(
         [*NBSHIP, "submit", "line", "--wait"],
         cwd=root,

@@ -16,7 +16,9 @@ import pytest
 from nbship.errors import NbshipError
 from nbship.kubeflow import client
 from nbship.kubeflow.api import ApiError, Connection
-from nbship.kubeflow.credentials import Server, login, read_server
+from nbship.kubeflow.credentials import login
+from nbship.kubeflow.records import Version
+from nbship.kubeflow.server import Server, read_server
 from tests.certificates import authority_and_certificate
 from tests.kubeflow_server import API, Fault, KubeflowServer, serve
 from tests.projects import compiled_text, write_project
@@ -77,7 +79,7 @@ def started(connection, version, name, **parameters):
 def test_a_version_is_uploaded_once(connection, name, compiled, version):
     assert version.new
     again = client.ensure_version(connection, name, "0123abcd", compiled)
-    assert again == client.Version(version.pipeline_id, version.version_id, "0123abcd", new=False)
+    assert again == Version(version.pipeline_id, version.version_id, "0123abcd", new=False)
     other = client.ensure_version(connection, name, "4567ef01", compiled)
     assert other.pipeline_id == version.pipeline_id
     assert other.version_id != version.version_id
@@ -174,10 +176,14 @@ def test_runs_that_a_schedule_started_are_among_a_pipelines(server, compiled):
     """The controller makes their names up from the schedule's, without what Kubernetes does not take."""
     connection = connect(server.address)
     version = client.ensure_version(connection, "a-line", "1", compiled)
-    run = started(connection, version, "a-line")
-    server.runs[run.id]["display_name"] = "alinexyz12-1-3984843116"
+    experiment = client.ensure_experiment(connection, "main")
+    made = client.create_schedule(connection, "a-line", "0 0 3 * * 1", experiment, version, {})
+    runs = [server.fire(made.id), server.fire(made.id)]
+    assert [run["display_name"] for run in runs] == [f"alinexyz12-{number}-3984843116" for number in (1, 2)]
     other = started(connection, client.ensure_version(connection, "line", "1", compiled), "line")
-    assert [found.id for found in client.list_runs(connection, "a-line")] == [run.id]
+    assert [found.id for found in client.list_runs(connection, "a-line")] == [
+        run["run_id"] for run in reversed(runs)
+    ]
     assert [found.id for found in client.list_runs(connection, "line")] == [other.id]
 
 
@@ -229,6 +235,7 @@ def test_the_namespace_is_sent_where_it_is_set(server, compiled):
     assert [r.id for r in client.list_runs(connection)] == [run.id]
     records = [*server.pipelines.values(), *server.experiments.values(), *server.runs.values()]
     assert {record["namespace"] for record in records} == {"ada"}
+    assert list(client.list_runs(connect(server.address, namespace="grace"))) == []
     with pytest.raises(ApiError, match="namespace") as failed:
         list(client.list_runs(connect(server.address)))
     assert failed.value.hint == "check NBSHIP_KUBEFLOW_NAMESPACE"
@@ -237,13 +244,13 @@ def test_the_namespace_is_sent_where_it_is_set(server, compiled):
 @pytest.mark.parametrize(
     ("status", "message", "hint"),
     [
-        (400, "refuses the request \\(400\\): it broke", "correct"),
-        (401, "does not know us \\(401, auth: none\\): it broke", "NBSHIP_KUBEFLOW_AUTH"),
-        (403, "does not allow this \\(403\\): it broke", "NBSHIP_KUBEFLOW_NAMESPACE"),
+        (400, "request refused \\(400\\): it broke", "correct"),
+        (401, "authentication failed \\(401, auth: none\\): it broke", "NBSHIP_KUBEFLOW_AUTH"),
+        (403, "permission denied \\(403\\): it broke", "NBSHIP_KUBEFLOW_NAMESPACE"),
         (404, "not found \\(404\\): it broke", "ends in /pipeline"),
-        (409, "refuses the request \\(409\\): it broke", "correct"),
-        (429, "too busy \\(429\\): it broke", "later"),
-        (500, "failed \\(500\\): it broke", "ml-pipeline"),
+        (409, "request refused \\(409\\): it broke", "correct"),
+        (429, "too many requests \\(429\\): it broke", "later"),
+        (500, "server error \\(500\\): it broke", "ml-pipeline"),
     ],
 )
 def test_a_refusal_says_what_and_what_to_do(server, status, message, hint):
@@ -266,7 +273,7 @@ def test_an_answer_that_is_none(server, status, body):
 def test_a_redirect_to_a_login_page_is_not_followed(server):
     location = f"{server.address}/dex/auth?state=secret"
     server.faults.append(Fault("GET", status=302, headers={"Location": location}, times=100))
-    with pytest.raises(ApiError, match=r"sends us on to .*/dex/auth, most likely to log in") as failed:
+    with pytest.raises(ApiError, match=r"redirects to .*/dex/auth, most likely a login page") as failed:
         client.get_run(connect(server.address), "1")
     assert "secret" not in failed.value.message
     assert not server.lines("/dex")
@@ -361,7 +368,7 @@ def test_two_that_upload_the_same_at_once(server, compiled):
 def test_a_refused_start_is_not_repeated(server, compiled):
     connection = connect(server.address)
     version = client.ensure_version(connection, "line", "1", compiled)
-    with pytest.raises(ApiError, match="unknown runtime config parameter no_such"):
+    with pytest.raises(ApiError, match=r"parameter\(s\) provided are not required by pipeline: no_such"):
         started(connection, version, "line", no_such=1)
     assert len(server.lines("POST /apis/v2beta1/runs")) == 1
 

@@ -3,16 +3,19 @@ import secrets
 import ssl
 import sys
 from html import escape
+from typing import get_args
 from urllib.parse import parse_qs
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nbship.config import AuthenticationMethod
 from nbship.errors import NbshipError, UsageError
 from nbship.kubeflow import client
 from nbship.kubeflow.api import ApiError, Connection
-from nbship.kubeflow.credentials import AUTHENTICATIONS, Server, login, read_server
+from nbship.kubeflow.credentials import AUTHENTICATIONS, login
+from nbship.kubeflow.server import Server, read_server
 from tests.certificates import authority_and_certificate
 from tests.kubeflow_server import KubeflowServer, serve
 
@@ -51,7 +54,7 @@ def test_the_environment_goes_over_what_is_written():
 @pytest.mark.parametrize(
     ("written", "message"),
     [
-        ({"host": "kubeflow.example.org"}, "kubeflow.host: 'kubeflow.example.org' is no web address"),
+        ({"host": "kubeflow.example.org"}, "kubeflow.host: 'kubeflow.example.org' is not a web address"),
         ({"host": HOST["NBSHIP_KUBEFLOW_HOST"], "ca": "gone.pem"}, "kubeflow.ca: there is no file gone.pem"),
     ],
 )
@@ -69,16 +72,16 @@ def test_the_pages_may_be_elsewhere():
     ("name", "value", "message"),
     [
         ("HOST", "", "no Kubeflow server is named"),
-        ("HOST", "kubeflow.example.org", "is no web address"),
-        ("HOST", "ftp://kubeflow.example.org", "is no web address"),
+        ("HOST", "kubeflow.example.org", "is not a web address"),
+        ("HOST", "ftp://kubeflow.example.org", "is not a web address"),
         ("HOST", f"https://ada:{SECRET}@kubeflow.example.org", "without user, password"),
-        ("HOST", f"ada:{SECRET}@kubeflow.example.org", "is no web address"),
+        ("HOST", f"ada:{SECRET}@kubeflow.example.org", "is not a web address"),
         ("HOST", f"https://kubeflow.example.org/?token={SECRET}", "without user, password"),
-        ("AUTH", "tokn", "there is no way 'tokn'"),
+        ("AUTH", "tokn", "unknown authentication method 'tokn'"),
         ("CA", "no-such-file", "there is no file"),
-        ("TIMEOUT", "soon", "is no number of seconds"),
-        ("TIMEOUT", "-1", "is no number of seconds"),
-        ("TIMEOUT", "inf", "is no number of seconds"),
+        ("TIMEOUT", "soon", "is not a number of seconds"),
+        ("TIMEOUT", "-1", "is not a number of seconds"),
+        ("TIMEOUT", "inf", "is not a number of seconds"),
     ],
 )
 def test_settings_that_are_not_understood(name, value, message):
@@ -87,7 +90,7 @@ def test_settings_that_are_not_understood(name, value, message):
     assert SECRET not in f"{failed.value.message}{failed.value.hint}"
 
 
-# Ways without a login page.
+# Methods without a login page.
 
 
 def test_none():
@@ -142,7 +145,7 @@ def test_a_command_that_fails(command, message):
 
 
 @pytest.mark.parametrize("auth", ["token", "cookie", "dex", "command"])
-def test_what_a_way_needs_is_asked_for(auth):
+def test_what_a_method_needs_is_asked_for(auth):
     with pytest.raises(UsageError, match="is not set"):
         headers(auth)
 
@@ -173,8 +176,8 @@ def test_a_record_of_the_server_holds_no_secret():
     assert SECRET not in f"{server}{sign_in}{vars(Connection(server, sign_in))}"
 
 
-def test_the_ways_by_name():
-    assert set(AUTHENTICATIONS) == {"none", "token", "service-account", "cookie", "dex", "command"}
+def test_every_authentication_method_of_the_pipeline_file_is_there():
+    assert set(AUTHENTICATIONS) == set(get_args(AuthenticationMethod))
 
 
 # Dex, as it is met behind Kubeflow's gateway.
@@ -337,6 +340,6 @@ def test_dex_that_cannot_be_reached():
 
 def test_without_a_login_the_gateway_is_named():
     with serve(KubeflowServer(front=Gateway(proxy="authservice"))) as server:
-        with pytest.raises(ApiError, match="sends us on to /dex/auth") as failed:
+        with pytest.raises(ApiError, match="redirects to /dex/auth") as failed:
             list(client.list_runs(Connection(Server(server.address, backoff=0), dict)))
         assert "NBSHIP_KUBEFLOW_AUTH" in failed.value.hint

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from nbship.kubeflow import logs
 from nbship.kubeflow.api import Connection
-from nbship.kubeflow.credentials import Server
 from nbship.kubeflow.logs import marked_line, pod_names
+from nbship.kubeflow.server import Server
 from tests.kubeflow_server import Fault, KubeflowServer, serve
 
 POD = "line-x7k2p-system-container-impl-4711"
@@ -16,12 +16,13 @@ LOG = "I1121 main.go\nresult 1\nresult 2\nlast words\n"
 
 @pytest.fixture
 def server():
-    with serve(KubeflowServer(logs={POD: LOG}, runs={"run-1": {}})) as running:
+    with serve(KubeflowServer(multi_user=True, logs={POD: LOG}, runs={"run-1": {}})) as running:
         yield running
 
 
 def look(server, pods=(POD,), **settings):
-    connection = Connection(Server(server.address, **{"timeout": 2, "backoff": 0.01} | settings), dict)
+    settings = {"namespace": "cars", "timeout": 2, "backoff": 0.01} | settings
+    connection = Connection(Server(server.address, **settings), dict)
     return marked_line(connection, "run-1", pods, "result ")
 
 
@@ -44,8 +45,21 @@ def test_the_last_line_with_the_mark(server):
 
 
 def test_a_server_of_pages_has_the_log_at_another_place(server):
-    server.pages = server.multi_user = True
-    assert look(server, namespace="cars") == "2"
+    server.pages = True
+    assert look(server) == "2"
+
+
+def test_of_a_pod_that_is_gone_the_log_is_kept_under_its_node(server):
+    """The server answers the question for the pod by 200, and with an error in the body."""
+    server.logs, server.archived = {}, {"line-x7k2p-4711": LOG}
+    assert look(server, pod_names(None, ["line-x7k2p-4711"])) == "2"
+
+
+def test_a_server_of_one_user_has_archived_logs_alone(server):
+    server.multi_user = False
+    assert look(server, namespace="") == ""
+    server.archived = {"line-x7k2p-4711": LOG}
+    assert look(server, pod_names(None, ["line-x7k2p-4711"]), namespace="") == "2"
 
 
 @pytest.mark.parametrize("log", ["", "no such line", "the result 1\n", "\0\x1b"])

@@ -9,12 +9,21 @@ from nbship import __version__
 from nbship.errors import ExitCode, NbshipError, UsageError
 from nbship.kubeflow import client
 from nbship.kubeflow.api import Connection
-from nbship.kubeflow.credentials import Server
+from nbship.kubeflow.server import Server
 from nbship.record import State
 from nbship.workflow import submit as workflow
 from nbship.workflow.compile import compile_pipeline
 from nbship.workflow.parameters import run_parameters
-from nbship.workflow.submit import Request, connect_for, exit_code, remote_runs, submit, wait
+from nbship.workflow.submit import (
+    Request,
+    connect_for,
+    exit_code,
+    failed_tasks,
+    remote_runs,
+    submit,
+    wait,
+)
+from tests.kubeflow_runs import look, task_details
 from tests.kubeflow_server import Fault, KubeflowServer, serve
 from tests.projects import graph_of, write_project
 from tests.repositories import git
@@ -226,22 +235,6 @@ def test_any_text_arrives_as_it_was_typed(graph, text):
 # Waiting.
 
 
-def state(run_state, error="", **tasks):
-    """What a look at a run changes: its state, and those of its tasks."""
-
-    def change(run):
-        run["state"] = run_state
-        run["run_details"] = {
-            "task_details": [
-                {"display_name": name.replace("_", "-"), "state": value} for name, value in tasks.items()
-            ]
-        }
-        if error:
-            run["error"] = {"code": 13, "message": error}
-
-    return change
-
-
 def followed(server, connection, root, *looks):
     server.advance = list(looks)
     events = []
@@ -255,12 +248,12 @@ def test_waiting_tells_of_each_change_once(server, connection, root):
         server,
         connection,
         root,
-        state("PENDING"),
-        state("RUNNING", root="RUNNING", prepare_driver="SUCCEEDED", prepare="PENDING"),
-        state("RUNNING", prepare="RUNNING"),
-        state("RUNNING", prepare="RUNNING"),
-        state("RUNNING", prepare="SUCCEEDED", train_line="RUNNING"),
-        state("SUCCEEDED", prepare="SUCCEEDED", train_line="SUCCEEDED"),
+        look("PENDING"),
+        look("RUNNING", prepare="PENDING"),
+        look("RUNNING", prepare="RUNNING"),
+        look("RUNNING", prepare="RUNNING"),
+        look("RUNNING", prepare="SUCCEEDED", train_line="RUNNING"),
+        look("SUCCEEDED", prepare="SUCCEEDED", train_line="SUCCEEDED"),
     )
     assert exit_code(run) is ExitCode.DONE
     assert events == [
@@ -273,15 +266,15 @@ def test_waiting_tells_of_each_change_once(server, connection, root):
 
 @pytest.mark.parametrize("final", ["FAILED", "CANCELED", "SKIPPED"])
 def test_a_run_that_does_not_succeed(server, connection, root, final):
-    run, events = followed(server, connection, root, state(final, "out of memory", prepare="FAILED"))
+    run, events = followed(server, connection, root, look(final, "out of memory", prepare="FAILED"))
     assert exit_code(run) is ExitCode.FAILED
     assert run.error == "out of memory"
-    assert events == [("prepare", State.FAILED)]
+    assert events == [("prepare", State.INTERRUPTED if final == "CANCELED" else State.FAILED)]
 
 
 def test_of_a_step_that_was_tried_again_the_last_try_counts(server, connection, root):
-    def look(run):
-        state("SUCCEEDED")(run)
+    def tries(run):
+        look("SUCCEEDED")(run)
         run["run_details"]["task_details"] = [
             {
                 "display_name": "prepare",
@@ -293,20 +286,65 @@ def test_of_a_step_that_was_tried_again_the_last_try_counts(server, connection, 
             {"display_name": "prepare", "state": "PENDING", "start_time": "1970-01-01T00:00:00Z"},
         ]
 
-    _, events = followed(server, connection, root, look)
+    _, events = followed(server, connection, root, tries)
     assert events == [("prepare", State.DONE)]
+
+
+def test_only_tasks_of_the_pipeline_are_said_to_have_failed(server, connection, root):
+    submission = submit(connection, root, Request("line"), {})
+    assert set(submission.tasks) == {"checkout", "prepare", "train-line", "report"}
+    states = {"checkout": "SUCCEEDED", "prepare": "FAILED", "report": "FAILED"}
+    server.advance = [
+        lambda run: run.update(run_details={"task_details": task_details(states, ("prepare",))})
+    ]
+    run = client.get_run(connection, submission.run.id)
+    assert {"executor(0)", "exit-handler-1", "root"} <= {task.name for task in run.tasks}
+    assert failed_tasks(run, submission.tasks) == ["prepare", "report"]
+
+
+def test_a_task_whose_driver_fails_has_failed(server, connection, root):
+    submission = submit(connection, root, Request("line"), {})
+    server.advance = [lambda run: run.update(run_details={"task_details": details})]
+    details = [{"display_name": name, "state": "FAILED"} for name in ("root", "train-line-driver")]
+    run = client.get_run(connection, submission.run.id)
+    assert failed_tasks(run, submission.tasks) == ["train-line"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("x" * 129, "the name has 129 characters, and Kubeflow takes 1 to 128"),
+        ("fix-🚀", "Kubeflow's database cannot keep '🚀'"),
+    ],
+)
+def test_an_experiment_that_kubeflow_cannot_keep_is_refused_before_anything_is_sent(
+    server, connection, root, name, message
+):
+    with pytest.raises(UsageError, match=message) as failed:
+        submit(connection, root, Request("line", experiment=name), {})
+    assert "--experiment" in failed.value.hint
+    assert server.seen == []
+
+
+def test_an_experiment_that_differs_in_case_alone_is_not_taken_for_another(server, connection, root):
+    submit(connection, root, Request("line", experiment="Größe"), {})
+    for name in ("größe", "Große", "GROSE"):
+        with pytest.raises(UsageError, match="Kubeflow has 'Größe'") as failed:
+            submit(connection, root, Request("line", experiment=name), {})
+        assert "--experiment 'Größe'" in failed.value.hint
+    assert len(server.runs) == len(server.experiments) == 1
 
 
 def test_waiting_outlasts_a_server_that_is_renewed(server, connection, root):
     server.faults.append(Fault("GET /apis/v2beta1/runs/", status=503, times=12))
-    run, _ = followed(server, connection, root, state("SUCCEEDED"))
+    run, _ = followed(server, connection, root, look("SUCCEEDED"))
     assert run.final
 
 
 def test_waiting_ends_when_one_is_no_longer_let_in(server, connection, root):
     submission = submit(connection, root, Request("line"), {})
     server.faults.append(Fault("GET", status=403, times=100))
-    with pytest.raises(NbshipError, match="does not allow this"):
+    with pytest.raises(NbshipError, match="permission denied"):
         wait(connection, submission, print)
 
 
@@ -314,7 +352,7 @@ def test_waiting_ends_when_the_server_stays_away(server, connection, root, monke
     monkeypatch.setattr(workflow, "_MOST_SILENCES", 2)
     submission = submit(connection, root, Request("line"), {})
     server.faults.append(Fault("GET", status=500, times=100))
-    with pytest.raises(NbshipError, match=r"failed \(500\)"):
+    with pytest.raises(NbshipError, match=r"server error \(500\)"):
         wait(connection, submission, print)
 
 
@@ -455,11 +493,6 @@ def without_repository(root):
     ],
 )
 def test_a_rejection_is_told_from_a_failure(server, connection, root, state, tasks, code):
-    def end(run):
-        run["state"] = state
-        details = [{"display_name": name, "state": found} for name, found in tasks.items()]
-        run["run_details"] = {"task_details": details}
-
     submission = submit(connection, root, Request("line"), {})
-    server.advance = [end]
+    server.advance = [look(state, **tasks)]
     assert exit_code(wait(connection, submission, lambda _: None)) is code

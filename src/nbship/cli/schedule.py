@@ -16,7 +16,7 @@ from nbship.errors import UsageError
 from nbship.project import project_root
 
 if TYPE_CHECKING:
-    from nbship.kubeflow.client import Schedule
+    from nbship.kubeflow.records import Schedule
 
 NameArgument = Annotated[
     str,

@@ -25,10 +25,11 @@ from nbship.errors import ExitCode, InterruptedRun, NbshipError, UsageError
 from nbship.project import project_root
 
 if TYPE_CHECKING:
-    from nbship.kubeflow.client import RemoteRun
+    from nbship.kubeflow.records import RemoteRun
     from nbship.local.runner import Event
     from nbship.workflow.incluster.result import Result
     from nbship.workflow.submit import Request, Submission
+    from nbship.workflow.vertex import VertexRun
 
 
 class Target(StrEnum):
@@ -115,7 +116,7 @@ def submit(
     def follow(on_event: Callable[[Event], None]) -> RemoteRun:
         return wait_for(connection, submission, on_event)
 
-    code, result = _wait(follow, lambda run: read_result(connection, run), submission.link, as_json)
+    code, result = _wait(follow, lambda run: read_result(connection, run), submission, as_json)
     if record_trained and code in (ExitCode.DONE, ExitCode.REJECTED):
         record(root, name, revision or "HEAD")
     if published and code == ExitCode.DONE:
@@ -163,20 +164,21 @@ def _submit_to_vertex(root: Path, request: Request, wait: bool, as_json: bool) -
     if not wait:
         return ExitCode.DONE
     # Its logs are in Cloud Logging, which the run's page shows.
-    return _wait(lambda on_event: vertex.wait(started, on_event), lambda _: None, started.link, as_json)[0]
+    return _wait(lambda on_event: vertex.wait(started, on_event), lambda _: None, started, as_json)[0]
 
 
 def _wait(
     follow: Callable[[Callable[[Event], None]], RemoteRun],
     read: Callable[[RemoteRun], Result | None],
-    link: str,
+    started: Submission | VertexRun,
     as_json: bool,
 ) -> tuple[ExitCode, Result | None]:
     """Shows a run until it ends, and then what came out of it, where the logs of its steps can be read."""
     from nbship.cli.progress import progress
     from nbship.workflow.incluster.result import Result, has_result
-    from nbship.workflow.submit import exit_code
+    from nbship.workflow.submit import exit_code, failed_tasks
 
+    link = started.link
     try:
         with progress(as_json) as on_event:
             run = follow(on_event)
@@ -186,12 +188,11 @@ def _wait(
     code = exit_code(run)
     if as_json:
         told = result.model_dump(mode="json") if result else {}
-        print_json(
-            {"event": "run", "run": run.id, "state": run.state, "error": run.error, "exit_code": code, **told}
-        )
+        ended = {"event": "run", "run": run.id, "state": run.state, "error": run.error, "exit_code": code}
+        print_json({**ended, "failed": failed_tasks(run, started.tasks), **told})
     else:
         _print_result(result)
-        _print_end(run, link)
+        _print_end(run, started)
     if result is None:
         error_console.print(f"the verdict and the metrics are on its page alone: {escape(link)}")
     return code, result
@@ -243,8 +244,8 @@ def _print_result(result: Result | None) -> None:
         console.print(f"published   {escape(result.version)}")
 
 
-def _print_end(run: RemoteRun, link: str) -> None:
-    from nbship.workflow.submit import is_rejected
+def _print_end(run: RemoteRun, started: Submission | VertexRun) -> None:
+    from nbship.workflow.submit import failed_tasks, is_rejected
 
     if is_rejected(run):
         console.print("run         [bold red]rejected by the gate[/]; the champion stays")
@@ -252,10 +253,11 @@ def _print_end(run: RemoteRun, link: str) -> None:
     if run.state == "SUCCEEDED":
         console.print("run         [bold green]succeeded[/]")
         return
-    console.print(f"run         [bold red]{escape(run.state.lower())}[/]")
-    failed = dict.fromkeys(task.name for task in run.tasks if task.state == "FAILED")
-    if failed:
+    style = "yellow" if run.state == "CANCELED" else "red"
+    console.print(f"run         [bold {style}]{escape(run.state.lower())}[/]")
+    failed = failed_tasks(run, started.tasks)
+    if failed and run.state != "CANCELED":
         console.print(f"failed      {escape(', '.join(failed))}")
     if run.error:
         error_console.print(escape(run.error))
-    error_console.print(f"its page has the log of each step: {escape(link)}")
+    error_console.print(f"its page has the log of each step: {escape(started.link)}")

@@ -13,6 +13,7 @@ from nbship.config.layers import (
     validate,
 )
 from nbship.config.models import (
+    AuthenticationMethod,
     Column,
     Data,
     Deploy,
@@ -34,6 +35,7 @@ from nbship.project import NAME_PATTERN
 
 __all__ = [
     "NAME_PATTERN",
+    "AuthenticationMethod",
     "Column",
     "Data",
     "Deploy",

@@ -18,6 +18,8 @@ _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[kKMGTPE]i?)?$"
 _SOURCES = ({"package", "version", "file"}, {"url"}, {"file"}, {"sql", "connection"})
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=LONGEST_NAME)]
+# What each does is in `kubeflow.credentials`.
+AuthenticationMethod = Literal["none", "token", "service-account", "cookie", "dex", "command"]
 
 
 def _quantity_text(value: Any) -> Any:
@@ -205,9 +207,7 @@ class Kubeflow(_Model):
 
     host: str | None = Field(None, description="address of the Kubeflow Pipelines API")
     namespace: str | None = Field(None, description="namespace of the runs, where Kubeflow has users")
-    auth: Literal["none", "token", "service-account", "cookie", "dex", "command"] | None = Field(
-        None, description="how to authenticate"
-    )
+    auth: AuthenticationMethod | None = Field(None, description="how to authenticate")
     ca: str | None = Field(None, description="file with the certificates of a private authority")
     repository: str | None = Field(
         None,

@@ -1,4 +1,4 @@
-"""One request to the Kubeflow Pipelines API: signed in, with a time limit, tried again where that is safe.
+"""One request to the Kubeflow Pipelines API: authenticated, with a time limit, repeated where that is safe.
 
 Built on `kfp_server_api`, the client that KFP generates from its API and that `kfp.Client` wraps. The wrapper
 itself cannot be used: it waits for an answer without limit, follows a redirect to a login page and takes that
@@ -31,7 +31,8 @@ from urllib3.exceptions import (
 )
 
 from nbship.errors import NbshipError
-from nbship.kubeflow.credentials import PREFIX, Headers, Login, Server
+from nbship.kubeflow.credentials import Headers, Login
+from nbship.kubeflow.server import PREFIX, Server
 
 T = TypeVar("T")
 
@@ -74,9 +75,14 @@ class ApiError(NbshipError):
         """Whether what was asked for is not there."""
         return self.status == _NOT_FOUND
 
+    @property
+    def conflict(self) -> bool:
+        """Whether something else has the name that was asked for."""
+        return self.status == _CONFLICT
+
 
 class Connection:
-    """A server that one signs in to with the first request, and again when it no longer knows one."""
+    """A server; authenticates with the first request, and again when the server no longer accepts that."""
 
     def __init__(self, server: Server, login: Login) -> None:
         self.server = server
@@ -101,11 +107,11 @@ class Connection:
         """
         return self._signed_in(lambda: self._try(method, *arguments, **options))
 
-    def read(self, path: str, query: Mapping[str, str], limit: int) -> str:
-        """Returns the text that the server has at a path; asked for once, since nothing depends on it.
+    def read(self, address: str, query: Mapping[str, str], limit: int) -> str:
+        """Returns the text at an address of the server; asked for once, since nothing depends on it.
 
         Args:
-            path: From the server's address on.
+            address: Below the server's, or below that of its pages.
             query: Its parameters.
             limit: Bytes after which no more is read.
 
@@ -113,7 +119,7 @@ class Connection:
             ApiError: There is none.
             NbshipError: The credentials cannot be had.
         """
-        return self._signed_in(lambda: self._read(path, query, limit))
+        return self._signed_in(lambda: self._read(address, query, limit))
 
     def create(self, make: Callable[[], T], find: Callable[[], T | None]) -> T:
         """Creates something that must not be there twice.
@@ -132,14 +138,14 @@ class Connection:
             try:
                 return make()
             except ApiError as error:
-                if not error.passing and error.status != _CONFLICT:
+                if not error.passing and not error.conflict:
                     raise
                 last = error
             pause = min(max(last.pause, self.server.backoff * 2**repetition), _LONGEST_PAUSE)
             found = self._look(find, pause, _REPETITIONS if last.under_way else 1)
             if found is not None:
                 return found
-            if last.under_way or last.status == _CONFLICT:
+            if last.under_way or last.conflict:
                 break
         raise last
 
@@ -181,19 +187,19 @@ class Connection:
         except (ValueError, TypeError, AttributeError):
             # The generated client builds its objects of whatever comes.
             raise ApiError(
-                f"{host} answers with something else than the Kubeflow Pipelines API, such as a login page",
+                f"{host}: the answer is not the Kubeflow Pipelines API's, but a login page or the like",
                 f"check {PREFIX}HOST (a full Kubeflow's ends in /pipeline) and {PREFIX}AUTH",
                 _BAD_REQUEST,
             ) from None
         return answer
 
-    def _read(self, path: str, query: Mapping[str, str], limit: int) -> str:
+    def _read(self, address: str, query: Mapping[str, str], limit: int) -> str:
         until = time.monotonic() + self.server.timeout
         content = b""
         try:
             answer = self._client.rest_client.pool_manager.request(
                 "GET",
-                self.server.host + path,
+                address,
                 fields=query,
                 headers=dict(self._client.default_headers),
                 preload_content=False,
@@ -258,17 +264,17 @@ def _explained(server: Server, status: int, said: str, location: str) -> tuple[s
         parts = urlsplit(location)
         there = f"{parts.scheme}://{parts.netloc}{parts.path}" if parts.netloc else parts.path
         return (
-            f"{host} sends us on to {there}, most likely to log in (auth: {server.auth})",
+            f"{host} redirects to {there}, most likely a login page (auth: {server.auth})",
             f"set {PREFIX}AUTH and what it needs; or {PREFIX}HOST, if it moved there",
         )
     if status == _UNAUTHORIZED:
         return (
-            f"{host} does not know us (401, auth: {server.auth}){tail}",
-            f"the credentials are wrong or too old; check {PREFIX}AUTH and what it needs",
+            f"{host}: authentication failed (401, auth: {server.auth}){tail}",
+            f"the credentials are wrong or expired; check {PREFIX}AUTH and what it needs",
         )
     if status == _FORBIDDEN:
         return (
-            f"{host} does not allow this (403){tail}",
+            f"{host}: permission denied (403){tail}",
             f"check {PREFIX}NAMESPACE ({server.namespace or 'not set'}), and the role there",
         )
     if status == _NOT_FOUND:
@@ -277,12 +283,12 @@ def _explained(server: Server, status: int, said: str, location: str) -> tuple[s
             f"check {PREFIX}HOST: a full Kubeflow's ends in /pipeline",
         )
     if status == _TOO_MANY:
-        return f"{host} is too busy (429){tail}", "try again later"
+        return f"{host}: too many requests (429){tail}", "try again later"
     if status >= 500:
-        return f"{host} failed ({status}){tail}", "try again later; the log of ml-pipeline says more"
+        return f"{host}: server error ({status}){tail}", "try again later; the log of ml-pipeline says more"
     if "namespace" in said.lower():
-        return f"{host} refuses the request ({status}){tail}", f"check {PREFIX}NAMESPACE"
-    return f"{host} refuses the request ({status}){tail}", "correct what it names"
+        return f"{host}: request refused ({status}){tail}", f"check {PREFIX}NAMESPACE"
+    return f"{host}: request refused ({status}){tail}", "correct what it names"
 
 
 def _unanswered(server: Server, error: HTTPError) -> ApiError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,93 +15,22 @@ from urllib.parse import quote
 
 import kfp_server_api  # type: ignore[import-untyped]
 
-from nbship.errors import NbshipError
+from nbship.errors import NbshipError, UsageError
 from nbship.kubeflow.api import ApiError, Connection
-from nbship.kubeflow.credentials import PREFIX
 from nbship.kubeflow.logs import pod_names
+from nbship.kubeflow.records import RemoteRun, Schedule, Task, Version
+from nbship.kubeflow.server import PREFIX
 
 _EQUALS = 1
 _PAGE = 100
-FINAL = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
+_LONGEST_EXPERIMENT = 128
+_LAST_OF_BMP = "\uffff"
+_CANCELLATIONS = ("CANCELING", "CANCELED")
 
 
-@dataclass(frozen=True)
-class Version:
-    """A version of a pipeline on the server; `new` if this call uploaded it."""
-
-    pipeline_id: str
-    version_id: str
-    name: str
-    new: bool
-
-
-@dataclass(frozen=True)
-class Task:
-    """A task of a run: a step, or something that Kubeflow adds.
-
-    Attributes:
-        name: Its name in the compiled pipeline.
-        state: In Kubeflow's words: PENDING, RUNNING, SUCCEEDED, SKIPPED, FAILED, CANCELED …
-        started: When it began; None before that.
-        finished: When it ended; None before that.
-        error: Why it failed.
-        pods: The names that its pod may have, the likeliest first.
-    """
-
-    name: str
-    state: str
-    started: datetime | None
-    finished: datetime | None
-    error: str
-    pods: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class RemoteRun:
-    """A run on the server; the states are those of `Task`."""
-
-    id: str
-    name: str
-    experiment_id: str
-    state: str
-    created: datetime | None
-    finished: datetime | None
-    error: str
-    tasks: tuple[Task, ...]
-    pipeline_id: str = ""
-
-    @property
-    def final(self) -> bool:
-        """Whether it has ended."""
-        return self.state in FINAL
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """A recurring run.
-
-    Attributes:
-        id: The server's identifier.
-        name: The pipeline's name.
-        cron: When it runs, in Kubeflow's six fields that begin with seconds.
-        enabled: False while it is paused.
-        version_id: The version of the pipeline that it runs.
-        experiment_id: Where its runs are kept.
-        parameters: What is set for each run.
-        service_account: Of the runs' pods; empty if it is the server's own choice.
-    """
-
-    id: str
-    name: str
-    cron: str
-    enabled: bool
-    version_id: str
-    experiment_id: str
-    parameters: Mapping[str, Any]
-    service_account: str = ""
-
-
-def ensure_version(connection: Connection, pipeline: str, version: str, compiled: Path) -> Version:
+def ensure_version(
+    connection: Connection, pipeline: str, version: str, compiled: Path, applied: str = ""
+) -> Version:
     """Uploads a compiled pipeline as a version, unless there is one of that name.
 
     A pipeline that is new to the server also gets a first version of its own name: that is Kubeflow's way.
@@ -112,35 +40,70 @@ def ensure_version(connection: Connection, pipeline: str, version: str, compiled
         pipeline: The pipeline's name.
         version: The version's name.
         compiled: The YAML file.
+        applied: Another name under which the same version may be there: that of its Kubernetes resource.
 
     Raises:
         ApiError: The server refuses it or cannot be reached.
     """
-    pipeline_id = _find_pipeline(connection, pipeline) or connection.create(
-        lambda: _identifier(
-            connection.call(
-                connection.uploads.upload_pipeline, str(compiled), name=pipeline, **_namespace(connection)
-            ).pipeline_id
-        ),
-        lambda: _find_pipeline(connection, pipeline),
-    )
-    found = _find_version(connection, pipeline_id, version)
-    version_id = found or connection.create(
-        lambda: _identifier(
-            connection.call(
-                connection.uploads.upload_pipeline_version,
-                str(compiled),
-                name=version,
-                pipelineid=pipeline_id,
-            ).pipeline_version_id
-        ),
-        lambda: _find_version(connection, pipeline_id, version),
-    )
-    return Version(pipeline_id, version_id, version, new=found is None)
+    file, uploads = str(compiled), connection.uploads
+
+    def upload_pipeline() -> str:
+        found = connection.call(uploads.upload_pipeline, file, name=pipeline, **_namespace(connection))
+        return _identifier(found.pipeline_id)
+
+    def upload(**names: str) -> str:
+        found = connection.call(uploads.upload_pipeline_version, file, pipelineid=pipeline_id, **names)
+        return _identifier(found.pipeline_version_id)
+
+    def find() -> str | None:
+        return _find_version(connection, pipeline_id, version)
+
+    pipeline_id, _ = _ensure(connection, lambda: _find_pipeline(connection, pipeline), upload_pipeline)
+    known = _find_version(connection, pipeline_id, applied) if applied else None
+    if known:
+        return Version(pipeline_id, known, applied, new=False)
+    try:
+        version_id, new = _ensure(connection, find, lambda: upload(name=version))
+    except ApiError as error:
+        if not error.conflict:
+            raise
+        # Where versions are Kubernetes resources, one of another pipeline may have the name.
+        names = {"name": f"{pipeline}-{version}", "display_name": version}
+        version_id, new = _ensure(connection, find, lambda: upload(**names))
+    return Version(pipeline_id, version_id, version, new)
+
+
+def check_experiment(name: str) -> None:
+    """Checks that the server's database can keep the name of an experiment.
+
+    The limits are those of Kubeflow's own database, MariaDB or MySQL with three bytes a character; what does
+    not fit there is answered as a failure of the server.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    if not name or len(name) > _LONGEST_EXPERIMENT:
+        raise UsageError(
+            f"experiment '{name[:40]}{'…' if name[40:] else ''}': the name has {len(name)} characters, "
+            f"and Kubeflow takes 1 to {_LONGEST_EXPERIMENT}",
+            "name another: --experiment NAME",
+        )
+    strange = next((letter for letter in name if letter > _LAST_OF_BMP), "")
+    if strange:
+        raise UsageError(
+            f"experiment '{name}': Kubeflow's database cannot keep '{strange}'",
+            "name another: --experiment NAME",
+        )
 
 
 def ensure_experiment(connection: Connection, name: str) -> str:
-    """Returns the identifier of the experiment of a name, which is created if need be."""
+    """Returns the identifier of the experiment of a name, which is created if need be.
+
+    Raises:
+        UsageError: Kubeflow cannot keep the name, or takes it for that of another experiment.
+        ApiError: The server refuses it or cannot be reached.
+    """
+    check_experiment(name)
 
     def find() -> str | None:
         answer = connection.call(
@@ -148,11 +111,26 @@ def ensure_experiment(connection: Connection, name: str) -> str:
             filter=_filter(name),
             **_namespace(connection),
         )
-        return next((_identifier(e.experiment_id) for e in answer.experiments or ()), None)
+        found = {e.display_name: _identifier(e.experiment_id) for e in answer.experiments or ()}
+        if found and name not in found:
+            raise UsageError(
+                f"experiment '{name}': Kubeflow has '{next(iter(found))}', and tells names apart by neither "
+                "case nor accents",
+                f"keep the runs there: --experiment '{next(iter(found))}'; or name another",
+            )
+        return found.get(name)
 
     body = kfp_server_api.V2beta1Experiment(display_name=name, namespace=connection.server.namespace or None)
     method = connection.experiments.experiment_service_create_experiment
-    return find() or connection.create(lambda: _identifier(connection.call(method, body).experiment_id), find)
+    return _ensure(connection, find, lambda: _identifier(connection.call(method, body).experiment_id))[0]
+
+
+def _ensure(
+    connection: Connection, find: Callable[[], str | None], make: Callable[[], str]
+) -> tuple[str, bool]:
+    """Returns the identifier of what is there, or is created then; and whether it was."""
+    found = find()
+    return (found, False) if found else (connection.create(make, find), True)
 
 
 def start_run(
@@ -305,7 +283,7 @@ def _pages(connection: Connection, method: Callable[..., Any], key: str, chosen:
 
 
 def _namespace(connection: Connection) -> dict[str, str]:
-    """A server of a single user refuses any namespace."""
+    """A server of several users needs it; one of a single user passes over it."""
     namespace = connection.server.namespace
     return {"namespace": namespace} if namespace else {}
 
@@ -329,7 +307,7 @@ def _run(found: Any) -> RemoteRun:
         id=_identifier(found.run_id),
         name=found.display_name or "",
         experiment_id=found.experiment_id or "",
-        state=_state(found.state),
+        state=_run_state(found),
         created=found.created_at,
         finished=_moment(found.finished_at),
         error=_error(found.error),
@@ -371,6 +349,13 @@ def _identifier(found: Any) -> str:
 
 def _state(found: Any) -> str:
     return str(found) if found else "PENDING"
+
+
+def _run_state(found: Any) -> str:
+    """A run that somebody ended fails, and only its history knows why."""
+    state = _state(found.state)
+    ended = any(_state(past.state) in _CANCELLATIONS for past in found.state_history or ())
+    return "CANCELED" if state == "FAILED" and ended else state
 
 
 def _moment(found: datetime | None) -> datetime | None:

@@ -14,14 +14,14 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from nbship.errors import NbshipError
-from nbship.kubeflow.credentials import PREFIX, Server
+from nbship.kubeflow.server import PREFIX, Server
 
 # Sign-in page, connectors, login, approval, and as many again for what a company adds.
 _MOST_PAGES = 8
 _SIGN_IN = "/oauth2/start"
 _LOCAL = "/auth/local"
 _CHECK_BY_HAND = (
-    "open the address in a browser; another identity provider needs its own way: cookie or command"
+    "open the address in a browser; for another identity provider use the method cookie or command"
 )
 
 

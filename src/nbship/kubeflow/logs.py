@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from nbship.errors import NbshipError
 from nbship.kubeflow.api import ApiError, Connection
+from nbship.kubeflow.server import Server
 
 # The template of Argo that runs what a component says; its name is a part of the pod's.
 _TEMPLATE = "system-container-impl"
@@ -43,9 +44,9 @@ def marked_line(connection: Connection, run_id: str, pods: Sequence[str], mark: 
         pods: The names that the step's pod may have.
         mark: What the line begins with.
     """
-    for path, query in _places(connection, run_id, pods):
+    for address, query in _places(connection.server, run_id, pods):
         try:
-            text = connection.read(path, query, _MOST_BYTES)
+            text = connection.read(address, query, _MOST_BYTES)
         except ApiError as error:
             if not error.status:  # It does not answer, so it will not answer the next question either.
                 return ""
@@ -58,12 +59,17 @@ def marked_line(connection: Connection, run_id: str, pods: Sequence[str], mark: 
     return ""
 
 
-def _places(connection: Connection, run_id: str, pods: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """The API server's own place, and that of the pages, which pass on no other path of this API."""
-    namespace = connection.server.namespace
-    of_namespace = {"podnamespace": namespace} if namespace else {}
+def _places(server: Server, run_id: str, pods: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The API's own place, and that of the pages, which read the log of a pod that is still there.
+
+    A server of one user asks Kubernetes for pods in the namespace "", where none is: there, the API has
+    archived logs alone.
+    """
+    of_namespace = {"podnamespace": server.namespace} if server.namespace else {}
     for pod, of_pages in product(pods, (False, True)):
         if of_pages:
-            yield "/k8s/pod/logs", {"podname": pod, "runid": run_id, **of_namespace}
+            query = {"podname": pod, "runid": run_id, **of_namespace}
+            yield f"{server.ui or server.host}/k8s/pod/logs", query
         else:
-            yield f"/apis/v1alpha1/runs/{quote(run_id, safe='')}/nodes/{quote(pod, safe='')}/log", {}
+            path = f"runs/{quote(run_id, safe='')}/nodes/{quote(pod, safe='')}/log"
+            yield f"{server.host}/apis/v1alpha1/{path}", {}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbship.config import Vertex
 from nbship.errors import NbshipError, UsageError
-from nbship.kubeflow.client import RemoteRun, Task
+from nbship.kubeflow.records import RemoteRun, Task
 
 if TYPE_CHECKING:
     from google.cloud.aiplatform_v1.services.pipeline_service import PipelineServiceClient

@@ -17,7 +17,7 @@ from nbship.workflow.submit import Request, default_experiment, prepared
 
 if TYPE_CHECKING:
     from nbship.kubeflow.api import Connection
-    from nbship.kubeflow.client import Schedule
+    from nbship.kubeflow.records import Schedule
 
 _FIELDS = 5
 
@@ -57,8 +57,8 @@ def schedule(
     times = cron_fields(cron)
     with prepared(root, request) as pipeline:
         experiment = request.experiment or default_experiment(root, environment)
-        version = ensure_version(connection, request.pipeline, pipeline.version, pipeline.compiled)
         experiment_id = ensure_experiment(connection, experiment)
+        version = ensure_version(connection, request.pipeline, pipeline.version, pipeline.compiled)
         old = list_schedules(connection, request.pipeline)
         account = pipeline.graph.pipeline.kubeflow.service_account or ""
         wanted = (times, version.version_id, experiment_id, dict(pipeline.parameters), account)

@@ -20,8 +20,9 @@ from nbship import config, files
 from nbship.ci import current_job
 from nbship.errors import ExitCode, NbshipError, UsageError, suggestion
 from nbship.graph import Graph, read_graph
-from nbship.kubeflow.credentials import login, read_server
+from nbship.kubeflow.credentials import login
 from nbship.kubeflow.delivery import REJECTED, is_needed
+from nbship.kubeflow.server import read_server
 from nbship.local.runner import Event
 from nbship.project import pipeline_names
 from nbship.record import State, new_run_id
@@ -33,7 +34,7 @@ from nbship.workflow.parameters import SERVER_KEYS, overridden_parameters, run_p
 
 if TYPE_CHECKING:
     from nbship.kubeflow.api import Connection
-    from nbship.kubeflow.client import RemoteRun, Task, Version
+    from nbship.kubeflow.records import RemoteRun, Task, Version
 
 # In the words of a run on this machine.
 _STATES: Mapping[str, State] = {
@@ -43,6 +44,8 @@ _STATES: Mapping[str, State] = {
     "FAILED": State.FAILED,
     "CANCELED": State.INTERRUPTED,
 }
+# What Kubeflow runs before a task: its failure is the task's.
+_DRIVER = "-driver"
 # Seconds between two looks at a run.
 _INTERVAL = 5.0
 # How often in a row the server may not answer, beyond the repetitions of each request, before waiting ends.
@@ -105,6 +108,7 @@ class Submission:
         link: Its page.
         steps: The pipeline's steps, in order.
         image: The image of all steps that have none of their own.
+        tasks: All that runs in a container there: the steps, and what is around them.
     """
 
     run: RemoteRun
@@ -113,6 +117,7 @@ class Submission:
     link: str
     steps: tuple[str, ...]
     image: str
+    tasks: tuple[str, ...]
 
 
 def connect(environment: Mapping[str, str], settings: config.Kubeflow | None = None) -> Connection:
@@ -164,18 +169,20 @@ def submit(
         NbshipError: The compiled pipeline is not current, or the server refuses or does not answer.
     """
     from nbship.kubeflow.client import ensure_experiment, ensure_version, start_run
+    from nbship.kubeflow.compiled import read_documents, task_names
 
     with prepared(root, request) as pipeline:
         experiment = request.experiment or default_experiment(root, environment)
-        version = ensure_version(connection, request.pipeline, pipeline.version, pipeline.compiled)
         experiment_id = ensure_experiment(connection, experiment)
+        version = ensure_version(connection, request.pipeline, pipeline.version, pipeline.compiled)
         name = f"{request.pipeline} {pipeline.version[:7]} {new_run_id()}"
         # What is run here is what is checked out there.
         parameters = {**pipeline.checked_out, **pipeline.parameters}
         account = pipeline.graph.pipeline.kubeflow.service_account or ""
         run = start_run(connection, name, experiment_id, version, parameters, account)
         link, steps = connection.server.run_link(run.id), tuple(pipeline.graph.steps)
-        return Submission(run, version, experiment, link, steps, pipeline.image)
+        tasks = task_names(read_documents(pipeline.compiled)[0])
+        return Submission(run, version, experiment, link, steps, pipeline.image, tasks)
 
 
 def wait(
@@ -228,6 +235,18 @@ def exit_code(run: RemoteRun) -> ExitCode:
 def is_rejected(run: RemoteRun) -> bool:
     """Returns whether the gate rejected the run's model: then the step for that has run."""
     return any(task.name == REJECTED and task.state == "SUCCEEDED" for task in run.tasks)
+
+
+def failed_tasks(run: RemoteRun, tasks: Sequence[str]) -> list[str]:
+    """Returns which of the pipeline's tasks failed, by their own names.
+
+    Args:
+        run: The run; Kubeflow tells of its engine's drivers, executors and groups too.
+        tasks: All that runs in a container.
+    """
+    failed = (task.name for task in run.tasks if task.state == "FAILED")
+    found = (name if name in tasks else name.removesuffix(_DRIVER) for name in failed)
+    return [name for name in dict.fromkeys(found) if name in tasks]
 
 
 def remote_runs(connection: Connection, root: Path, pipeline: str, limit: int) -> list[RemoteRun]:
@@ -367,7 +386,10 @@ def _events(run: RemoteRun, steps: Sequence[str]) -> Iterator[Event]:
     for name in steps:
         task_found = last.get(name)
         if task_found and task_found.state in _STATES:
-            yield _event(task_found)
+            event = _event(task_found)
+            # Of a run that somebody ended, what was under way is told as failed.
+            ended = run.state == "CANCELED" and event.state is State.FAILED
+            yield replace(event, state=State.INTERRUPTED, error="") if ended else event
 
 
 def _beginning(task: Task) -> datetime:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from nbship import config
 from nbship.errors import UsageError
 from nbship.local.runner import Event
@@ -19,7 +17,7 @@ from nbship.record import new_run_id
 from nbship.workflow.submit import Request, follow, prepared
 
 if TYPE_CHECKING:
-    from nbship.kubeflow.client import RemoteRun
+    from nbship.kubeflow.records import RemoteRun
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,7 @@ class VertexRun:
         image: The image of all steps that have none of their own.
         link: Its page.
         steps: The pipeline's steps, in order.
+        tasks: All that runs in a container there: the steps, and what is around them.
         look: Returns the run as it is now.
     """
 
@@ -40,6 +39,7 @@ class VertexRun:
     image: str
     link: str
     steps: tuple[str, ...]
+    tasks: tuple[str, ...]
     look: Callable[[], RemoteRun]
 
 
@@ -56,23 +56,27 @@ def submit(root: Path, request: Request, report: Callable[[str], None]) -> Verte
         NbshipError: The compiled pipeline is not current, or Vertex AI refuses or does not answer.
     """
     from nbship.kubeflow import vertex
+    from nbship.kubeflow.compiled import read_documents, task_names
 
     if request.experiment:
         raise UsageError("Vertex AI's runs are in no experiment of Kubeflow's", "leave out --experiment")
     name = request.pipeline
     settings = config.load_pipeline(root, name, (), request.override_files, request.variables).vertex
     with prepared(root, request) as pipeline:
-        documents = list(yaml.safe_load_all(pipeline.compiled.read_text(encoding="utf-8")))
+        documents = read_documents(pipeline.compiled)
         for line in vertex.unsupported(documents):
             report(line)
         client = vertex.connect(settings)
         # What is run here is what is checked out there.
         parameters = {**pipeline.checked_out, **pipeline.parameters}
         run = vertex.start_run(client, settings, f"{name}-{new_run_id()}", documents[0], parameters)
-    link = vertex.run_link(settings, run.id)
-    steps = tuple(pipeline.graph.steps)
-    version, image = pipeline.version, pipeline.image
-    return VertexRun(run, version, image, link, steps, lambda: vertex.get_run(client, settings, run.id))
+        link = vertex.run_link(settings, run.id)
+        steps, tasks = tuple(pipeline.graph.steps), task_names(documents[0])
+
+    def look() -> RemoteRun:
+        return vertex.get_run(client, settings, run.id)
+
+    return VertexRun(run, pipeline.version, pipeline.image, link, steps, tasks, look)
 
 
 def wait(started: VertexRun, on_event: Callable[[Event], None]) -> RemoteRun:

@@ -23,8 +23,8 @@ from nbship import record as records
 from nbship.config import Gate, Pipeline, load_pipeline
 from nbship.errors import NbshipError
 from nbship.graph import CHAMPION
-from nbship.kubeflow.credentials import Server
 from nbship.kubeflow.delivery import CHAMPION_FACTS
+from nbship.kubeflow.server import Server
 from nbship.package import DESCRIPTION, parse_package
 from nbship.pages.formatting import comparison_notes
 from nbship.record import Environment, RunRecord, State, StepRecord

@@ -18,7 +18,7 @@ from nbship.kubeflow.delivery import GATE, PUBLISH, RECORD
 
 if TYPE_CHECKING:
     from nbship.kubeflow.api import Connection
-    from nbship.kubeflow.client import RemoteRun
+    from nbship.kubeflow.records import RemoteRun
 
 _MARK = "nbship-result "
 
