@@ -10,7 +10,7 @@ from nbship.cli import runs as runs_command
 from nbship.cli import schedule as schedule_command
 from nbship.cli import submit as submit_command
 from nbship.errors import NbshipError, UsageError
-from nbship.workflow import submit as workflow
+from nbship.workflow import waiting
 from nbship.workflow.compile import compile_pipeline
 from tests.kubeflow_runs import look, node_id, terminated
 from tests.kubeflow_server import KubeflowServer, serve
@@ -34,7 +34,7 @@ def root(tmp_path, monkeypatch, server):
         monkeypatch.delenv(name)
     for name, value in {"HOST": server.address, "AUTH": "token", "TOKEN": TOKEN}.items():
         monkeypatch.setenv(f"NBSHIP_KUBEFLOW_{name}", value)
-    monkeypatch.setattr(workflow, "_INTERVAL", 0.01)
+    monkeypatch.setattr(waiting, "_INTERVAL", 0.01)
     monkeypatch.chdir(write_project(tmp_path))
     compile_pipeline(tmp_path, "line").write()
     return tmp_path
@@ -91,7 +91,7 @@ def test_waiting_for_a_run_that_somebody_ended(server, root):
         server.advance += [look("RUNNING", prepare="RUNNING"), terminated(prepare="FAILED")]
     output, code = nbship(*SUBMIT, "--wait")
     assert code == 1
-    assert [line.split()[:3] for line in output.splitlines()[4:]] == [
+    assert [line.split()[:3] for line in output.splitlines()[5:]] == [
         ["▸", "prepare", "running"],
         ["!", "prepare", "interrupted"],
         ["run", "canceled"],
@@ -148,10 +148,24 @@ def test_a_result_that_cannot_be_read_changes_no_exit_code(server, root):
         server.advance.append(look("SUCCEEDED", gate="SUCCEEDED", rejected="SUCCEEDED"))
     output, code = nbship(*SUBMIT, "--wait")
     assert code == 3
-    assert "the verdict and the metrics are on its page alone: http://localhost" in output
+    assert "cannot be read: reasons and metrics are on its page alone: http://localhost" in output
     last = json.loads(nbship(*SUBMIT, "--wait", "--json")[0].splitlines()[-2])
     assert last["exit_code"] == 3
     assert "verdict" not in last
+
+
+def test_without_its_logs_a_run_that_passed_is_said_to_have_passed(server, root, tmp_path):
+    server.advance.append(look("SUCCEEDED", gate="SUCCEEDED", passed="SUCCEEDED"))
+    output, code = nbship(*SUBMIT, "--wait", "--published", str(tmp_path / "published"))
+    assert code == 0
+    assert "gate        passed\nrun         succeeded\n" in output
+    assert not (tmp_path / "published").exists()
+
+
+def test_a_published_version_that_nobody_tells_is_a_failure(server, root, tmp_path):
+    server.advance.append(look("SUCCEEDED", gate="SUCCEEDED", publish="SUCCEEDED"))
+    with pytest.raises(NbshipError, match="line: which version the run published cannot be read"):
+        nbship(*SUBMIT, "--wait", "--published", str(tmp_path / "published"))
 
 
 def test_waiting_in_json_lines(server, root):

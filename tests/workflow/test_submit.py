@@ -11,18 +11,11 @@ from nbship.kubeflow import client
 from nbship.kubeflow.api import Connection
 from nbship.kubeflow.server import Server
 from nbship.record import State
-from nbship.workflow import submit as workflow
+from nbship.workflow import waiting
 from nbship.workflow.compile import compile_pipeline
 from nbship.workflow.parameters import run_parameters
-from nbship.workflow.submit import (
-    Request,
-    connect_for,
-    exit_code,
-    failed_tasks,
-    remote_runs,
-    submit,
-    wait,
-)
+from nbship.workflow.submit import Request, connect_for, remote_runs, submit
+from nbship.workflow.waiting import exit_code, failed_tasks, wait
 from tests.kubeflow_runs import look, task_details
 from tests.kubeflow_server import Fault, KubeflowServer, serve
 from tests.projects import graph_of, write_project
@@ -39,7 +32,7 @@ def server():
 
 @pytest.fixture
 def connection(server, monkeypatch):
-    monkeypatch.setattr(workflow, "_INTERVAL", 0.01)
+    monkeypatch.setattr(waiting, "_INTERVAL", 0.01)
     return Connection(Server(server.address, backoff=0.01), dict)
 
 
@@ -349,7 +342,7 @@ def test_waiting_ends_when_one_is_no_longer_let_in(server, connection, root):
 
 
 def test_waiting_ends_when_the_server_stays_away(server, connection, root, monkeypatch):
-    monkeypatch.setattr(workflow, "_MOST_SILENCES", 2)
+    monkeypatch.setattr(waiting, "_MOST_SILENCES", 2)
     submission = submit(connection, root, Request("line"), {})
     server.faults.append(Fault("GET", status=500, times=100))
     with pytest.raises(NbshipError, match=r"server error \(500\)"):

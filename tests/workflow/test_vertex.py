@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from nbship.cli import submit as submit_command
 from nbship.errors import NbshipError, UsageError
 from nbship.kubeflow.vertex import unsupported
-from nbship.workflow import submit as workflow
+from nbship.workflow import waiting
 from nbship.workflow.compile import compile_pipeline
 from tests.projects import PIPELINE, write_project
 from tests.repositories import git
@@ -38,7 +38,7 @@ def root(tmp_path, monkeypatch, server):
     monkeypatch.setenv("GOOGLE_CLOUD_UNIVERSE_DOMAIN", UNIVERSE)
     monkeypatch.setenv("NBSHIP_VERTEX__ENDPOINT", server.address)
     monkeypatch.setenv("NBSHIP_VERTEX__PROJECT", "cars")
-    monkeypatch.setattr(workflow, "_INTERVAL", 0.01)
+    monkeypatch.setattr(waiting, "_INTERVAL", 0.01)
     root = tmp_path / "project"
     root.mkdir()
     settings = "vertex: {region: europe-west1, bucket: 'gs://cars/runs', service_account: runs@cars}\n"

@@ -93,10 +93,11 @@ def submit(
     Example: nbship submit auto-mpg --set train.C=3 --wait
     """
     from nbship.workflow.changes import record_trained as record
-    from nbship.workflow.incluster.result import read_result
+    from nbship.workflow.outcome import read_outcome
     from nbship.workflow.submit import Request, connect_for
     from nbship.workflow.submit import submit as start
-    from nbship.workflow.submit import wait as wait_for
+    from nbship.workflow.waiting import exit_code
+    from nbship.workflow.waiting import wait as wait_for
 
     root = project_root()
     if (record_trained or published) and not wait:
@@ -116,11 +117,15 @@ def submit(
     def follow(on_event: Callable[[Event], None]) -> RemoteRun:
         return wait_for(connection, submission, on_event)
 
-    code, result = _wait(follow, lambda run: read_result(connection, run), submission, as_json)
+    def read(run: RemoteRun) -> Result | None:
+        return read_outcome(connection, root, name, submission.commit, run)
+
+    run, result = _wait(follow, read, submission, as_json)
+    code = exit_code(run)
     if record_trained and code in (ExitCode.DONE, ExitCode.REJECTED):
         record(root, name, revision or "HEAD")
     if published and code == ExitCode.DONE:
-        _note_published(published, name, result, submission.link)
+        _note_published(published, name, run, result, submission.link)
     return code
 
 
@@ -148,6 +153,7 @@ def list_remote_runs(root: Path, name: str, limit: int, as_json: bool) -> None:
 
 def _submit_to_vertex(root: Path, request: Request, wait: bool, as_json: bool) -> ExitCode:
     from nbship.workflow import vertex
+    from nbship.workflow.waiting import exit_code
 
     def report(line: str) -> None:
         error_console.print(f"[bold yellow]Vertex AI:[/] {escape(line)}")
@@ -164,7 +170,8 @@ def _submit_to_vertex(root: Path, request: Request, wait: bool, as_json: bool) -
     if not wait:
         return ExitCode.DONE
     # Its logs are in Cloud Logging, which the run's page shows.
-    return _wait(lambda on_event: vertex.wait(started, on_event), lambda _: None, started, as_json)[0]
+    run, _ = _wait(lambda on_event: vertex.wait(started, on_event), _unread, started, as_json)
+    return exit_code(run)
 
 
 def _wait(
@@ -172,17 +179,16 @@ def _wait(
     read: Callable[[RemoteRun], Result | None],
     started: Submission | VertexRun,
     as_json: bool,
-) -> tuple[ExitCode, Result | None]:
+) -> tuple[RemoteRun, Result | None]:
     """Shows a run until it ends, and then what came out of it, where the logs of its steps can be read."""
     from nbship.cli.progress import progress
-    from nbship.workflow.incluster.result import Result, has_result
-    from nbship.workflow.submit import exit_code, failed_tasks
+    from nbship.workflow.waiting import exit_code, failed_tasks
 
     link = started.link
     try:
         with progress(as_json) as on_event:
             run = follow(on_event)
-        result = read(run) if has_result(run) else Result()
+        result = read(run)
     except KeyboardInterrupt:
         raise InterruptedRun("no longer waiting; the run goes on", f"its page: {link}") from None
     code = exit_code(run)
@@ -191,22 +197,34 @@ def _wait(
         ended = {"event": "run", "run": run.id, "state": run.state, "error": run.error, "exit_code": code}
         print_json({**ended, "failed": failed_tasks(run, started.tasks), **told})
     else:
-        _print_result(result)
+        _print_result(run, result)
         _print_end(run, started)
     if result is None:
-        error_console.print(f"the verdict and the metrics are on its page alone: {escape(link)}")
-    return code, result
+        error_console.print(
+            f"the logs of its steps cannot be read: reasons and metrics are on its page alone: {escape(link)}"
+        )
+    return run, result
 
 
-def _note_published(file: Path, name: str, result: Result | None, link: str) -> None:
-    if result is None:
+def _unread(run: RemoteRun) -> Result | None:
+    """Of a run whose logs are elsewhere."""
+    from nbship.workflow.incluster.result import Result, has_result
+
+    return None if has_result(run) else Result()
+
+
+def _note_published(file: Path, name: str, run: RemoteRun, result: Result | None, link: str) -> None:
+    from nbship.workflow.waiting import is_published
+
+    version = result.version if result else ""
+    if is_published(run) and not version:
         raise NbshipError(
-            f"{name}: which version the run published cannot be read from its log",
+            f"{name}: which version the run published cannot be read from its log or from Git",
             f"deploy it by hand: nbship deploy {name} --to STAGE; the run: {link}",
         )
-    if result.version:
+    if version:
         with file.open("a", encoding="utf-8") as lines:
-            lines.write(f"{name} {result.version}\n")
+            lines.write(f"{name} {version}\n")
 
 
 def _told(submission: Submission) -> dict[str, object]:
@@ -230,9 +248,12 @@ def _print_submission(submission: Submission) -> None:
     console.print(f"page        {escape(submission.link)}")
 
 
-def _print_result(result: Result | None) -> None:
+def _print_result(run: RemoteRun, result: Result | None) -> None:
     from nbship.pages.formatting import comparison_notes, metrics_text
+    from nbship.workflow.waiting import is_accepted
 
+    if result is None and is_accepted(run):
+        console.print("gate        [bold green]passed[/]")
     if result and result.verdict:
         word = "[bold green]passed[/]" if result.verdict.passed else "[bold red]rejected[/]"
         console.print(f"gate        {word}: {escape('; '.join(result.verdict.reasons))}")
@@ -245,7 +266,7 @@ def _print_result(result: Result | None) -> None:
 
 
 def _print_end(run: RemoteRun, started: Submission | VertexRun) -> None:
-    from nbship.workflow.submit import failed_tasks, is_rejected
+    from nbship.workflow.waiting import failed_tasks, is_rejected
 
     if is_rejected(run):
         console.print("run         [bold red]rejected by the gate[/]; the champion stays")

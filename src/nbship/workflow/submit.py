@@ -1,16 +1,15 @@
-"""Starts a compiled pipeline on Kubeflow, waits for it, and lists what ran there.
+"""Starts a compiled pipeline on Kubeflow, and lists what ran there.
 
-Runs what Git has, or what is compiled here and current; what it needs of the server is in `kubeflow.client`.
+Runs what Git has, or what is compiled here and current; what it needs of the server is in `kubeflow.client`,
+and who waits for a run calls `waiting`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,14 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from nbship import config, files
 from nbship.ci import current_job
-from nbship.errors import ExitCode, NbshipError, UsageError, suggestion
+from nbship.errors import NbshipError, UsageError, suggestion
 from nbship.graph import Graph, read_graph
 from nbship.kubeflow.credentials import login
-from nbship.kubeflow.delivery import REJECTED, is_needed
+from nbship.kubeflow.delivery import is_needed
 from nbship.kubeflow.server import read_server
-from nbship.local.runner import Event
 from nbship.project import pipeline_names
-from nbship.record import State, new_run_id
+from nbship.record import new_run_id
 from nbship.versions import git, snapshot
 from nbship.versions.clone import is_commit, own_address
 from nbship.workflow.compile import COMPILED, compile_pipeline
@@ -34,22 +32,7 @@ from nbship.workflow.parameters import SERVER_KEYS, overridden_parameters, run_p
 
 if TYPE_CHECKING:
     from nbship.kubeflow.api import Connection
-    from nbship.kubeflow.records import RemoteRun, Task, Version
-
-# In the words of a run on this machine.
-_STATES: Mapping[str, State] = {
-    "RUNNING": State.RUNNING,
-    "SUCCEEDED": State.DONE,
-    "SKIPPED": State.SKIPPED,
-    "FAILED": State.FAILED,
-    "CANCELED": State.INTERRUPTED,
-}
-# What Kubeflow runs before a task: its failure is the task's.
-_DRIVER = "-driver"
-# Seconds between two looks at a run.
-_INTERVAL = 5.0
-# How often in a row the server may not answer, beyond the repetitions of each request, before waiting ends.
-_MOST_SILENCES = 20
+    from nbship.kubeflow.records import RemoteRun, Version
 
 
 @dataclass(frozen=True)
@@ -109,6 +92,7 @@ class Submission:
         steps: The pipeline's steps, in order.
         image: The image of all steps that have none of their own.
         tasks: All that runs in a container there: the steps, and what is around them.
+        commit: What the run checks out; empty if it is not known.
     """
 
     run: RemoteRun
@@ -118,6 +102,7 @@ class Submission:
     steps: tuple[str, ...]
     image: str
     tasks: tuple[str, ...]
+    commit: str
 
 
 def connect(environment: Mapping[str, str], settings: config.Kubeflow | None = None) -> Connection:
@@ -182,71 +167,9 @@ def submit(
         run = start_run(connection, name, experiment_id, version, parameters, account)
         link, steps = connection.server.run_link(run.id), tuple(pipeline.graph.steps)
         tasks = task_names(read_documents(pipeline.compiled)[0])
-        return Submission(run, version, experiment, link, steps, pipeline.image, tasks)
-
-
-def wait(
-    connection: Connection,
-    submission: Submission,
-    on_event: Callable[[Event], None],
-) -> RemoteRun:
-    """Waits until a run has ended, and tells of every step that changes its state.
-
-    Args:
-        connection: The server.
-        submission: The run.
-        on_event: Called with each change.
-
-    Raises:
-        NbshipError: The server does not answer any more; the run may go on.
-    """
-    return follow(lambda: _look(connection, submission.run.id), submission.steps, on_event)
-
-
-def follow(
-    look: Callable[[], RemoteRun], steps: Sequence[str], on_event: Callable[[Event], None]
-) -> RemoteRun:
-    """Looks at a run until it has ended, and tells of every step that changes its state.
-
-    Args:
-        look: Returns the run as it is now.
-        steps: The pipeline's steps, in order.
-        on_event: Called with each change.
-    """
-    seen: dict[str, State] = {}
-    while True:
-        run = look()
-        for event in _events(run, steps):
-            if seen.get(event.step) is not event.state:
-                on_event(event)
-            seen[event.step] = event.state
-        if run.final:
-            return run
-        time.sleep(_INTERVAL)
-
-
-def exit_code(run: RemoteRun) -> ExitCode:
-    """Returns how a command ends that waited for a run."""
-    if run.state != "SUCCEEDED":
-        return ExitCode.FAILED
-    return ExitCode.REJECTED if is_rejected(run) else ExitCode.DONE
-
-
-def is_rejected(run: RemoteRun) -> bool:
-    """Returns whether the gate rejected the run's model: then the step for that has run."""
-    return any(task.name == REJECTED and task.state == "SUCCEEDED" for task in run.tasks)
-
-
-def failed_tasks(run: RemoteRun, tasks: Sequence[str]) -> list[str]:
-    """Returns which of the pipeline's tasks failed, by their own names.
-
-    Args:
-        run: The run; Kubeflow tells of its engine's drivers, executors and groups too.
-        tasks: All that runs in a container.
-    """
-    failed = (task.name for task in run.tasks if task.state == "FAILED")
-    found = (name if name in tasks else name.removesuffix(_DRIVER) for name in failed)
-    return [name for name in dict.fromkeys(found) if name in tasks]
+        commit = parameters.get("revision", "")
+        commit = commit if is_commit(commit) else ""
+        return Submission(run, version, experiment, link, steps, pipeline.image, tasks, commit)
 
 
 def remote_runs(connection: Connection, root: Path, pipeline: str, limit: int) -> list[RemoteRun]:
@@ -359,44 +282,3 @@ def _version(root: Path, pipeline: str) -> str:
     if commit and git.committed(root, [compiled]):
         return commit
     return "-".join(filter(None, [commit, files.content_hash(compiled)[:8]]))
-
-
-def _look(connection: Connection, run_id: str) -> RemoteRun:
-    """The run; a server that is away for a while, as when it is renewed, does not end the waiting."""
-    from nbship.kubeflow.api import ApiError
-    from nbship.kubeflow.client import get_run
-
-    for _ in range(_MOST_SILENCES):
-        try:
-            return get_run(connection, run_id)
-        except ApiError as error:
-            if not error.passing:
-                raise
-        time.sleep(_INTERVAL)
-    return get_run(connection, run_id)
-
-
-def _events(run: RemoteRun, steps: Sequence[str]) -> Iterator[Event]:
-    """The steps among a run's tasks; of a step that was tried again, the last try."""
-    last: dict[str, Task] = {}
-    for task in run.tasks:
-        before = last.get(task.name)
-        if before is None or _beginning(task) >= _beginning(before):
-            last[task.name] = task
-    for name in steps:
-        task_found = last.get(name)
-        if task_found and task_found.state in _STATES:
-            event = _event(task_found)
-            # Of a run that somebody ended, what was under way is told as failed.
-            ended = run.state == "CANCELED" and event.state is State.FAILED
-            yield replace(event, state=State.INTERRUPTED, error="") if ended else event
-
-
-def _beginning(task: Task) -> datetime:
-    return task.started or datetime.min.replace(tzinfo=UTC)
-
-
-def _event(task: Task) -> Event:
-    seconds = (task.finished - task.started).total_seconds() if task.started and task.finished else 0.0
-    error = f"{task.name}: {task.error}" if task.error else ""
-    return Event(task.name, _STATES[task.state], seconds=seconds, error=error)

@@ -14,7 +14,8 @@ from nbship import config
 from nbship.errors import UsageError
 from nbship.local.runner import Event
 from nbship.record import new_run_id
-from nbship.workflow.submit import Request, follow, prepared
+from nbship.workflow.submit import Request, prepared
+from nbship.workflow.waiting import follow
 
 if TYPE_CHECKING:
     from nbship.kubeflow.records import RemoteRun
