@@ -75,33 +75,3 @@ def test_where_nothing_is_known():
 def test_no_message_shows_credentials(text, shown):
     error = NbshipError(text, text, text)
     assert {str(error), error.message, error.hint, error.details} == {shown}
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("s3://AKIA:abc/def+g@models/cars cannot be read", "s3://models/cars cannot be read"),
-        ("see https://token@git.example.org/x.git", "see https://git.example.org/x.git"),
-        ("postgresql://ada:pw@db/x, https://a:b@c/d", "postgresql://db/x, https://c/d"),
-        ("http://localhost:8080/a@b", "http://localhost:8080/a@b"),
-        ("mail ada@example.org", "mail ada@example.org"),
-    ],
-)
-def test_no_message_shows_credentials(text, shown):
-    error = NbshipError(text, text, text)
-    assert {str(error), error.message, error.hint, error.details} == {shown}
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("s3://AKIA:abc/def+g@models/cars cannot be read", "s3://models/cars cannot be read"),
-        ("see https://token@git.example.org/x.git", "see https://git.example.org/x.git"),
-        ("postgresql://ada:pw@db/x, https://a:b@c/d", "postgresql://db/x, https://c/d"),
-        ("http://localhost:8080/a@b", "http://localhost:8080/a@b"),
-        ("mail ada@example.org", "mail ada@example.org"),
-    ],
-)
-def test_no_message_shows_credentials(text, shown):
-    error = NbshipError(text, text, text)
-    assert {str(error), error.message, error.hint, error.details} == {shown}

@@ -51,7 +51,7 @@ def test_it_shows_graph_signatures_and_what_kubeflow_sees_and_writes_nothing(roo
     assert "share of rows held out, between 0 and 1" in shown
     assert "from prepare.train_set" in shown
     assert "pipelines/compiled/auto-mpg.yaml" in shown
-    assert "checkout" in shown
+    assert "resolve" in shown
     assert "train_gamma" in shown
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
 

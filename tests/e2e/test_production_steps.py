@@ -127,7 +127,9 @@ def tags(root: Path) -> list[str]:
 
 
 NOTEBOOKS = {
-    "checkout",
+    "resolve",
+    "fetch-table",
+    "fetch-champion",
     "prepare",
     "train",
     "evaluate",
@@ -150,12 +152,12 @@ def test_a_first_model_then_a_better_one_then_a_worse_one(shared, submit, tmp_pa
     # The same recipe, on labels that were right this time.
     assert (judged.comparison.folds, judged.comparison.difference) == (30, 0)
     assert (judged.held_out.outcome, judged.notes) == ("better", ())
-    assert (better / "checkout/commit").read_text() == git(origin_of(shared), "rev-parse", "main~1").strip()
+    assert (better / "resolve/commit").read_text() == git(origin_of(shared), "rev-parse", "main~1").strip()
     assert tags(shared) == ["line@v1.0.0", "line@v1.1.0"]
     git(shared, "pull", "--quiet")
     assert registry.champion(shared, "line")
     described = package.read_package(shared / "models/line")
-    assert described.origin.revision == (better / "checkout/commit").read_text()
+    assert described.origin.revision == (better / "resolve/commit").read_text()
     assert described.verdict == verdict(better).verdict
     assert described.origin.data.keys() == {"table"}
 
@@ -177,15 +179,15 @@ def test_what_was_committed_is_what_a_run_sees(shared, submit, tmp_path, capfd):
     git(shared, "push", "--quiet")
     newest = git(shared, "rev-parse", "HEAD").strip()
     new = submit()
-    assert (new / "checkout/table").read_bytes() == changed
-    output = json.loads((new / "checkout/executor_output.json").read_text())
-    metadata = output["artifacts"]["table"]["artifacts"][0]["metadata"]
+    assert (new / "fetch-table/file").read_bytes() == changed
+    output = json.loads((new / "fetch-table/executor_output.json").read_text())
+    metadata = output["artifacts"]["file"]["artifacts"][0]["metadata"]
     assert metadata["path"] == "points.csv"
-    assert metadata["commit"] == newest
+    assert (new / "resolve/commit").read_text() == newest
     with pytest.raises(RuntimeError, match="publish"):
         submit(revision=old)
     assert "the champion has changed since run" in capfd.readouterr().out
-    (table,) = tmp_path.glob("kfp/*/checkout/table")
+    (table,) = tmp_path.glob("kfp/*/fetch-table/file")
     assert table.read_bytes() == ROWS
 
 

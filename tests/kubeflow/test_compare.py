@@ -49,7 +49,7 @@ def test_nothing_differs(root, old):
         (
             "kubeflow: {",
             "image: a:1\nkubeflow: {secret: other, ",
-            ["image nbship → a:1", "checkout, report: secrets"],
+            ["image nbship → a:1", "fetch-table, report, resolve: secrets"],
         ),
         ("Fits a line", "Fits", ["the pipeline's name or description"]),
         ("most: 4}", "most: 4}, gpu: 1", ["prepare: cpu, memory or gpu"]),

@@ -81,13 +81,14 @@ def test_it_is_a_pipeline_spec_that_kfp_loads(tmp_path):
 
 
 def test_every_step_and_data_file_is_a_task(spec):
-    assert set(tasks(spec)) == {"checkout", "prepare", "train-line", "import", "report"}
+    assert set(tasks(spec)) == {"resolve", "fetch-table", "prepare", "train-line", "import", "report"}
 
 
 def test_image_of_the_pipeline_and_of_a_step(spec):
     images = {step: container(spec, step)["image"] for step in tasks(spec)}
     assert images == {
-        "checkout": "registry/steps:1",
+        "resolve": "registry/steps:1",
+        "fetch-table": "registry/steps:1",
         "report": "registry/steps:1",
         "prepare": "registry/steps:1",
         "train-line": "other:2",
@@ -116,7 +117,8 @@ def test_retries(spec):
 
 def test_caching(spec):
     assert task(spec, "prepare")["cachingOptions"] == {"enableCache": True}
-    assert not task(spec, "checkout")["cachingOptions"].get("enableCache")
+    assert task(spec, "fetch-table")["cachingOptions"] == {"enableCache": True}
+    assert not task(spec, "resolve")["cachingOptions"].get("enableCache")
     assert not task(spec, "train-line")["cachingOptions"].get("enableCache")
 
 
@@ -167,7 +169,7 @@ def test_artifacts_are_typed_and_described(spec):
         "executed_notebook": "system.HTML",
     }
     assert outputs["model"]["description"] == "the slope"
-    fetched = spec["components"]["comp-checkout"]["outputDefinitions"]["artifacts"]["table"]
+    fetched = spec["components"]["comp-fetch-table"]["outputDefinitions"]["artifacts"]["file"]
     assert fetched["description"] == "Points"
 
 
@@ -179,8 +181,8 @@ def test_results_artifacts_and_order_are_wired(spec):
     }
     assert inputs["artifacts"]["rows"]["taskOutputArtifact"]["producerTask"] == "prepare"
     assert task(spec, "prepare")["inputs"]["artifacts"]["table"]["taskOutputArtifact"] == {
-        "producerTask": "checkout",
-        "outputArtifactKey": "table",
+        "producerTask": "fetch-table",
+        "outputArtifactKey": "file",
     }
     assert task(spec, "import")["dependentTasks"] == ["prepare", "train-line"]
 
@@ -232,12 +234,13 @@ def test_the_clusters_secret_is_given_to_those_that_need_it_alone():
     text = compile_graph(graph, graph.data)
     spec = {key: value for document in yaml.safe_load_all(text) for key, value in document.items()}
     with_secret = {name for name in tasks(spec) if pod(spec, name)}
-    assert with_secret == {"checkout", "publish", "deploy", "rejected", "report"}
-    (secret,) = pod(spec, "checkout")["secretAsEnv"]
+    fetching = {"resolve", "fetch-table", "fetch-champion"}
+    assert with_secret == {*fetching, "publish", "deploy", "rejected", "report"}
+    (secret,) = pod(spec, "resolve")["secretAsEnv"]
     assert (secret["secretName"], secret["optional"]) == ("nbship", True)
     assert {entry["envVar"] for entry in secret["keyToEnv"]} == set(SECRET_KEYS)
     uncached = {name for name, t in tasks(spec).items() if not t["cachingOptions"].get("enableCache")}
-    assert uncached == {"checkout", "gate", "publish", "deploy", "rejected", "report"}
+    assert uncached == {"resolve", "gate", "publish", "deploy", "rejected", "report"}
 
 
 def test_only_what_applies_is_around_the_notebooks(tmp_path):
@@ -245,7 +248,8 @@ def test_only_what_applies_is_around_the_notebooks(tmp_path):
         tmp_path, PIPELINE + "publish: {model: train-line.model, reference: prepare.rows, target: y}\n"
     )
     assert set(tasks(compiled(root))) == {
-        "checkout",
+        "resolve",
+        "fetch-table",
         "prepare",
         "train-line",
         "record",
@@ -344,8 +348,8 @@ def test_steps_that_would_share_a_parameter_are_refused(tmp_path):
 
 
 def test_a_step_that_has_the_name_of_a_component_around_it_is_refused(tmp_path):
-    root = write_project(tmp_path, PIPELINE.replace("train-line", "checkout"))
-    with pytest.raises(UsageError, match="component 'checkout'"):
+    root = write_project(tmp_path, PIPELINE.replace("train-line", "resolve"))
+    with pytest.raises(UsageError, match="component 'resolve'"):
         compiled(root)
 
 
@@ -369,7 +373,7 @@ def test_steps_may_be_called_what_means_something_in_python(tmp_path, step):
     root = write_project(
         tmp_path, PIPELINE.replace("prepare: {", f"{step}: {{").replace("prepare.count", f"{step}.count")
     )
-    assert set(tasks(compiled(root))) == {"checkout", step, "train-line", "report"}
+    assert set(tasks(compiled(root))) == {"resolve", "fetch-table", step, "train-line", "report"}
 
 
 @pytest.mark.parametrize("name", ["数据", "2020 cars"])

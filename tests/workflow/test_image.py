@@ -141,7 +141,8 @@ def test_the_tag_is_in_a_compiled_pipeline_that_is_not_committed(root, image, mo
     tagged = f"{image}:{image_tag(root)}"
     elsewhere = compile_pipeline(root, "line", root / "other.yaml").text
     assert images(elsewhere) == {
-        "exec-checkout": tagged,
+        "exec-fetch-table": tagged,
+        "exec-resolve": tagged,
         "exec-report": tagged,
         "exec-prepare": tagged,
         "exec-other": "own:1",

@@ -123,7 +123,7 @@ def test_what_vertex_has_not_is_told_before_anything_is_sent(server, root):
 
 def test_steps_that_get_no_credentials_there_are_told_on_standard_error(server, root):
     result = invoke("--json")
-    assert result.stderr == "Vertex AI: checkout, report: no secrets: these are for Kubernetes\n"
+    assert result.stderr == "Vertex AI: fetch-table, report, resolve: no secrets: these are for Kubernetes\n"
     assert json.loads(result.stdout)["event"] == "submitted"
 
 

@@ -154,7 +154,8 @@ def _code(old: str, new: str) -> Iterator[str]:
         yield "notebook code" if code[0] != code[1] else "notebook text"
     files = [side.pop("files", None) or {} for side in (was, now)]
     yield from (path for path in sorted({*files[0], *files[1]}) if files[0].get(path) != files[1].get(path))
-    yield from (key for key in sorted({*was, *now}) if was.get(key) != now.get(key))
+    names = {"variables": "env"}
+    yield from (names.get(key, key) for key in sorted({*was, *now}) if was.get(key) != now.get(key))
 
 
 def _settings(source: str) -> dict[str, Any]:

@@ -22,11 +22,13 @@ from nbship.errors import UsageError
 from nbship.graph import CHAMPION, Graph, Step, with_champion
 from nbship.kubeflow import delivery, wiring
 from nbship.kubeflow.component import EXECUTED_NOTEBOOK, function_name, step_source
+from nbship.kubeflow.plan import CHAMPION_FACTS, FILE, Plan, is_needed, make_plan
 from nbship.notebook import Role
 
 # Names that a component uses for itself, or that KFP does.
 _RESERVED = (EXECUTED_NOTEBOOK, "run_step", "Output", "self")
-_CHECKOUT_NAMES = ("repository", "revision", delivery.COMMIT, delivery.HASHES, "production")
+# The arguments and outputs that `resolve` has beside those of data files.
+_RESOLVE_NAMES = ("repository", "revision", delivery.COMMIT, "inputs")
 # Linux allows 128 KiB for one argument, and KFP hands a container over as one: JSON as Go writes it, with a
 # component's source, some lines of its own, and the step's settings.
 _LONGEST_SOURCE = 124 * 1024
@@ -71,13 +73,13 @@ def compile_graph(graph: Graph, tracked: Collection[str], code: Code | None = No
         UsageError: Kubeflow cannot take a name, a value or a setting, or a step is too large.
     """
     parameters = pipeline_parameters(graph)
-    plain, graph = graph, with_champion(graph, Path(CHAMPION))
-    check_names(graph, parameters)
-    _check_tracked(plain, tracked)
+    plan = make_plan(with_champion(graph, Path(CHAMPION)))
+    check_names(plan, parameters)
+    _check_tracked(plan, tracked)
     for parameter in parameters:
         check_value(parameter.origin, parameter.default)
-    pipeline = _build(graph, parameters, code or {})
-    describe(pipeline.pipeline_spec, graph, parameters)
+    pipeline = _build(plan, parameters, code or {})
+    describe(pipeline.pipeline_spec, plan, parameters)
     return header(graph) + to_yaml(pipeline.pipeline_spec, pipeline.platform_spec)
 
 
@@ -101,7 +103,7 @@ def pipeline_parameters(graph: Graph) -> list[Parameter]:
 def _production_parameters(graph: Graph) -> list[Parameter]:
     pipeline = graph.pipeline
     own = []
-    if delivery.is_needed(graph):
+    if is_needed(graph):
         own += [
             ("repository", pipeline.kubeflow.repository or "", "https address of the Git repository"),
             ("revision", "", "branch, tag or commit to check out; the default branch if empty"),
@@ -114,13 +116,13 @@ def _production_parameters(graph: Graph) -> list[Parameter]:
     return [Parameter(name, "str", value, text, f"the run's {name}") for name, value, text in own]
 
 
-def component_sources(graph: Graph, code: Code) -> dict[str, str]:
+def component_sources(plan: Plan, code: Code) -> dict[str, str]:
     """The source of every component, by component."""
-    sources = dict(delivery.sources(graph))
-    for step in graph.steps.values():
-        files = code.get(step.name, {})
-        sources[step.name] = _fitting_source(graph, step, files)
-    return sources
+    steps = plan.graph.steps.values()
+    return {
+        **delivery.sources(plan),
+        **{step.name: _fitting_source(plan.graph, step, code.get(step.name, {})) for step in steps},
+    }
 
 
 def _fitting_source(graph: Graph, step: Step, files: Mapping[str, bytes]) -> str:
@@ -146,15 +148,16 @@ def _size(source: str) -> int:
     return len(text.encode()) + 5 * sum(map(text.count, "<>&"))
 
 
-def _build(graph: Graph, parameters: list[Parameter], code: Code) -> Any:
+def _build(plan: Plan, parameters: list[Parameter], code: Code) -> Any:
     """Lets KFP make components of the sources, and a pipeline of the components."""
     from kfp import dsl
 
-    components = make_components(graph, component_sources(graph, code))
+    graph = plan.graph
+    components = make_components(graph, component_sources(plan, code))
 
     def pipeline(*channels: Any) -> None:
         given = dict(zip((p.name for p in parameters), channels, strict=True))
-        wiring.wire(graph, components, given)
+        wiring.wire(plan, components, given)
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     pipeline.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -184,22 +187,18 @@ def make_components(graph: Graph, sources: Mapping[str, str]) -> dict[str, Calla
     return components
 
 
-def describe(spec: Any, graph: Graph, parameters: Iterable[Parameter]) -> None:
+def describe(spec: Any, plan: Plan, parameters: Iterable[Parameter]) -> None:
     """Sets the help texts; a docstring, where KFP looks for them, cannot carry every text."""
     for parameter in parameters:
         spec.root.input_definitions.parameters[parameter.name].description = parameter.help
-    for name in delivery.used_data(graph):
-        data = graph.pipeline.data.get(name)
-        outputs = spec.components[f"comp-{delivery.CHECKOUT}"].output_definitions.artifacts
-        outputs[delivery.identifier(name)].description = (
-            data.description if data else "the champion; an empty file where there is none"
-        )
     facts = ("the champion's model.json", "hashes of the rows that the champion was trained on")
-    for name, text in zip(delivery.CHAMPION_FACTS, facts, strict=True):
-        if name in delivery.evidence(graph):
-            outputs = spec.components[f"comp-{delivery.CHECKOUT}"].output_definitions.artifacts
-            outputs[name].description = f"{text}; an empty file where there is none"
-    for step in graph.steps.values():
+    for fetched in plan.fetched.values():
+        outputs = spec.components[f"comp-{fetched.task}"].output_definitions.artifacts
+        outputs[FILE].description = fetched.description
+        for name, text in zip(CHAMPION_FACTS, facts, strict=True):
+            if name in fetched.facts:
+                outputs[name].description = f"{text}; an empty file where there is none"
+    for step in plan.graph.steps.values():
         component = spec.components[f"comp-{step.name}"]
         component.output_definitions.artifacts[
             EXECUTED_NOTEBOOK
@@ -212,20 +211,20 @@ def describe(spec: Any, graph: Graph, parameters: Iterable[Parameter]) -> None:
             group[variable.name].description = variable.help
 
 
-def _check_tracked(graph: Graph, tracked: Collection[str]) -> None:
-    for name in delivery.used_data(graph):
-        if name not in tracked:
-            path = graph.data[name]
-            raise UsageError(f"data file '{name}': there is no {path}.dvc", f"track it: dvc add {path}")
+def _check_tracked(plan: Plan, tracked: Collection[str]) -> None:
+    for name in plan.fetched.keys() - {CHAMPION} - {*tracked}:
+        path = plan.graph.data[name]
+        raise UsageError(f"data file '{name}': there is no {path}.dvc", f"track it: dvc add {path}")
 
 
-def check_names(graph: Graph, parameters: Iterable[Parameter]) -> None:
+def check_names(plan: Plan, parameters: Iterable[Parameter]) -> None:
     """Checks that Kubeflow can take all names, and that none is there twice.
 
     Raises:
         UsageError: It cannot.
     """
-    for step in graph.steps.values():
+    steps, fetched = plan.graph.steps.values(), plan.fetched.values()
+    for step in steps:
         for variable in step.notebook.signature.variables:
             plain = variable.name.isascii() and variable.name[0].isalpha()
             if not plain or variable.name in _RESERVED:
@@ -233,17 +232,20 @@ def check_names(graph: Graph, parameters: Iterable[Parameter]) -> None:
                     f"{step.settings.notebook}: Kubeflow cannot take the name '{variable.name}'",
                     f"use ASCII letters, digits and _, begin with a letter, and avoid {', '.join(_RESERVED)}",
                 )
-    outputs = [(name, f"checkout's own '{name}'") for name in _CHECKOUT_NAMES]
-    for name in delivery.used_data(graph):
-        outputs.append((delivery.identifier(name), f"data file '{name}'"))
-        if not delivery.identifier(name)[:1].isalpha():
-            raise UsageError(f"data: Kubeflow cannot take the name '{name}'", "begin it with an ASCII letter")
-    outputs += [(name, f"checkout's own '{name}'") for name in delivery.CHAMPION_FACTS]
-    _check_unique("output", outputs)
-    own = [(name, "production's own") for name in delivery.sources(graph)]
-    _check_unique("component", [*own, *((name, f"step '{name}'") for name in graph.steps)])
-    measured = [*delivery.measured(graph).items()]
-    measured += [(name, reference) for name, (reference, _) in delivery.results(graph).items()]
+    for file in fetched:
+        if not file.version[:1].isalpha():
+            raise UsageError(
+                f"data: Kubeflow cannot take the name '{file.name}'", "begin it with an ASCII letter"
+            )
+    files = [(file, f"data file '{file.name}'") for file in fetched]
+    resolved = [(name, f"the own '{name}' of {delivery.RESOLVE}") for name in _RESOLVE_NAMES]
+    _check_unique("output", [*resolved, *((file.version, origin) for file, origin in files)])
+    tasks = {file.task: origin for file, origin in files}
+    own = [(name, tasks.get(name, "production's own")) for name in delivery.sources(plan)]
+    _check_unique("component", [*own, *((step.name, f"step '{step.name}'") for step in steps)])
+    measured = [(file.digest, f"the hash of {origin}") for file, origin in files]
+    measured += plan.measured.items()
+    measured += [(name, reference) for name, (reference, _) in plan.results.items()]
     _check_unique("input", measured)
     _check_unique("parameter", ((p.name, p.origin) for p in parameters))
 

@@ -53,6 +53,8 @@ def step_source(
     timeout = f"{_INDENT * 2}timeout={step.settings.timeout!r},\n" if step.settings.timeout else ""
     champion = next((name for name, origin in step.inputs.items() if origin == _CHAMPION), "")
     champion = f"{_INDENT * 2}champion={literal(champion)},\n" if champion else ""
+    environment = json_literal(dict(step.settings.env)) if step.settings.env else ""
+    environment = f"{_INDENT * 2}variables={environment},\n" if environment else ""
     together = {path: _carried(content, packed) for path, content in (files or {}).items()}
     carried = f"{_INDENT * 2}files={json_literal(together)},\n" if together else ""
     return (
@@ -63,7 +65,7 @@ def step_source(
         f"{_INDENT * 2}{{\n{passed}\n{_INDENT * 2}}},\n"
         f"{_INDENT * 2}{EXECUTED_NOTEBOOK},\n"
         f"{_INDENT * 2}path={literal(step.settings.notebook)},\n"
-        f"{timeout}{champion}{carried}"
+        f"{timeout}{champion}{environment}{carried}"
         f"{_INDENT * 2}notebook={json_literal(clean_notebook(notebook.path))},\n"
         f"{_INDENT})\n"
     )

@@ -1,101 +1,46 @@
-"""The Python source of the components around the notebooks: check out, judge, publish, deploy, tell.
+"""The Python source of the components around the notebooks: resolve, fetch, judge, publish, deploy, tell.
 
-Every function hands what KFP gives it to one of `workflow.incluster.delivery`, which does the work. Makes
-text only and needs no KFP; wiring the components is the business of `compile`.
+Every function hands what KFP gives it to one of `workflow.incluster`, which does the work. Makes
+text only and needs no KFP; wiring the components is the business of `wiring`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
-from nbship.graph import CHAMPION, RECIPES, REFITS, Graph, Reference, held_out_input
+from nbship.graph import Graph, Reference
 from nbship.kubeflow.component import docstring, header, json_literal, literal
+from nbship.kubeflow.plan import CHAMPION_FACTS, FILE, Fetched, Plan
 
-CHECKOUT, GATE, RECORD, REJECTED, PASSED = "checkout", "gate", "record", "rejected", "passed"
+RESOLVE, GATE, RECORD, REJECTED, PASSED = "resolve", "gate", "record", "rejected", "passed"
 PUBLISH, DEPLOY, REPORT = "publish", "deploy", "report"
-COMMIT, HASHES, RUN, VERSION = "commit", "hashes", "run", "version"
-# What the checkout knows of the champion beside the model: its description, and the rows it was trained on.
-CHAMPION_FACTS = ("champion_description", "champion_rows")
+COMMIT, RUN, VERSION, SHA256 = "commit", "run", "version", "sha256"
+# What the step that judges returns.
+PASS, REJECT = "pass", "reject"
 # KFP's name of a returned value; in a condition, `kfp.local` knows no other output.
 OUTCOME = "Output"
 # What the address of the run's page is made of.
 _PAGE = ("host", "job")
 _I = "    "
+# The modules of `workflow.incluster` that do the work.
+_DELIVERY, _INPUTS = "delivery", "inputs"
 
 
-def is_needed(graph: Graph) -> bool:
-    """Returns whether a pipeline has anything to check out, judge or publish."""
-    return bool(used_data(graph) or graph.pipeline.gate or graph.pipeline.publish)
-
-
-def sources(graph: Graph) -> dict[str, str]:
-    """Returns the source of each component that a pipeline needs around its notebooks, by component.
-
-    Args:
-        graph: The pipeline, with the step that judges the champion where it has a gate.
-    """
-    pipeline = graph.pipeline
-    if not is_needed(graph):
+def sources(plan: Plan) -> dict[str, str]:
+    """Returns the source of each component that a pipeline needs around its notebooks, by component."""
+    pipeline = plan.graph.pipeline
+    if not plan.is_needed:
         return {}
-    found = {CHECKOUT: _checkout(graph), REPORT: _report_end(graph)}
+    found = {RESOLVE: _resolve(plan), REPORT: _report_end(plan.graph)}
+    found |= {fetched.task: _fetch(plan.graph, fetched) for fetched in plan.fetched.values()}
     if pipeline.gate:
-        found |= {GATE: _decide(graph, GATE), REJECTED: _report(REJECTED, "The champion stays")}
+        found |= {GATE: _decide(plan, GATE), REJECTED: _report(REJECTED, "The champion stays")}
     elif pipeline.publish:
-        found[RECORD] = _decide(graph, RECORD)
+        found[RECORD] = _decide(plan, RECORD)
     if pipeline.publish:
-        found |= {PUBLISH: _publish(graph), DEPLOY: _deploy(graph)}
+        found |= {PUBLISH: _publish(plan.graph), DEPLOY: _deploy(plan.graph)}
     elif pipeline.gate:
         found[PASSED] = _report(PASSED, "The model is good enough")
-    return found
-
-
-def used_data(graph: Graph) -> list[str]:
-    """Returns the data files that some step reads; the champion is one of them where it is judged."""
-    read = {r.name for step in graph.steps.values() for r in step.inputs.values() if r.step is None}
-    return [name for name in graph.data if name in read]
-
-
-def identifier(name: str) -> str:
-    """Returns a name as KFP's parameters and artifacts may have it."""
-    return re.sub("[^0-9A-Za-z]+", "_", name).strip("_")
-
-
-def measured(graph: Graph) -> dict[str, str]:
-    """Returns the metrics files of all steps but the champion's: `step.output` by the argument's name."""
-    return {
-        identifier(f"{step.name}_{name}"): f"{step.name}.{name}"
-        for step in graph.steps.values()
-        for name, variable in step.notebook.signature.outputs.items()
-        if variable.type == "Metrics" and not judges_champion(graph, step.name)
-    }
-
-
-def results(graph: Graph) -> dict[str, tuple[str, str]]:
-    """Returns the scalar results: `step.output` and type by the argument's name."""
-    return {
-        identifier(f"{step.name}_{name}"): (f"{step.name}.{name}", variable.type)
-        for step in graph.steps.values()
-        for name, variable in step.notebook.signature.results.items()
-        if not judges_champion(graph, step.name)
-    }
-
-
-def judges_champion(graph: Graph, step: str) -> bool:
-    """Returns whether a step is the one that judges the champion."""
-    return any(r.step is None and r.name == CHAMPION for r in graph.steps[step].inputs.values())
-
-
-def evidence(graph: Graph) -> dict[str, Reference]:
-    """Returns what the gate reads beside metrics and losses, by the argument's name."""
-    found = {}
-    if RECIPES in graph.steps:
-        found[REFITS] = Reference(RECIPES, REFITS)
-    held_out, publish = held_out_input(graph), graph.pipeline.publish
-    if held_out and publish:
-        step, _, output = publish.reference.rpartition(".")
-        found |= {"held_out": held_out, "reference": Reference(step, output)}
-        found |= {fact: Reference(None, fact) for fact in CHAMPION_FACTS}
     return found
 
 
@@ -114,33 +59,51 @@ def _file_name(graph: Graph, reference: Reference) -> str:
     return variable.default.rpartition("/")[2] or reference.name
 
 
-def _checkout(graph: Graph) -> str:
-    artifacts = {name: "Model" if name == CHAMPION else "Dataset" for name in used_data(graph)}
-    artifacts |= {name: "Artifact" for name in CHAMPION_FACTS if name in evidence(graph)}
+def _resolve(plan: Plan) -> str:
+    versions = {fetched.name: fetched.version for fetched in plan.fetched.values()}
     arguments = [
         "repository: str",
         "revision: str",
         f"{COMMIT}: dsl.OutputPath(str)",
-        f"{HASHES}: dsl.OutputPath(dict)",
-        *(f"{identifier(name)}: dsl.Output[dsl.{kind}]" for name, kind in artifacts.items()),
+        *(f"{version}: dsl.OutputPath(dict)" for version in versions.values()),
     ]
     passed = [
         COMMIT,
-        HASHES,
-        _mapping({name: identifier(name) for name in artifacts}),
-        f"pipeline={literal(graph.name)}",
+        _mapping(versions),
+        f"pipeline={literal(plan.graph.name)}",
         "repository=repository",
         "revision=revision",
     ]
-    text = "Clones the repository at a revision, and pulls its data files and the champion"
-    return _component(CHECKOUT, text, arguments, "checkout", passed)
+    text = "Finds the commit that a revision means, and which data files and champion it has"
+    return _component(RESOLVE, text, arguments, "resolve", passed, module=_INPUTS)
 
 
-def _decide(graph: Graph, name: str) -> str:
-    gate, files, scalars = graph.pipeline.gate, measured(graph), results(graph)
+def _fetch(graph: Graph, fetched: Fetched) -> str:
+    artifacts = {FILE: fetched.type, **dict.fromkeys(fetched.facts, "Artifact")}
+    arguments = [
+        "repository: str",
+        f"{VERSION}: dict",
+        f"{SHA256}: dsl.OutputPath(str)",
+        *(f"{name}: dsl.Output[dsl.{kind}]" for name, kind in artifacts.items()),
+    ]
+    passed = [
+        SHA256,
+        _mapping({name: name for name in artifacts}),
+        f"pipeline={literal(graph.name)}",
+        f"name={literal(fetched.name)}",
+        f"{VERSION}={VERSION}",
+        "repository=repository",
+    ]
+    text = f"Fetches {fetched.name}: the version that the run resolved, whatever commit has it"
+    return _component(fetched.task, text, arguments, "fetch", passed, module=_INPUTS)
+
+
+def _decide(plan: Plan, name: str) -> str:
+    graph, gate, files, scalars = plan.graph, plan.graph.pipeline.gate, plan.measured, plan.results
+    digests = {fetched.name: fetched.digest for fetched in plan.fetched.values()}
     arguments = [
         f"{COMMIT}: str",
-        f"{HASHES}: dict",
+        *(f"{argument}: str" for argument in digests.values()),
         *(f"{argument}: dsl.Input[dsl.Metrics]" for argument in files),
         *(f"{argument}: {kind}" for argument, (_, kind) in scalars.items()),
     ]
@@ -149,7 +112,7 @@ def _decide(graph: Graph, name: str) -> str:
         "metrics",
         f"pipeline={literal(graph.name)}",
         f"{COMMIT}={COMMIT}",
-        f"{HASHES}={HASHES}",
+        f"hashes={_mapping(digests)}",
         f"measured={_mapping({reference: argument for argument, reference in files.items()})}",
         f"results={_mapping({reference: argument for argument, (reference, _) in scalars.items()})}",
     ]
@@ -157,7 +120,7 @@ def _decide(graph: Graph, name: str) -> str:
         kind = graph.steps[gate.step].notebook.signature.outputs[gate.losses].type
         arguments += [f"{argument}: dsl.Input[dsl.{kind}]" for argument in ("losses", "champion_losses")]
         settings = json_literal(gate.model_dump(mode="json", exclude_defaults=True))
-        beside = evidence(graph)
+        beside = plan.evidence
         arguments += [f"{name}: dsl.Input[dsl.{_kind(graph, origin)}]" for name, origin in beside.items()]
         passed += ["losses=losses", "champion_losses=champion_losses", f"gate={settings}"]
         passed += [f"evidence={_mapping({name: name for name in beside})}"] if beside else []
@@ -228,11 +191,17 @@ def _report_end(graph: Graph) -> str:
 
 
 def _component(
-    name: str, text: str, arguments: list[str], function: str, passed: list[str], returns: str = "None"
+    name: str,
+    text: str,
+    arguments: list[str],
+    function: str,
+    passed: list[str],
+    returns: str = "None",
+    module: str = _DELIVERY,
 ) -> str:
     lines = "".join(f"{_I * 2}{argument},\n" for argument in passed)
-    call = f"{'' if returns == 'None' else 'return '}delivery.{function}(\n{lines}{_I})\n"
-    body = f"{_I}from nbship.workflow.incluster import delivery\n\n{_I}{call}"
+    call = f"{'' if returns == 'None' else 'return '}{module}.{function}(\n{lines}{_I})\n"
+    body = f"{_I}from nbship.workflow.incluster import {module}\n\n{_I}{call}"
     return f"{header(name, arguments, returns)}{docstring(text, '')}{body}"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from nbship.graph import Graph
 from nbship.kubeflow import compile as single
 from nbship.kubeflow import wiring
+from nbship.kubeflow.plan import Plan, make_plan
 
 # What KFP calls the types of values.
 _TYPES = {
@@ -47,20 +48,19 @@ def compile_sweep(
     )
     graph = replace(graph, pipeline=pipeline)
     parameters = single.pipeline_parameters(graph)
-    single.check_names(graph, parameters)
+    plan = make_plan(graph)
+    single.check_names(plan, parameters)
     values = [(origin, value) for each in combinations for origin, value in each.items()]
     for origin, value in [*((p.origin, p.default) for p in parameters), *values]:
         single.check_value(origin, value)
     fixed = [p for p in parameters if p.origin not in combinations[0]]
-    built = _build(
-        graph, fixed, {p.origin: p for p in parameters if p not in fixed}, combinations, code or {}
-    )
-    single.describe(built.pipeline_spec, graph, fixed)
+    built = _build(plan, fixed, {p.origin: p for p in parameters if p not in fixed}, combinations, code or {})
+    single.describe(built.pipeline_spec, plan, fixed)
     return single.header(graph) + single.to_yaml(built.pipeline_spec, built.platform_spec)
 
 
 def _build(
-    graph: Graph,
+    plan: Plan,
     fixed: Sequence[single.Parameter],
     swept: Mapping[str, single.Parameter],
     combinations: Sequence[Mapping[str, Any]],
@@ -68,18 +68,19 @@ def _build(
 ) -> Any:
     from kfp import dsl
 
-    components = single.make_components(graph, single.component_sources(graph, code))
+    graph = plan.graph
+    components = single.make_components(graph, single.component_sources(plan, code))
     varying = set[str]().union(*(graph.downstream(origin.partition(".")[0]) for origin in swept))
     items = [{swept[origin].name: value for origin, value in c.items()} for c in combinations]
 
     def pipeline(*channels: Any) -> None:
         given = dict(zip((p.name for p in fixed), channels, strict=True))
-        tasks = wiring.check_out(graph, components, given)
+        tasks = wiring.fetch(plan, components, given)
         once = [name for name in graph.steps if name not in varying]
-        wiring.add_steps(graph, once, components, given, tasks)
+        wiring.add_steps(plan, once, components, given, tasks)
         with dsl.ParallelFor(items, name="combinations") as item:
             each = [name for name in graph.steps if name in varying]
-            wiring.add_steps(graph, each, components, {**given, **_values(item, swept)}, tasks)
+            wiring.add_steps(plan, each, components, {**given, **_values(item, swept)}, tasks)
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     pipeline.__signature__ = inspect.Signature(  # type: ignore[attr-defined]

@@ -8,78 +8,96 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from nbship.graph import RECIPES, Graph, Reference, Step, champion_step
+from nbship.graph import CHAMPION, RECIPES, Graph, Reference, Step, champion_step
 from nbship.kubeflow import delivery, pod
-from nbship.kubeflow.delivery import COMMIT, HASHES, OUTCOME, RUN, VERSION
+from nbship.kubeflow.delivery import COMMIT, OUTCOME, PASS, RUN, SHA256, VERSION
+from nbship.kubeflow.plan import CHAMPION_FACTS, FILE, Plan, identifier
 
 Components = Mapping[str, Callable[..., Any]]
 Given = Mapping[str, Any]
-# What `workflow.incluster.delivery.decide` writes for a model that may be published; see there.
-_PASS = "pass"  # noqa: S105
 
 
-def wire(graph: Graph, components: Components, given: Given) -> None:
+def wire(plan: Plan, components: Components, given: Given) -> None:
     """Makes the tasks of a pipeline.
 
     Args:
-        graph: The pipeline, with the step that judges the champion where it has a gate.
+        plan: The pipeline.
         components: By the name that their task will have.
         given: The pipeline's parameters.
     """
     from kfp import dsl
 
-    if not delivery.is_needed(graph):
-        add_steps(graph, graph.steps, components, given, {})
+    graph = plan.graph
+    if not plan.is_needed:
+        add_steps(plan, graph.steps, components, given, {})
         return
     told = {"repository": given["repository"], **_page(graph)}
     end = _own(graph, components, delivery.REPORT, {**told, "revision": given["revision"]}, secret=True)
     with dsl.ExitHandler(end):
-        tasks = check_out(graph, components, given)
-        add_steps(graph, graph.steps, components, given, tasks)
+        tasks = fetch(plan, components, given)
+        add_steps(plan, graph.steps, components, given, tasks)
         if graph.pipeline.gate:
-            judged = _decide(graph, components, delivery.GATE, tasks)
-            with dsl.If(judged.outputs[OUTCOME] == _PASS, name="passed"):
+            judged = _decide(plan, components, delivery.GATE, tasks)
+            with dsl.If(judged.outputs[OUTCOME] == PASS, name="passed"):
                 _passed(graph, components, given, tasks, judged)
-            with dsl.If(judged.outputs[OUTCOME] != _PASS, name="not-passed"):
-                _told(graph, components, given, delivery.REJECTED, judged)
+            with dsl.If(judged.outputs[OUTCOME] != PASS, name="not-passed"):
+                _tell_gitlab(graph, components, given, delivery.REJECTED, judged)
         elif graph.pipeline.publish:
-            _passed(graph, components, given, tasks, _decide(graph, components, delivery.RECORD, tasks))
+            _passed(graph, components, given, tasks, _decide(plan, components, delivery.RECORD, tasks))
 
 
 def argument(step: str, parameter: str) -> str:
     """Returns the pipeline's parameter for a step's."""
-    return f"{delivery.identifier(step)}_{parameter}"
+    return f"{identifier(step)}_{parameter}"
 
 
-def check_out(graph: Graph, components: Components, given: Given) -> dict[str, Any]:
-    """Makes the task that the data files come from, where there are any; returns it by its name."""
-    if not delivery.is_needed(graph):
+def fetch(plan: Plan, components: Components, given: Given) -> dict[str, Any]:
+    """Makes the tasks that data files and champion come from, where they are needed; returns them by name.
+
+    Kubeflow's cache goes by parameters, and by which artifacts are read. So what is looked up in each run,
+    the commit and the hashes, travels as parameters; a file is fetched anew only when its own hash is new.
+    """
+    if not plan.is_needed:
         return {}
-    arguments = {name: given[name] for name in ("repository", "revision")}
-    return {delivery.CHECKOUT: _own(graph, components, delivery.CHECKOUT, arguments, secret=True)}
+    repository = {"repository": given["repository"]}
+    resolved = _own(
+        plan.graph,
+        components,
+        delivery.RESOLVE,
+        {**repository, "revision": given["revision"]},
+        secret=True,
+    )
+    tasks = {delivery.RESOLVE: resolved}
+    for fetched in plan.fetched.values():
+        version = {VERSION: resolved.outputs[fetched.version]}
+        task = components[fetched.task](**repository, **version)
+        task.set_caching_options(True)
+        pod.use_secret(task, plan.graph.pipeline.kubeflow.secret)
+        tasks[fetched.task] = task
+    return tasks
 
 
 def add_steps(
-    graph: Graph, names: Iterable[str], components: Components, given: Given, tasks: dict[str, Any]
+    plan: Plan, names: Iterable[str], components: Components, given: Given, tasks: dict[str, Any]
 ) -> None:
     """Makes the tasks of notebooks, and adds them to those that they may read from.
 
     Args:
-        graph: The pipeline.
+        plan: The pipeline.
         names: Its steps that are to be added, in order.
         components: By the name that their task will have.
         given: The pipeline's parameters.
         tasks: By name.
     """
-    for step in (graph.steps[name] for name in names):
-        task = components[step.name](**_arguments(graph, step, given, tasks))
+    for step in (plan.graph.steps[name] for name in names):
+        task = components[step.name](**_arguments(plan, step, given, tasks))
         tasks[step.name] = task.after(*(tasks[other] for other in step.settings.after))
         pod.configure(task, step.name, step.settings)
 
 
-def _arguments(graph: Graph, step: Step, given: Given, tasks: Mapping[str, Any]) -> dict[str, Any]:
-    wired = {name: _channel(reference, tasks) for name, reference in step.inputs.items()}
-    gate = graph.pipeline.gate
+def _arguments(plan: Plan, step: Step, given: Given, tasks: Mapping[str, Any]) -> dict[str, Any]:
+    wired = {name: _channel(plan, reference, tasks) for name, reference in step.inputs.items()}
+    gate = plan.graph.pipeline.gate
     # The champion is judged with what the candidate is judged with.
     own = gate is None or step.name not in (champion_step(gate.step), RECIPES)
     owner = step.name if gate is None or own else gate.step
@@ -89,33 +107,27 @@ def _arguments(graph: Graph, step: Step, given: Given, tasks: Mapping[str, Any])
     }
 
 
-def _channel(reference: Reference, tasks: Mapping[str, Any]) -> Any:
+def _channel(plan: Plan, reference: Reference, tasks: Mapping[str, Any]) -> Any:
     if reference.step:
         return tasks[reference.step].outputs[reference.name]
-    return tasks[delivery.CHECKOUT].outputs[delivery.identifier(reference.name)]
+    if reference.name in CHAMPION_FACTS:
+        return tasks[plan.fetched[CHAMPION].task].outputs[reference.name]
+    return tasks[plan.fetched[reference.name].task].outputs[FILE]
 
 
-def _decide(graph: Graph, components: Components, name: str, tasks: Mapping[str, Any]) -> Any:
-    checkout = tasks[delivery.CHECKOUT].outputs
-    references = {
-        **delivery.measured(graph),
-        **{key: reference for key, (reference, _) in delivery.results(graph).items()},
-    }
-    arguments = {COMMIT: checkout[COMMIT], HASHES: checkout[HASHES]}
+def _decide(plan: Plan, components: Components, name: str, tasks: Mapping[str, Any]) -> Any:
+    references = {**plan.measured, **{key: reference for key, (reference, _) in plan.results.items()}}
+    arguments = {COMMIT: tasks[delivery.RESOLVE].outputs[COMMIT]}
+    arguments |= {f.digest: tasks[f.task].outputs[SHA256] for f in plan.fetched.values()}
     for key, reference in references.items():
         step, _, output = reference.partition(".")
         arguments[key] = tasks[step].outputs[output]
-    gate = graph.pipeline.gate
+    gate = plan.graph.pipeline.gate
     if gate:
         arguments["losses"] = tasks[gate.step].outputs[gate.losses]
         arguments["champion_losses"] = tasks[champion_step(gate.step)].outputs[gate.losses]
-        for key, origin in delivery.evidence(graph).items():
-            arguments[key] = (
-                tasks[delivery.CHECKOUT].outputs[key]
-                if key in delivery.CHAMPION_FACTS
-                else _channel(origin, tasks)
-            )
-    return _own(graph, components, name, arguments)
+        arguments |= {key: _channel(plan, origin, tasks) for key, origin in plan.evidence.items()}
+    return _own(plan.graph, components, name, arguments)
 
 
 def _passed(
@@ -126,7 +138,7 @@ def _passed(
 
     settings = graph.pipeline.publish
     if settings is None:
-        _told(graph, components, given, delivery.PASSED, judged)
+        _tell_gitlab(graph, components, given, delivery.PASSED, judged)
         return
     place = {name: given[name] for name in ("repository", "branch")}
     arguments = {RUN: judged.outputs[RUN], **place, **_page(graph)}
@@ -139,7 +151,7 @@ def _passed(
         _own(graph, components, delivery.DEPLOY, {**place, **target}, secret=True)
 
 
-def _told(graph: Graph, components: Components, given: Given, name: str, judged: Any) -> None:
+def _tell_gitlab(graph: Graph, components: Components, given: Given, name: str, judged: Any) -> None:
     arguments = {RUN: judged.outputs[RUN], "repository": given["repository"], **_page(graph)}
     _own(graph, components, name, arguments, secret=True)
 

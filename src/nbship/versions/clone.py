@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -37,6 +38,41 @@ def clone(address: str, revision: str, folder: Path) -> str:
     git.output(folder, "checkout", "--quiet", "--detach", found)
     _identify(folder, address)
     return found
+
+
+def clone_with(address: str, path: str, wanted: Callable[[str], bool], folder: Path) -> str:
+    """Clones a repository and checks out a commit that has some content, wherever in the history that is.
+
+    Args:
+        address: Of the repository; see `clone`.
+        path: A file or a folder, from the top of the repository.
+        wanted: Tells by Git's hash of the content whether it is the wanted one.
+        folder: An empty folder.
+
+    Returns:
+        The commit: the head of the default branch if that has it, else the newest that does.
+
+    Raises:
+        NbshipError: No commit has it, or the repository cannot be read.
+    """
+    _fetch(address, folder)
+    commits = git.output(folder, "rev-list", "--ignore-missing", f"refs/remotes/{_REMOTE}/HEAD", "-1").split()
+    commits += git.output(folder, "rev-list", "--all").split()
+    asked = "".join(f"{commit}:{path}\n" for commit in commits)
+    told = git.output(folder, "cat-file", "--batch-check=%(objectname)", text=asked).splitlines()
+    known: dict[str, bool] = {}
+    for commit, content in zip(commits, told, strict=True):
+        if content.endswith(" missing"):
+            continue
+        if content not in known:
+            known[content] = wanted(content)
+        if known[content]:
+            git.output(folder, "checkout", "--quiet", "--detach", commit)
+            return commit
+    raise NbshipError(
+        f"no commit of the repository has this version of {path} any more",
+        "push the branch that has it, and submit again",
+    )
 
 
 def find_project(folder: Path, pipeline: str) -> Path:

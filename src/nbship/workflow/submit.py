@@ -20,7 +20,7 @@ from nbship.ci import current_job
 from nbship.errors import NbshipError, UsageError, suggestion
 from nbship.graph import Graph, read_graph
 from nbship.kubeflow.credentials import login
-from nbship.kubeflow.delivery import is_needed
+from nbship.kubeflow.plan import is_needed
 from nbship.kubeflow.server import read_server
 from nbship.project import pipeline_names
 from nbship.record import new_run_id

@@ -153,7 +153,7 @@ def test_the_verdict_and_the_metrics_are_told(
 
 @pytest.mark.parametrize("there", [True, False], ids=["a champion", "no champion"])
 def test_the_champion_that_is_handed_on_is_what_the_model_is_judged_by(tmp_path: Path, there: bool) -> None:
-    """As the checkout hands it on: files that are empty where there is no champion."""
+    """As `fetch` hands it on: files that are empty where there is no champion."""
 
     def write(name: str, text: str) -> Artifact:
         (tmp_path / name).write_text(text)

@@ -1,4 +1,4 @@
-"""What the steps around the notebooks do on Kubeflow: check out, judge, publish, deploy, tell.
+"""What the steps after the notebooks do on Kubeflow: judge, publish, deploy, tell.
 
 Called by the functions of `nbship.kubeflow.delivery`, each in its own container. What they share travels
 as KFP's artifacts and parameters; the work is done by the functions that the command line calls too.
@@ -11,8 +11,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -20,25 +19,24 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from nbship import __version__, files
 from nbship import record as records
-from nbship.config import Gate, Pipeline, load_pipeline
+from nbship.config import Gate
 from nbship.errors import NbshipError
 from nbship.graph import CHAMPION
-from nbship.kubeflow.delivery import CHAMPION_FACTS
+from nbship.kubeflow.delivery import PASS, REJECT
 from nbship.kubeflow.server import Server
 from nbship.package import DESCRIPTION, parse_package
 from nbship.pages.formatting import comparison_notes
 from nbship.record import Environment, RunRecord, State, StepRecord
-from nbship.versions import dvc, registry
-from nbship.versions.clone import clone, find_commit, find_project
-from nbship.workflow import data, judging
+from nbship.versions.clone import find_commit
+from nbship.workflow import judging
 from nbship.workflow.incluster import result
+from nbship.workflow.incluster.inputs import cloned, log
 from nbship.workflow.incluster.step import Artifact, failures_end_the_process
 from nbship.workflow.judging import Evidence
 
 if TYPE_CHECKING:
     from nbship.workflow.note import RemoteOutcome
 
-PASS, REJECT = "pass", "reject"
 # What Kubeflow's driver says of tasks that went well depends on its version: SUCCEEDED, COMPLETE, or RUNNING,
 # the state that their record of metadata keeps.
 _FAILURES = ("FAILED", "CANCELED", "CANCELING")
@@ -48,43 +46,6 @@ class FinalStatus(Protocol):
     """What is used of KFP's `PipelineTaskFinalStatus`."""
 
     state: str
-
-
-def checkout(
-    commit: str,
-    hashes: str,
-    outputs: Mapping[str, Artifact],
-    *,
-    pipeline: str,
-    repository: str,
-    revision: str,
-) -> None:
-    """Clones the repository at a revision, and hands on its data files and the champion.
-
-    Args:
-        commit: The file that takes the commit.
-        hashes: The file that takes the SHA-256 of each output, as JSON; empty where there is no champion.
-        outputs: By data file's name, and `champion`: the artifact that receives it. Where there is no
-            champion, its artifact is an empty file.
-        pipeline: The pipeline's name.
-        repository: Address of the repository.
-        revision: A branch, a tag or a commit; the head of the default branch if empty.
-    """
-    with failures_end_the_process(), _cloned(pipeline, repository, revision) as (root, settings, found):
-        paths: dict[str, Path | None] = dict(data.ensure(root, settings, _log))
-        if CHAMPION in outputs:
-            paths[CHAMPION] = registry.champion(root, pipeline, _log)
-        if CHAMPION_FACTS[0] in outputs:
-            described = registry.model_folder(root, pipeline) / DESCRIPTION
-            there = paths[CHAMPION] is not None and described.exists()
-            facts = (described if there else None, registry.trained_rows(root, pipeline, _log))
-            paths |= dict(zip(CHAMPION_FACTS, facts, strict=True))
-        digests = {}
-        for name, artifact in outputs.items():
-            digests[name] = _hand_on(root, paths[name], artifact, found)
-        files.write_text(Path(hashes), json.dumps(digests))
-        files.write_text(Path(commit), found)
-        _log(f"checked out {found}")
 
 
 def decide(
@@ -110,7 +71,7 @@ def decide(
         metrics: Receives the numbers, for KFP's page.
         pipeline: The pipeline's name.
         commit: The commit that ran.
-        hashes: What `checkout` says of the data files and the champion.
+        hashes: SHA-256 of the data files and of the `champion`, which is empty where there is none.
         measured: By `step.output`: metrics files.
         results: By `step.output`: scalar results.
         losses: The candidate's losses, where there is a gate.
@@ -149,7 +110,7 @@ def decide(
             record.verdict = judging.decide(settings, record.metrics, shown)
             metrics.log_metric("verdict", "passed" if record.verdict.passed else "rejected")
             outcome = "passed" if record.verdict.passed else "rejected"
-            _log("\n".join((outcome, *record.verdict.reasons, *comparison_notes(record.verdict))))
+            log("\n".join((outcome, *record.verdict.reasons, *comparison_notes(record.verdict))))
         files.write_text(Path(run.path), record.model_dump_json(indent=2))
         judged = settings.step if settings else ""
         result.tell(result.Result(verdict=record.verdict, metrics=record.metrics, step=judged))
@@ -184,15 +145,15 @@ def publish(
     """
     from nbship.workflow.publish import publish as publish_model
 
-    with failures_end_the_process(), _cloned(pipeline, repository, branch) as (root, settings, _):
+    with failures_end_the_process(), cloned(pipeline, repository, branch) as (root, settings, _):
         record = _read_record(run)
         folder = records.run_folder(root, pipeline, record.id)
         for reference, artifact in outputs.items():
             _take_in(record, folder, reference, artifact, names[reference])
         records.save(record, folder)
-        published = publish_model(root, settings, record.id, push=True, report=_log, branch=branch)
+        published = publish_model(root, settings, record.id, push=True, report=log, branch=branch)
         files.write_text(Path(version), published.version)
-        _log(f"published {pipeline} {published.version} on {published.branch}")
+        log(f"published {pipeline} {published.version} on {published.branch}")
         result.tell(result.Result(version=published.version))
         _tell_verdict(record, repository, published.version, _link(host, job))
 
@@ -201,8 +162,8 @@ def deploy(*, pipeline: str, repository: str, branch: str, stage: str, version: 
     """Deploys the version that was just published; the arguments are those of `publish`."""
     from nbship.workflow.deploy import deploy as deploy_model
 
-    with failures_end_the_process(), _cloned(pipeline, repository, branch) as (root, settings, _):
-        deploy_model(root, settings, stage, version, _log)
+    with failures_end_the_process(), cloned(pipeline, repository, branch) as (root, settings, _):
+        deploy_model(root, settings, stage, version, log)
 
 
 def report(run: Artifact, *, repository: str, host: str, job: str) -> None:
@@ -235,7 +196,7 @@ def report_end(
     from nbship.workflow.note import RemoteOutcome
 
     state: Literal["succeeded", "failed"] = "failed" if status.state in _FAILURES else "succeeded"
-    _log(state)
+    log(state)
     if state == "succeeded" and judged:
         return
     with failures_end_the_process(), tempfile.TemporaryDirectory(prefix="nbship-") as folder:
@@ -281,30 +242,6 @@ def _tell(outcome: RemoteOutcome) -> None:
         sys.stderr.write(f"the merge request was not told: {error.message}\n")
 
 
-@contextmanager
-def _cloned(pipeline: str, repository: str, revision: str) -> Iterator[tuple[Path, Pipeline, str]]:
-    """Gives a clone of the project, the pipeline file in it, and its commit."""
-    with tempfile.TemporaryDirectory(prefix="nbship-") as folder:
-        whole = Path(folder, "repository")
-        commit = clone(repository, revision, whole)
-        root = find_project(whole, pipeline)
-        yield root, load_pipeline(root, pipeline), commit
-
-
-def _hand_on(root: Path, path: Path | None, artifact: Artifact, commit: str) -> str:
-    """Copies a file into an artifact, and says in its metadata which; returns its SHA-256."""
-    target = Path(artifact.path)
-    artifact.metadata["commit"] = commit
-    if path is None:
-        files.write_bytes(target, b"")
-        return ""
-    files.copy(path, target)
-    tracked, digest = dvc.read(path), files.content_hash(path)
-    artifact.metadata |= {"path": path.relative_to(root).as_posix(), "sha256": digest}
-    artifact.metadata |= {"md5": tracked.md5} if tracked else {}
-    return digest
-
-
 def _record(
     pipeline: str,
     commit: str,
@@ -325,9 +262,9 @@ def _record(
     read = {
         name: records.Artifact(type="Dataset", path="", hash=digest, origin=name)
         for name, digest in hashes.items()
-        if name not in (CHAMPION, *CHAMPION_FACTS)
+        if name != CHAMPION
     }
-    steps["checkout"] = StepRecord(name="checkout", source="", state=State.DONE, inputs=read)
+    steps["fetch"] = StepRecord(name="fetch", source="", state=State.DONE, inputs=read)
     return RunRecord(
         id=records.new_run_id(),
         pipeline=pipeline,
@@ -356,8 +293,3 @@ def _take_in(record: RunRecord, folder: Path, reference: str, artifact: Artifact
     entry = record.steps.setdefault(step, StepRecord(name=step, source="", state=State.DONE))
     digest = files.content_hash(folder / path)
     entry.outputs[output] = records.Artifact(type="Artifact", path=str(path), hash=digest, origin=reference)
-
-
-def _log(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()

@@ -45,6 +45,7 @@ def run_step(
     notebook: str,
     timeout: float | None = None,
     champion: str = "",
+    variables: str = "{}",
     files: str = "{}",
 ) -> None:
     """Runs a notebook as a step, and ends the process when it fails.
@@ -57,6 +58,7 @@ def run_step(
         notebook: The notebook's JSON.
         timeout: Seconds that one cell may take.
         champion: The input that is the champion; where that is empty there is none, and all outputs are.
+        variables: JSON of the environment variables that the step has beside its container's.
         files: JSON of the project's modules and files that the notebook uses, by path in the project: the
             lines of a text, or bytes as base64 of bzip2.
     """
@@ -67,6 +69,7 @@ def run_step(
         project, work = Path(folder, "project"), Path(folder, "work")
         for name, content in {path: [notebook], **json.loads(files)}.items():
             write_bytes(project / name, _unpacked(content))
+        os.environ.update(json.loads(variables))
         source = read_notebook(project / path, path)
         _run(source, arguments, Path(executed_notebook.path), timeout, project, work)
 
