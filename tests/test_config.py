@@ -6,7 +6,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbship.config import Pipeline, Source, json_schema, load_pipeline, merge, validate
+from nbship.config import Pipeline, Source, json_schemas, load_pipeline, merge, validate
 from nbship.errors import UsageError
 from tests.projects import write_project
 
@@ -334,7 +334,7 @@ def test_a_quantity_may_be_a_number(cpu, text):
 
 
 def test_the_schema_knows_every_key_and_forbids_others():
-    schema = json_schema()
+    schema = json_schemas()["schema.json"]
     assert set(schema["properties"]) == set(Pipeline.model_fields)
     models = [schema, *schema["$defs"].values()]
     assert all(model["additionalProperties"] is False for model in models)

@@ -8,12 +8,13 @@ from pathlib import Path
 from nbship.errors import UsageError
 
 PIPELINES = "pipelines"
+SETTINGS = "nbship.yaml"
 NAME_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 LONGEST_NAME = 50
 
 
 def project_root(start: Path | None = None) -> Path:
-    """Returns the folder of the project: the nearest one upwards that has a `pipelines` folder.
+    """Returns the folder of the project: the nearest one upwards with `nbship.yaml` or `pipelines`.
 
     Args:
         start: Where to look first; the working directory if not given.
@@ -21,11 +22,18 @@ def project_root(start: Path | None = None) -> Path:
     Raises:
         UsageError: There is none.
     """
+    found = find_project(start)
+    if found is None:
+        here = (start or Path.cwd()).absolute()
+        raise UsageError(f"{here}: no project here or above", "begin one here: nbship init")
+    return found
+
+
+def find_project(start: Path | None = None) -> Path | None:
+    """Returns what `project_root` does, or None if there is no project."""
     here = (start or Path.cwd()).absolute()
-    for folder in (here, *here.parents):
-        if (folder / PIPELINES).is_dir():
-            return folder
-    raise UsageError(f"{here}: no project here or above", f"change to a folder that has {PIPELINES}/")
+    folders = (here, *here.parents)
+    return next((f for f in folders if (f / SETTINGS).is_file() or (f / PIPELINES).is_dir()), None)
 
 
 def pipeline_names(root: Path) -> list[str]:

@@ -11,7 +11,7 @@ from nbship.cli import compile as compile_command
 from nbship.cli import show as show_command
 from nbship.errors import NbshipError, UsageError
 from nbship.project import pipeline_names
-from nbship.workflow.compile import compile_pipeline, generate_schema
+from nbship.workflow.compile import compile_pipeline, generate_schemas
 from tests.projects import PIPELINE, write_project
 
 COMPILED = "pipelines/compiled/line.yaml"
@@ -133,13 +133,15 @@ def test_a_folder_where_the_file_should_be(root):
 def test_schema(root):
     with pytest.raises(NbshipError, match=r"not current: pipelines/schema\.json"):
         nbship_("schema", "--check")
-    assert nbship_("schema") == "wrote    pipelines/schema.json (it is missing)\n"
-    assert nbship_("schema", "--check") == "current  pipelines/schema.json\n"
-    assert "steps" in json.loads((root / "pipelines/schema.json").read_text())["properties"]
+    names = ("pipelines/schema.json", "pipelines/project-schema.json")
+    assert nbship_("schema") == "".join(f"wrote    {name} (it is missing)\n" for name in names)
+    assert nbship_("schema", "--check") == "".join(f"current  {name}\n" for name in names)
+    for name in names:
+        assert "steps" in json.loads((root / name).read_text())["properties"]
 
 
 def test_the_committed_schema_is_current():
-    assert generate_schema(PROJECT).stale == ()
+    assert [file.stale for file in generate_schemas(PROJECT)] == [(), ()]
 
 
 @pytest.mark.parametrize("name", pipeline_names(PROJECT))

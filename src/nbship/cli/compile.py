@@ -67,16 +67,16 @@ def compile_pipelines(
 
 
 def schema(check: _CheckOption = False, as_json: JsonOption = False) -> None:
-    """Write pipelines/schema.json, from which editors complete pipeline files.
+    """Write pipelines/schema.json and project-schema.json, from which editors complete the project's files.
 
     A pipeline file refers to it in its first line: # yaml-language-server: $schema=schema.json
 
     Example: nbship schema --check
     """
-    from nbship.workflow.compile import generate_schema
+    from nbship.workflow.compile import generate_schemas
 
     root = project_root()
-    _finish([generate_schema(root)], root, check, as_json)
+    _finish(generate_schemas(root), root, check, as_json)
 
 
 def _finish(generated: Sequence[Generated], root: Path, check: bool, as_json: bool) -> None:

@@ -1,15 +1,16 @@
-"""The pipeline file `pipelines/NAME.yaml`: its models, its overrides, and errors that name the line.
+"""The pipeline file `pipelines/NAME.yaml` over `nbship.yaml`: models, overrides, errors that name the line.
 
 Says what a person may write. What the words mean together with the notebooks is the business of `graph`.
 """
 
 from nbship.config.layers import (
     Layer,
-    json_schema,
+    json_schemas,
     load_pipeline,
     merge,
     pipeline_of,
     read_layers,
+    read_project,
     validate,
 )
 from nbship.config.models import (
@@ -31,6 +32,7 @@ from nbship.config.models import (
     Vertex,
 )
 from nbship.config.overrides import variables
+from nbship.config.project_file import Project
 from nbship.project import NAME_PATTERN
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "Layer",
     "Name",
     "Pipeline",
+    "Project",
     "Publish",
     "Quantity",
     "Source",
@@ -52,11 +55,12 @@ __all__ = [
     "Threshold",
     "Toleration",
     "Vertex",
-    "json_schema",
+    "json_schemas",
     "load_pipeline",
     "merge",
     "pipeline_of",
     "read_layers",
+    "read_project",
     "validate",
     "variables",
 ]

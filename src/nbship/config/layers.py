@@ -1,23 +1,26 @@
-"""Reads a pipeline file, lays overrides over it, validates the whole, and names the line of what is wrong."""
+"""Lays a pipeline file over `nbship.yaml`, overrides over both, validates it all, and names wrong lines."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from nbship.config.locations import has, keys_at, line_of
-from nbship.config.models import Pipeline
+from nbship.config.models import Model, Pipeline
 from nbship.config.overrides import concerns, first_keys, from_setting, from_variable, misspelt, variables
+from nbship.config.project_file import Project, under, written_at
 from nbship.errors import UsageError, suggestion
-from nbship.project import PIPELINES, pipeline_names
+from nbship.project import PIPELINES, SETTINGS, pipeline_names
 from nbship.values import describe, parse_yaml
+
+M = TypeVar("M", bound=Model)
 
 
 def load_pipeline(
@@ -29,7 +32,7 @@ def load_pipeline(
 ) -> Pipeline:
     """Reads `pipelines/NAME.yaml`, lays everything else that a person said over it, and validates the whole.
 
-    Override files are laid over it first, then variables, then settings.
+    It lies over `nbship.yaml`. Override files are laid over it first, then variables, then settings.
 
     Args:
         root: The project's folder.
@@ -57,7 +60,8 @@ def read_layers(
         raise UsageError(
             f"there is no pipeline '{name}' in {PIPELINES}/", suggestion(name, pipeline_names(root))
         )
-    layers = [_read_layer(path, path.relative_to(root).as_posix())]
+    own = _read_layer(path, path.relative_to(root).as_posix())
+    layers = [*_shared(root, own.tree), own]
     layers += [_read_layer(file, str(file)) for file in override_files]
     for variable in _variables(root, environment, merged(layers)):
         tree = from_variable(root, variable, environment[variable], merged(layers))
@@ -73,10 +77,10 @@ def pipeline_of(name: str, layers: Sequence[Layer]) -> Pipeline:
     Raises:
         UsageError: Names the first thing that is wrong, and the layer that says it.
     """
-    pipeline = _validated(merged(layers), layers)
+    pipeline = _validated(merged(layers), layers, Pipeline)
     if pipeline.name != name:
         raise UsageError(
-            f"{layers[0].origin}: name is '{pipeline.name}'", f"write name: {name}, or rename the file"
+            f"{_file(layers).origin}: name is '{pipeline.name}'", f"write name: {name}, or rename the file"
         )
     return pipeline
 
@@ -106,13 +110,25 @@ def validate(tree: Mapping[str, Any], origin: str, text: str = "") -> Pipeline:
     Raises:
         UsageError: Names the first thing that is wrong, its line, and what is accepted.
     """
-    return _validated(tree, [Layer(origin, tree, text)])
+    return _validated(tree, [Layer(origin, tree, text)], Pipeline)
 
 
-def json_schema() -> dict[str, Any]:
-    """Returns the JSON schema of a pipeline file, from which editors complete."""
-    schema = Pipeline.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """Returns the JSON schemas of pipeline files and of `nbship.yaml` by file name, for editors."""
+    models: dict[str, type[Model]] = {"schema.json": Pipeline, "project-schema.json": Project}
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {name: {**dialect, **model.model_json_schema()} for name, model in models.items()}
+
+
+def read_project(root: Path) -> Project:
+    """Reads `nbship.yaml`; without the file, nothing is shared.
+
+    Raises:
+        UsageError: Something in it is not understood.
+    """
+    path = root / SETTINGS
+    layer = _read_layer(path, SETTINGS) if path.is_file() else Layer(SETTINGS, {})
+    return _validated(layer.tree, [layer], Project)
 
 
 @dataclass(frozen=True)
@@ -123,11 +139,32 @@ class Layer:
         origin: How errors call it.
         tree: What it says.
         text: The text of a file.
+        at: Where the file says what the tree has at a place.
     """
 
     origin: str
     tree: Mapping[str, Any]
     text: str = ""
+    at: Callable[[Sequence[str]], Sequence[str]] = tuple
+
+    def line(self, location: Sequence[str]) -> int | None:
+        """Returns the line that says something; None if it is no file's."""
+        return line_of(self.text, self.at(location))
+
+
+def _shared(root: Path, pipeline: Mapping[str, Any]) -> list[Layer]:
+    """What `nbship.yaml` says of a pipeline, if there is one."""
+    path = root / SETTINGS
+    if not path.is_file():
+        return []
+    layer = _read_layer(path, SETTINGS)
+    _validated(layer.tree, [layer], Project)
+    return [Layer(SETTINGS, under(layer.tree, pipeline), layer.text, written_at)]
+
+
+def _file(layers: Sequence[Layer]) -> Layer:
+    """The pipeline file, which answers for what is missing."""
+    return next((layer for layer in layers if layer.origin != SETTINGS), layers[0])
 
 
 def _read_layer(path: Path, origin: str) -> Layer:
@@ -143,6 +180,8 @@ def _read_layer(path: Path, origin: str) -> Layer:
         raise UsageError(f"{origin}{line}: {error.problem}", "correct the YAML") from None
     except yaml.YAMLError as error:
         raise UsageError(f"{origin}: {error}", "correct the YAML") from None
+    if tree is None and origin == SETTINGS:  # all of it is comments
+        tree = {}
     if not isinstance(tree, dict):
         raise UsageError(f"{origin}: not a mapping of keys to values", "start with 'name: …'")
     return Layer(origin, tree, text)
@@ -161,23 +200,25 @@ def _variables(root: Path, environment: Mapping[str, str], tree: Mapping[str, An
     return [name for name in given if name not in others]
 
 
-def _validated(tree: Mapping[str, Any], layers: Sequence[Layer]) -> Pipeline:
+def _validated(tree: Mapping[str, Any], layers: Sequence[Layer], model: type[M]) -> M:
     try:
-        return Pipeline.model_validate(tree)
+        return model.model_validate(tree)
     except ValidationError as error:
-        raise _explained(error, layers) from None
+        raise _explained(error, layers, model) from None
 
 
-def _explained(error: ValidationError, layers: Sequence[Layer]) -> UsageError:
+def _explained(error: ValidationError, layers: Sequence[Layer], model: type[Model]) -> UsageError:
     """Tells of the first thing that is wrong: where it is written, and what is accepted there."""
     first = error.errors(include_url=False)[0]
     location = [str(part) for part in first["loc"] if part != "[key]"]
-    layer = next((layer for layer in reversed(layers) if location and has(layer.tree, location)), layers[0])
-    line = line_of(layer.text, location)
+    layer = next(
+        (layer for layer in reversed(layers) if location and has(layer.tree, location)), _file(layers)
+    )
+    line = layer.line(location)
     where = f"{layer.origin}{f', line {line}' if line else ''}"
     key = ".".join(location)
     if first["type"] == "extra_forbidden":
-        known = keys_at(location[:-1])
+        known = keys_at(location[:-1], model)
         return UsageError(f"{where}: unknown key '{key}'", suggestion(location[-1], known))
     if first["type"] == "missing":
         return UsageError(f"{where}: '{key}' is missing", f"add {location[-1]}: …")

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from nbship.config.models import Pipeline
+from nbship.config.models import Model, Pipeline
 
 
 def has(tree: Any, location: Iterable[str]) -> bool:
@@ -24,9 +24,9 @@ def has(tree: Any, location: Iterable[str]) -> bool:
     return True
 
 
-def keys_at(location: Iterable[str]) -> list[str]:
-    """Returns the keys that the schema knows at a place; none where any name may stand."""
-    schema = Pipeline.model_json_schema()
+def keys_at(location: Iterable[str], model: type[Model] = Pipeline) -> list[str]:
+    """Returns the keys that the schema of a file knows at a place; none where any name may stand."""
+    schema = model.model_json_schema()
     node: dict[str, Any] = schema
     for part in location:
         node = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}

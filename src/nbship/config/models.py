@@ -53,11 +53,13 @@ def _without_login(address: str) -> str:
 StoreAddress = Annotated[str, AfterValidator(_without_login)]
 
 
-class _Model(BaseModel):
+class Model(BaseModel):
+    """A section: unknown keys are errors, and nothing changes once it is read."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Source(_Model):
+class Source(Model):
     """Where a data file comes from when no DVC remote has it: exactly one of package, url, file, sql."""
 
     package: str | None = Field(None, description="PyPI package that holds the file; needs `file`")
@@ -74,7 +76,7 @@ class Source(_Model):
         return self
 
 
-class Data(_Model):
+class Data(Model):
     """A data file of the project, tracked by DVC."""
 
     path: ProjectPath = Field(description="the file, from the project's folder; PATH.dvc tracks it")
@@ -85,7 +87,7 @@ class Data(_Model):
     )
 
 
-class Toleration(_Model):
+class Toleration(Model):
     """A taint of a node that a step tolerates, as Kubernetes writes it."""
 
     key: str | None = Field(None, description="the taint's key; every taint if not given")
@@ -97,7 +99,7 @@ class Toleration(_Model):
     seconds: int | None = Field(None, ge=0, description="how long NoExecute is tolerated; for ever if none")
 
 
-class Step(_Model):
+class Step(Model):
     """One notebook of the pipeline and what it needs to run."""
 
     notebook: ProjectPath = Field(description="the notebook, from the project's folder")
@@ -122,7 +124,7 @@ class Step(_Model):
     cache: bool = Field(True, description="reuse the step's outputs when nothing it depends on changed")
 
 
-class Threshold(_Model):
+class Threshold(Model):
     """Bounds for one metric."""
 
     min: float | None = Field(None, description="lowest value that passes")
@@ -135,7 +137,7 @@ class Threshold(_Model):
         return self
 
 
-class Gate(_Model):
+class Gate(Model):
     """When a model is good enough, and when it is good enough to replace the champion."""
 
     step: Name = Field(
@@ -169,7 +171,7 @@ class Gate(_Model):
     confidence: float = Field(0.95, gt=0.5, lt=1, description="confidence of the interval of the difference")
 
 
-class Column(_Model):
+class Column(Model):
     """What a table does not say of a column that the model takes: for pages, checks and clients."""
 
     description: str = Field("", description="what it is")
@@ -184,7 +186,7 @@ class Column(_Model):
     )
 
 
-class Publish(_Model):
+class Publish(Model):
     """What a published model is made of."""
 
     model: str = Field("train.model", description="step.output that is the model")
@@ -202,7 +204,7 @@ class Publish(_Model):
     )
 
 
-class Kubeflow(_Model):
+class Kubeflow(Model):
     """Where and how the pipeline runs on Kubeflow. Secrets are not written here."""
 
     host: str | None = Field(None, description="address of the Kubeflow Pipelines API")
@@ -220,7 +222,7 @@ class Kubeflow(_Model):
     service_account: str | None = Field(None, description="service account of the runs")
 
 
-class Vertex(_Model):
+class Vertex(Model):
     """Where the pipeline runs on Google's Vertex AI, for `nbship submit --target vertex`."""
 
     project: str | None = Field(None, description="Google Cloud project")
@@ -234,7 +236,7 @@ class Vertex(_Model):
     endpoint: str | None = Field(None, description="address of the API; the region's if none")
 
 
-class Stage(_Model):
+class Stage(Model):
     """A place to deploy to: a namespace of a cluster."""
 
     namespace: Name = Field(description="namespace of the model's service")
@@ -259,7 +261,7 @@ class Stage(_Model):
         return self
 
 
-class Deploy(_Model):
+class Deploy(Model):
     """How the published model is deployed with KServe."""
 
     after_publish: str | None = Field(
@@ -299,7 +301,7 @@ class Deploy(_Model):
         return self
 
 
-class Pipeline(_Model):
+class Pipeline(Model):
     """A pipeline file."""
 
     name: Name = Field(description="the pipeline's name, as its file's")

@@ -6,9 +6,10 @@ What is generated is committed, so that a reviewer sees what will run; the check
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nbship import config, files
 from nbship.errors import UsageError
@@ -19,7 +20,6 @@ from nbship.versions import dvc, git
 from nbship.workflow.image import image_reference
 
 COMPILED = Path(PIPELINES, "compiled")
-SCHEMA = Path(PIPELINES, "schema.json")
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,15 @@ def own_files(root: Path, graph: Graph) -> dict[str, dict[str, bytes]]:
     }
 
 
-def generate_schema(root: Path) -> Generated:
-    """Generates the JSON schema of pipeline files and compares it with the file that is there."""
-    text = json.dumps(config.json_schema(), indent=2, ensure_ascii=False) + "\n"
-    path = root / SCHEMA
+def generate_schemas(root: Path) -> list[Generated]:
+    """Generates the JSON schemas of the project's files and compares them with the files that are there."""
+    return [
+        _generate_schema(root / PIPELINES / name, schema) for name, schema in config.json_schemas().items()
+    ]
+
+
+def _generate_schema(path: Path, schema: Mapping[str, Any]) -> Generated:
+    text = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     old = _read(path)
     stale = "it is missing" if old is None else "nbship understands other keys" if old != text else ""
     return Generated(path, text, (stale,) if stale else (), "nbship schema")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nbship.config import Layer, Pipeline, pipeline_of, read_layers
-from nbship.config.locations import has, line_of
+from nbship.config.locations import has
 from nbship.errors import without_credentials
 from nbship.graph import Graph, read_graph
 
@@ -101,7 +101,7 @@ def _leaves(tree: Mapping[str, Any], at: tuple[str, ...] = ()) -> Iterator[tuple
 def _origin(location: Sequence[str], layers: Sequence[Layer], graph: Graph) -> str:
     layer = next((layer for layer in reversed(layers) if has(layer.tree, location)), None)
     if layer:
-        line = line_of(layer.text, location)
+        line = layer.line(location)
         # The text of a setting may be a secret; its value is beside it.
         return f"{layer.origin}, line {line}" if line else layer.origin.partition("=")[0]
     in_parameters = location[0] == "steps" and location[2:3] == ("parameters",)
