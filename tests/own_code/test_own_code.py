@@ -290,6 +290,15 @@ def test_a_module_found_by_its_installation_alone_is_told(root, monkeypatch, tmp
     assert message == f"imports outside_one from {outside}/outside_one.py, outside of the project"
 
 
+def test_a_package_installed_in_another_environment_under_this_one_is_an_installed_one(
+    root, monkeypatch, tmp_path_factory
+):
+    below = tmp_path_factory.mktemp("below") / "lib/site-packages"
+    put(below, installed_below_dot_py="")
+    monkeypatch.syspath_prepend(below)
+    assert problems(root, "import installed_below") == []
+
+
 @pytest.mark.parametrize(
     "name",
     ["src__random_dot_py", "secrets_dot_py", "src__json___init_dot_py", "notebooks__cars__queue_dot_py"],

@@ -16,6 +16,7 @@ from nbship.cli import (
     data,
     deploy,
     image,
+    init,
     lint,
     new,
     publish,
@@ -42,7 +43,7 @@ app = typer.Typer(
 
 # In the order of `nbship --help`.
 _PANELS: dict[str, tuple[ModuleType, ...]] = {
-    "Begin": (new, show, config, lint, data),
+    "Begin": (init, new, show, config, lint, data),
     "Run and judge": (run, sweep, runs),
     "Publish and serve": (publish, serve, app_command),
     "Run on Kubeflow": (compile_command, image, submit, schedule),

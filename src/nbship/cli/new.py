@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from nbship.cli.common import JsonOption, console, print_json
+from nbship.cli.common import JsonOption, console, error_console, print_json
+from nbship.cli.init import YesOption, agree
 from nbship.errors import UsageError
-from nbship.project import project_root
+from nbship.project import find_project
 
 
 def register(app: typer.Typer) -> None:
@@ -37,11 +38,13 @@ def new(
     ] = "",
     no_time: Annotated[bool, typer.Option("--no-time", help="Rows do not follow one another.")] = False,
     no_group: Annotated[bool, typer.Option("--no-group", help="Rows stand by themselves.")] = False,
+    yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Begin a pipeline: notebooks and a pipeline file that run at once, for your table or a made-up one.
 
     Writes notebooks/NAME/, pipelines/NAME.yaml, and the table to data/ under DVC; all of it, or nothing.
+    Where there is no project yet, this folder becomes one first, as by `nbship init`.
 
     Example: nbship new flat-rents --data flats.csv --target rent
     """
@@ -51,7 +54,7 @@ def new(
     if (time and no_time) or (group and no_group):
         raise UsageError("--time and --no-time exclude each other, as do --group and --no-group", "give one")
     wish = Wish(None if no_time else time, None if no_group else group)
-    begun = begin(project_root(), name, data, target, task, wish)
+    begun = begin(_project(yes), name, data, target, task, wish)
     if as_json:
         print_json(asdict(begun))
         return
@@ -61,3 +64,19 @@ def new(
     for note in begun.notes:
         console.print(f"note      {escape(note)}")
     console.print(f"\nnext      nbship run {name}")
+
+
+def _project(yes: bool) -> Path:
+    """The project's folder; where there is none, this one becomes a project, if that is wanted."""
+    from nbship.templates.project import Wish
+    from nbship.workflow.init import initialize
+
+    root = find_project()
+    if root:
+        return root
+    root = Path.cwd()
+    agree(root, yes)
+    done = initialize(root, Wish())
+    for what in (*(f"a {repository}" for repository in done.made), *done.written):
+        error_console.print(f"made      {escape(what)}")
+    return root

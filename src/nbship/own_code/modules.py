@@ -16,6 +16,8 @@ SOURCES = "src"
 _PACKAGE = "__init__.py"
 # Runs the step, so it is there wherever a step runs.
 _ALWAYS_THERE = "nbship"
+# Where installers put packages, in any environment: one may lie over another, by `.pth` or PYTHONPATH.
+_INSTALLED = {"site-packages", "dist-packages"}
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ def elsewhere(name: str) -> Path | None:
     if spec is None or not spec.has_location or not spec.origin:
         return None
     origin = Path(spec.origin).absolute()
-    return None if any(origin.is_relative_to(folder) for folder in _environment()) else origin
+    installed = _INSTALLED.intersection(origin.parts)
+    return None if installed or any(origin.is_relative_to(folder) for folder in _environment()) else origin
 
 
 def _environment() -> list[str]:

@@ -1,0 +1,153 @@
+"""What `nbship init` writes into a project: settings, lists of what Git leaves alone, CI, image, Kubernetes.
+
+Renders texts by their path; knows nothing of the disk beyond its own templates.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from nbship import __version__
+from nbship.project import SETTINGS
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+REQUIREMENTS = "requirements.in"
+LOCK = "requirements.lock"
+GITLAB = ".gitlab-ci.yml"
+# What runs in jobs and in containers needs, beside the tool: each forge's client, stores, servers.
+EXTRAS = "gitlab,s3,serve,sql"
+_TEMPLATES = Path(__file__).parent / "project"
+# The page is here once; servers show it too.
+_PAGE = Path(__file__).parent.parent / "serving" / "page"
+_PYTHON = "python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b"
+_KUBERNETES = ("pipelines", "serving", "client")
+# The namespace of runs and models, wherever the manifests name it.
+_NAMESPACE = re.compile(
+    r"(?<=namespace: )nbship$|(?<=--namespace )nbship\b"
+    r"|(?<=-predictor\.)nbship(?=\.svc)|(?<=\$model\.)nbship",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a project asks for, besides its pipelines.
+
+    Attributes:
+        name: Of the project, as Kubernetes takes it; that of its folder if empty.
+        ci: The forge that trains and deploys; empty for none.
+        image: Whether an image of its own is built.
+        kubernetes: Whether it has manifests for a cluster.
+        setup: The command by which a CI job makes `.venv`; from the lock if empty.
+        check: The command of CI's first job; nbship's checks if empty.
+    """
+
+    name: str = ""
+    ci: Literal["", "gitlab", "github"] = ""
+    image: bool = False
+    kubernetes: bool = False
+    setup: str = ""
+    check: str = ""
+
+
+def project_name(folder: str) -> str:
+    """Returns the name of a folder as Kubernetes takes names."""
+    return re.sub(r"[^a-z0-9]+", "-", folder.lower()).strip("-")[:50].strip("-") or "models"
+
+
+def project_texts(wish: Wish, below: str, schemas: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the files of a project by their path from its folder.
+
+    Args:
+        wish: What it asks for.
+        below: Its folder, from the repository's; empty if it is the same.
+        schemas: JSON schemas by their path.
+    """
+    values = {"name": wish.name, "image": wish.name, "python_image": _PYTHON} | {
+        "at": f"{below}/" if below else "",
+        "setup": wish.setup,
+        "check": wish.check,
+    }
+    texts = {SETTINGS: _rendered("nbship.yaml.j2", values)}
+    texts |= {path: json.dumps(s, indent=2, ensure_ascii=False) + "\n" for path, s in schemas.items()}
+    if wish.image or wish.ci:
+        texts[REQUIREMENTS] = requirements()
+    if wish.image:
+        texts["Dockerfile"] = _rendered("Dockerfile.txt", values)
+        texts[".dockerignore"] = _rendered("dockerignore.txt", values)
+    if wish.ci == "gitlab":
+        texts |= {
+            f".gitlab/nbship/{name}.yml": _rendered(f"gitlab/{name}.yml", values)
+            for name in ("default", "deploy", "jobs")
+        }
+        texts["../" * len(Path(below).parts) + GITLAB] = _rendered("gitlab/gitlab-ci.yml", values)
+    if wish.kubernetes:
+        texts |= dict(_manifests(wish.name))
+    return texts
+
+
+def requirements() -> str:
+    """Returns what a project needs before it has any library of its own."""
+    return _rendered("requirements.txt", {"extras": EXTRAS, "version": __version__})
+
+
+def ignored_by_git() -> str:
+    """Returns the entries of `.gitignore`."""
+    return _rendered("gitignore.txt", {})
+
+
+def ignored_by_dvc() -> str:
+    """Returns the entries of `.dvcignore`."""
+    return _rendered("dvcignore.txt", {})
+
+
+def _manifests(name: str) -> Iterator[tuple[str, str]]:
+    """The kustomize folders, in the project's own namespace, with no model on the page yet."""
+    folder = _TEMPLATES.parent / "kubernetes"
+    for part in _KUBERNETES:
+        for path in sorted((folder / part).rglob("*")):
+            if path.is_file():
+                yield (
+                    f"kubernetes/{path.relative_to(folder).as_posix()}",
+                    _named(path.read_text("utf-8"), name),
+                )
+    yield "kubernetes/client/models.json", '{\n  "models": []\n}\n'
+    for path in sorted(_PAGE.iterdir()):
+        yield f"kubernetes/client/page/{path.name}", path.read_text("utf-8")
+
+
+def _named(text: str, name: str) -> str:
+    kind = re.search(r"^kind: Namespace$", text, re.M)
+    return _NAMESPACE.sub(name, re.sub(r"(?<=name: )nbship$", name, text, flags=re.M) if kind else text)
+
+
+def _rendered(template: str, values: Mapping[str, Any]) -> str:
+    return _environment().get_template(template).render(values)
+
+
+@functools.cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    # What CI systems write with braces is theirs.
+    return Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=False,  # noqa: S701 (these are settings for programs, not pages)
+        undefined=StrictUndefined,
+        variable_start_string="((",
+        variable_end_string="))",
+        comment_start_string="(#",
+        comment_end_string="#)",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )

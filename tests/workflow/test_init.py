@@ -1,0 +1,266 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nbship.config import load_pipeline
+from nbship.errors import UsageError
+from nbship.project import project_root
+from nbship.templates import project as templates
+from nbship.templates.project import Wish, project_name
+from nbship.versions import dvc
+from nbship.workflow import init
+from nbship.workflow.init import RECORD, apply_update, initialize, plan_update
+from nbship.workflow.new import begin
+from tests.repositories import git
+
+EVERYTHING = Wish(ci="gitlab", image=True, kubernetes=True)
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = tmp_path / "Bike Sharing!"
+    folder.mkdir()
+    return folder
+
+
+def contents(root):
+    """Every file but Git's and DVC's own."""
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and not {".git", ".dvc"} & set(path.relative_to(root).parts)
+    }
+
+
+def commit(root):
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "Begin")
+
+
+def test_an_empty_folder_becomes_a_project(root):
+    done = initialize(root, Wish())
+    assert done.made == ("Git repository", "DVC repository")
+    assert project_root(root / "notebooks") == root
+    assert git(root, "diff", "--cached", "--name-only") == ""
+    begin(root, "flats")
+    assert load_pipeline(root, "flats").image == "bike-sharing"
+
+
+def test_a_clone_of_it_is_one_too(root, tmp_path):
+    initialize(root, Wish())
+    commit(root)
+    (tmp_path / "clone").mkdir()
+    git(tmp_path, "clone", "--quiet", str(root), "clone/elsewhere")
+    clone = tmp_path / "clone/elsewhere"
+    assert project_root(clone) == clone
+    before = contents(clone)
+    done = initialize(clone, Wish())
+    assert not (done.made or done.written or done.extended)
+    assert contents(clone) == before
+
+
+def test_repeated_it_changes_nothing(root):
+    initialize(root, EVERYTHING)
+    before = contents(root)
+    again = initialize(root, EVERYTHING)
+    assert not (again.made or again.written or again.extended or again.kept)
+    assert initialize(root, Wish()) == again
+    assert contents(root) == before
+
+
+def test_parts_can_be_added_later(root):
+    initialize(root, Wish())
+    done = initialize(root, Wish(image=True))
+    assert done.written == ("requirements.in", "Dockerfile", ".dockerignore")
+    with pytest.raises(UsageError, match="has CI for gitlab"):
+        initialize(root, Wish(ci="gitlab"))
+        initialize(root, Wish(ci="github"))
+
+
+# What the user has: half of the files that nbship writes, a `src/` package, a branch of another name, no DVC.
+def test_nothing_of_the_user_is_overwritten(root):
+    git(root, "init", "--quiet", "--initial-branch", "trunk")
+    own = {
+        ".gitignore": "*.log\n/runs/",
+        "Dockerfile": "FROM scratch\n",
+        ".gitlab-ci.yml": "test: {script: [make]}\n",
+        "src/cars/__init__.py": "",
+        "nbship.yaml": "image: registry.example.org/cars\n",
+    }
+    for name, text in own.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    (root / "staged.txt").write_text("")
+    git(root, "add", "staged.txt")
+    done = initialize(root, EVERYTHING)
+    assert done.made == ("DVC repository",)
+    assert set(done.kept) == {"Dockerfile", ".gitlab-ci.yml", "nbship.yaml"}
+    after = contents(root)
+    for name, text in own.items():
+        assert after[name].startswith(text.encode())
+    assert (root / ".gitignore").read_text().splitlines().count("/runs/") == 1
+    assert git(root, "branch", "--show-current").strip() == "trunk"
+    assert git(root, "diff", "--cached", "--name-only").split() == ["staged.txt"]
+
+
+def test_in_a_folder_of_a_larger_repository(root):
+    git(root, "init", "--quiet")
+    below = root / "teams/bikes"
+    below.mkdir(parents=True)
+    initialize(below, Wish(ci="gitlab"))
+    begin(below, "flats")
+    jobs = (below / ".gitlab/nbship/jobs.yml").read_text()
+    assert "local: teams/bikes/.gitlab/nbship/default.yml" in jobs
+    assert "paths: [teams/bikes/runs/]" in jobs
+    assert "local: teams/bikes/.gitlab/nbship/jobs.yml" in (root / ".gitlab-ci.yml").read_text()
+    assert "cd teams/bikes/" in (below / ".gitlab/nbship/default.yml").read_text()
+    git(root, "add", "--all")
+    new = [name for name in git(root, "ls-files").split() if not name.startswith("teams/bikes/")]
+    assert new == [".gitlab-ci.yml"]
+    assert dvc.state(below / "data/flats.csv") is dvc.State.SAME
+
+
+def test_a_repository_of_dvc_above_is_used(root):
+    initialize(root, Wish())
+    (root / "nbship.yaml").unlink()
+    below = root / "more"
+    below.mkdir()
+    assert initialize(below, Wish()).made == ()
+    assert not (below / ".dvc").exists()
+
+
+def test_a_project_inside_of_a_project_is_refused(root):
+    initialize(root, Wish())
+    with pytest.raises(UsageError, match="inside of the project"):
+        initialize(root / "notebooks", Wish())
+
+
+def test_git_takes_nothing_that_belongs_elsewhere(root):
+    initialize(root, Wish())
+    left = (
+        *(".nbship/cache/a/b", "runs/flats/1/run.json", "models/flats/model.joblib", ".venv/bin/python"),
+        *("models/flats/trained_rows.npz", "models/flats/.staging/a", "notebooks/flats/build/rows.csv"),
+        *(
+            "notebooks/.ipynb_checkpoints/a.ipynb",
+            "src/__pycache__/a.pyc",
+            ".dvc/config.local",
+            ".dvc/cache/a",
+        ),
+    )
+    for name in left:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("")
+    (root / "models/flats/model.json").write_text("{}")
+    git(root, "add", "--all")
+    staged = set(git(root, "ls-files").split())
+    assert not staged & set(left)
+    assert "models/flats/model.json" in staged
+
+
+@pytest.mark.parametrize("ci_folder", ["", "ml"])
+def test_the_files_for_gitlab_are_what_gitlab_accepts(root, ci_folder):
+    git(root, "init", "--quiet")
+    folder = root / ci_folder
+    folder.mkdir(exist_ok=True)
+    initialize(folder, Wish(ci="gitlab"))
+    command = [Path(sys.executable).parent / "check-jsonschema", "--builtin-schema", "vendor.gitlab-ci"]
+    files = [root / ".gitlab-ci.yml", *(folder / ".gitlab/nbship").glob("*.yml")]
+    done = subprocess.run([*command, *files], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_manifests_are_for_the_namespace_of_the_project(root):
+    initialize(root, Wish(kubernetes=True))
+    texts = {path: (root / path).read_text() for path in contents(root) if path.startswith("kubernetes/")}
+    kustomization = yaml.safe_load(texts["kubernetes/pipelines/kustomization.yaml"])
+    namespace = yaml.safe_load(texts["kubernetes/pipelines/namespace.yaml"])
+    assert kustomization["namespace"] == namespace["metadata"]["name"] == "bike-sharing"
+    settings = yaml.safe_load(texts["kubernetes/client/kustomization.yaml"])["configMapGenerator"][0]
+    assert "MODEL_ADDRESS=http://$model-predictor.bike-sharing.svc.cluster.local" in settings["literals"]
+    assert json.loads(texts["kubernetes/client/models.json"]) == {"models": []}
+    pages = yaml.safe_load(texts["kubernetes/client/kustomization.yaml"])["configMapGenerator"][-1]["files"]
+    assert {f"kubernetes/client/{page}" for page in pages} <= set(texts)
+
+
+@pytest.fixture
+def newer(monkeypatch):
+    """The next version of nbship, which runs check jobs by another command, and writes one more file."""
+
+    def render(wish, below, schemas):
+        texts = before(wish, below, schemas)
+        jobs = ".gitlab/nbship/jobs.yml"
+        return {**texts, jobs: texts[jobs].replace("nbship lint", "nbship lint --all"), "new.txt": "new\n"}
+
+    before = templates.project_texts
+    monkeypatch.setattr(init, "project_texts", render)
+
+
+def change(root, old, new, path=".gitlab/nbship/jobs.yml"):
+    text = (root / path).read_text()
+    assert old in text
+    (root / path).write_text(text.replace(old, new))
+
+
+def test_an_update_changes_what_nbship_changed_and_keeps_what_the_user_did(root, request):
+    initialize(root, Wish(ci="gitlab"))
+    commit(root)
+    change(root, "12 hours", "3 hours")
+    request.getfixturevalue("newer")
+    update = plan_update(root)
+    assert {each.path for each in update.revised} == {".gitlab/nbship/jobs.yml", "new.txt"}
+    apply_update(root, update)
+    text = (root / ".gitlab/nbship/jobs.yml").read_text()
+    assert "timeout: 3 hours" in text and "- nbship lint --all\n" in text
+    assert plan_update(root).revised == ()
+
+
+def test_an_update_marks_what_both_changed(root, request):
+    initialize(root, Wish(ci="gitlab"))
+    commit(root)
+    change(root, "- nbship lint", "- nbship lint NAME")
+    request.getfixturevalue("newer")
+    (revised,) = [each for each in plan_update(root).revised if each.before]
+    assert revised.conflicts
+    assert (
+        "<<<<<<< yours\n    - nbship lint NAME\n=======\n    - nbship lint --all\n>>>>>>> nbship"
+        in revised.after
+    )
+
+
+def test_an_update_leaves_what_was_deleted_and_what_git_never_had(root, request):
+    initialize(root, Wish(ci="gitlab"))
+    change(root, "12 hours", "3 hours")
+    (root / "nbship.yaml").unlink()
+    request.getfixturevalue("newer")
+    update = plan_update(root)
+    assert [each.path for each in update.revised] == ["new.txt"]
+    assert update.left == {".gitlab/nbship/jobs.yml": "it was changed before Git had it"}
+    apply_update(root, update)
+    assert "3 hours" in (root / ".gitlab/nbship/jobs.yml").read_text()
+    assert ".gitlab/nbship/jobs.yml" in plan_update(root).left
+
+
+def test_an_update_needs_something_to_update(root):
+    with pytest.raises(UsageError, match=RECORD):
+        plan_update(root)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("Bike Sharing!", "bike-sharing"), ("_", "models"), ("a" * 80, "a" * 50), ("ä-b", "b")],
+)
+def test_a_folder_gives_a_name(folder, name):
+    assert project_name(folder) == name
+
+
+def test_every_wish_is_kept(root):
+    wish = replace(EVERYTHING, setup="make setup", check="make check", name="cars")
+    initialize(root, wish)
+    assert initialize(root, Wish()).ci == "gitlab"
+    assert "- make check\n" in (root / ".gitlab/nbship/jobs.yml").read_text()
+    assert yaml.safe_load((root / RECORD).read_text())["options"]["name"] == "cars"
