@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from nbship.config import json_schemas, load_pipeline, read_project
@@ -121,6 +124,13 @@ def test_the_configuration_says_which_line_a_value_is_from(root, monkeypatch):
         "kubeflow.host": "nbship.yaml, line 7",
         "name": "pipelines/line.yaml, line 1",
     }
+
+
+def test_the_guides_example_is_understood(root):
+    guide = (Path(__file__).parent.parent / "docs/configuration.md").read_text()
+    (example,) = [block for block in re.findall(r"```yaml\n(.*?)```", guide, re.S) if "store:" in block]
+    share(root, example)
+    assert load_pipeline(root, "line").publish.store == "s3://models/cars"
 
 
 def test_the_schema_describes_every_key():

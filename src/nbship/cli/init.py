@@ -124,9 +124,7 @@ def _next(done: Initialized) -> str:
     from nbship.templates.project import LOCK
 
     if (done.ci or done.image) and not Path(LOCK).exists():
-        return (
-            f"write {LOCK}: uv pip compile --universal --generate-hashes --output-file {LOCK} requirements.in"
-        )
+        return f"nbship add  (writes {LOCK})"
     return "nbship new NAME --data FILE --target COLUMN"
 
 

@@ -9,8 +9,8 @@ import typer
 from typer.models import CommandInfo, TyperInfo
 
 from nbship import __version__
-from nbship.cli import app as app_command
 from nbship.cli import (
+    add,
     changes,
     config,
     data,
@@ -29,6 +29,7 @@ from nbship.cli import (
     submit,
     sweep,
 )
+from nbship.cli import app as app_command
 from nbship.cli import compile as compile_command
 from nbship.cli.common import error_console, leave, report_error
 from nbship.errors import ExitCode, NbshipError, UsageError
@@ -43,7 +44,7 @@ app = typer.Typer(
 
 # In the order of `nbship --help`.
 _PANELS: dict[str, tuple[ModuleType, ...]] = {
-    "Begin": (init, new, show, config, lint, data),
+    "Begin": (init, new, show, config, lint, data, add),
     "Run and judge": (run, sweep, runs),
     "Publish and serve": (publish, serve, app_command),
     "Run on Kubeflow": (compile_command, image, submit, schedule),

@@ -32,7 +32,6 @@ from nbship.config.models import (
     Vertex,
 )
 from nbship.config.overrides import variables
-from nbship.config.project_file import Project
 from nbship.project import NAME_PATTERN
 
 __all__ = [
@@ -46,7 +45,6 @@ __all__ = [
     "Layer",
     "Name",
     "Pipeline",
-    "Project",
     "Publish",
     "Quantity",
     "Source",

@@ -6,14 +6,14 @@ import ast
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
 from nbship.errors import UsageError
 from nbship.linting.branches import elsewhere, optional
 from nbship.linting.calls import dotted, short, text
-from nbship.linting.cells import Cell, Source
+from nbship.linting.cells import Cell, Source, read_source
 from nbship.linting.finding import Finding
 from nbship.linting.magics import magic
 from nbship.own_code import python_path
@@ -30,6 +30,20 @@ _RUNNERS = re.compile(
     r"^(os\.(system|popen)|subprocess\.(run|call|check_call|check_output|Popen|getoutput))$"
 )
 
+# Packages that are not called as their modules are.
+_PACKAGES = {
+    "PIL": "pillow",
+    "attr": "attrs",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python-headless",
+    "dateutil": "python-dateutil",
+    "dotenv": "python-dotenv",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "umap": "umap-learn",
+    "yaml": "pyyaml",
+}
+
 
 def installs(notebook: Source) -> Iterator[Finding]:
     """Finds packages that the notebook installs: another version each time, and not those of the lock."""
@@ -43,17 +57,51 @@ def installs(notebook: Source) -> Iterator[Finding]:
 
 def missing_modules(notebook: Source) -> Iterator[Finding]:
     """Finds imports of what is not installed here, each module once."""
+    for cell, node, name in _missing(notebook):
+        message = f"'{name}' is not installed in this environment"
+        yield Finding(notebook.name, cell.number, node.lineno, "missing-module", message)
+
+
+def needed_modules(notebook: Source) -> Iterator[tuple[Cell, ast.stmt, str]]:
+    """Finds what `missing_modules` does as far as the notebook cannot run without it, with cell and node."""
+    for cell, node, name in _missing(notebook):
+        if node in cell.tree.body and not cell.silences("missing-module", node.lineno):
+            yield cell, node, name
+
+
+def _missing(notebook: Source) -> Iterator[tuple[Cell, ast.stmt, str]]:
     if any(True for cell in notebook.code for _ in _commands(cell)) or any(map(_searches, notebook.code)):
         return  # nobody can say what will be there
     told = set(_written(notebook))
     for cell in notebook.code:
         caught = optional(notebook, cell)
         for node in cell.nodes:
-            for name in set(_imported(node)) - told if id(node) not in caught else ():
+            if not isinstance(node, ast.Import | ast.ImportFrom) or id(node) in caught:
+                continue
+            for name in sorted(set(_imported(node)) - told):
                 told.add(name)
                 if not _is_there(name) and not _is_own(notebook, name):
-                    message = f"'{name}' is not installed in this environment"
-                    yield Finding(notebook.name, cell.number, node.lineno, "missing-module", message)  # type: ignore[attr-defined]
+                    yield cell, node, name
+
+
+def require_modules(notebooks: Mapping[str, Path]) -> None:
+    """Checks that all is installed that notebooks import, outside of functions and branches.
+
+    Args:
+        notebooks: Their paths, by what to call them.
+
+    Raises:
+        UsageError: A module is not installed.
+    """
+    lacking = {
+        module: f"{name}, cell {cell.number}, line {node.lineno}: imports {module}"
+        for name, path in notebooks.items()
+        for cell, node, module in needed_modules(read_source(path, name))
+    }
+    if lacking:
+        told, *others = lacking.values()
+        packages = " ".join(sorted(_PACKAGES.get(module, module) for module in lacking))
+        raise UsageError(f"{told}, which is not installed", f"nbship add {packages}", "\n".join(others))
 
 
 def working_directory(notebook: Source) -> Iterator[Finding]:
@@ -89,10 +137,10 @@ def _commands(cell: Cell) -> Iterator[tuple[str, ast.Call]]:
                 yield match["command"], call
 
 
-def _imported(node: ast.AST) -> Iterator[str]:
+def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
     if isinstance(node, ast.Import):
         yield from (alias.name.partition(".")[0] for alias in node.names)
-    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+    elif node.module and not node.level:
         yield node.module.partition(".")[0]
 
 

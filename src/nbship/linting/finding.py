@@ -15,7 +15,7 @@ RULES: Mapping[str, str] = {
     "install": "add it to the project's requirements",
     "large-output": "show less of it, or clear the cell's output",
     "missing-id": "nbship lint --fix adds them",
-    "missing-module": "add it to the project's requirements, or take the import out",
+    "missing-module": "nbship add NAME, or take the import out",
     "outputs": "nbship lint --fix clears them; a run keeps its own",
     "secret": "revoke it, for it is in Git's history too, and read it from the environment",
     "syntax": "correct the cell; it must run in Jupyter as it stands",

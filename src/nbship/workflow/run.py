@@ -28,6 +28,7 @@ from nbship.graph import (
     read_graph,
     with_champion,
 )
+from nbship.linting import require_modules
 from nbship.local import runner
 from nbship.local.cache import environment_hash
 from nbship.local.execute import explained
@@ -48,6 +49,9 @@ from nbship.workflow import data, judging
 from nbship.workflow.judging import Evidence
 
 METRICS = "metrics.json"
+
+# Kernels of the environment that this process runs in.
+_OWN_KERNELS = (runner.WARM_KERNEL, "python3")
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,9 @@ def run(
         graph = with_samples(root, graph)
     _check_step(graph, request.from_step)
     _check_step(graph, request.only)
+    if request.kernel in _OWN_KERNELS:
+        notebooks = [step.notebook.path for step in graph.steps.values()]
+        require_modules({path.relative_to(root).as_posix(): path for path in notebooks})
     data.ensure(root, graph.pipeline, report)
     # What stands in for the data tells nothing of how two models compare on it.
     compared = pipeline.gate is not None and not request.sample

@@ -1,0 +1,52 @@
+"""`nbship add`: a library for the project's notebooks, here and in the image."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from nbship.cli.common import JsonOption, console, error_console, print_json
+from nbship.project import project_root
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(add)
+
+
+def add(
+    libraries: Annotated[
+        list[str],
+        typer.Argument(metavar="LIBRARY", help="seaborn, 'lightgbm>=4'; none renews the lock."),
+    ] = [],  # noqa: B006 (typer reads the default and never changes it)
+    upgrade: Annotated[
+        bool, typer.Option("--upgrade", help="Take the newest version of everything in the lock.")
+    ] = False,
+    install: Annotated[bool, typer.Option("--install/--no-install", help="Install it here too.")] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Add a library to pyproject.toml or requirements.in, to the lock, to this environment and to the image.
+
+    Example: nbship add seaborn
+    """
+    from nbship.workflow.libraries import add as workflow
+
+    added = workflow(project_root(), libraries, upgrade, install, _report)
+    if as_json:
+        print_json(asdict(added))
+        return
+    if added.declared:
+        console.print(f"added     {escape(', '.join(libraries))} to {escape(added.declared)}")
+    for line in added.changed:
+        console.print(f"locked    {escape(line)}")
+    if not added.changed:
+        console.print(f"current   {escape(added.lock)}")
+    if added.installed:
+        console.print(f"installed {escape(', '.join(libraries))}")
+
+
+def _report(line: str) -> None:
+    error_console.print(escape(line), style="dim")
