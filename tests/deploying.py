@@ -21,7 +21,7 @@ def make_stage(**settings: Any) -> Stage:
 def pipeline_with(stage: Stage | None = None, **settings: Any) -> Pipeline:
     """A pipeline with one stage, which waits no longer than a test does."""
     stages = {"staging": stage or make_stage()}
-    deploy = Deploy(**{"timeout": 3, "requests": 5, "stages": stages, **settings})
+    deploy = Deploy(**{"timeout": 3, "requests": 5, "dwell": 0, "stages": stages, **settings})
     return make_pipeline(publish=Publish(target="y"), deploy=deploy)
 
 
@@ -44,10 +44,14 @@ def one(value: Any) -> float:
     return float(value[0] if isinstance(value, list) else value)
 
 
+def use(server: KubernetesServer, mode: str) -> None:
+    """Has KServe work in a deployment mode."""
+    assert server.configuration
+    server.configuration["deploy"]["defaultDeploymentMode"] = mode
+
+
 def serving(server: KubernetesServer) -> dict[str, int]:
     """The shares of traffic, once all of KServe's work is done."""
-    service = server.services[KEY]
-    server.lag, lag = 0, server.lag
-    server._look(service)
-    server.lag = lag
-    return server.split(service)
+    for _ in range(10):
+        server.advance()
+    return server.controllers.split(KEY)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import re
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,8 +19,6 @@ from nbship.package import Golden, Package
 
 _SHOWN = 200
 _UNREACHABLE = (0, 404, 502, 503, 504)
-# By KServe's release: what its sklearn server's image is built with.
-_STOCK_SCIKIT_LEARN = {"0.20": "1.5.1", "0.21": "1.5.1"}
 
 
 @dataclass(frozen=True)
@@ -43,8 +40,8 @@ Ask = Callable[[dict[str, Any]], Answer]
 
 
 @dataclass(frozen=True)
-class Checked:
-    """A check that was passed.
+class CheckPassed:
+    """What a check that was passed has measured.
 
     Attributes:
         requests: How many were made.
@@ -65,14 +62,13 @@ class UnreachableError(CheckError):
     """No server answers at this address, or none yet."""
 
 
-def check(ask: Ask, package: Package, settings: Deploy, listed: bool = False, values: bool = True) -> Checked:
+def check(ask: Ask, package: Package, settings: Deploy, values: bool = True) -> CheckPassed:
     """Asks a server for each golden record in turn.
 
     Args:
         ask: Sends the body of a V1 prediction.
         package: Of the model that should answer.
         settings: How many requests, and what is tolerated.
-        listed: Send records of lists, the only form with names that KServe's own sklearn server reads.
         values: Compare values; not where two versions share the traffic.
 
     Raises:
@@ -84,7 +80,7 @@ def check(ask: Ask, package: Package, settings: Deploy, listed: bool = False, va
     failures, seconds = [], []
     count = max(settings.requests, len(package.golden))
     for golden in itertools.islice(itertools.cycle(package.golden), count):
-        answer = ask({"instances": [_instance(golden, listed)]})
+        answer = ask({"instances": [golden.record]})
         seconds.append(answer.seconds)
         problem = _problem(answer)
         if problem and not seconds[1:] and answer.status in _UNREACHABLE:
@@ -105,29 +101,7 @@ def check(ask: Ask, package: Package, settings: Deploy, listed: bool = False, va
             f"the median answer took {latency:.3f} s, more than {settings.latency:g} s",
             "give the server more CPU, or raise deploy.latency",
         )
-    return Checked(len(seconds), len(failures), latency)
-
-
-def check_libraries(package: Package, image: str) -> None:
-    """Checks that KServe's own sklearn server can load a model: it must have the scikit-learn of its fitting.
-
-    Raises:
-        NbshipError: It has another one, or nobody knows which one it has.
-    """
-    tag = image.rpartition(":")[2]
-    release = re.match(r"v?(\d+\.\d+)", tag)
-    served = _STOCK_SCIKIT_LEARN.get(release[1] if release else "")
-    fitted = package.libraries.get("scikit-learn", "")
-    if served is None or served.split(".")[:2] != fitted.split(".")[:2]:
-        what = f"scikit-learn {served}" if served else "an unknown scikit-learn"
-        raise NbshipError(
-            f"the model was fitted with scikit-learn {fitted}, and KServe's sklearn server {tag} has {what}",
-            "serve it in the environment of its training: deploy.runtime: nbship-sklearn",
-        )
-
-
-def _instance(golden: Golden, listed: bool) -> dict[str, Any]:
-    return {name: [value] if listed else value for name, value in golden.record.items()}
+    return CheckPassed(len(seconds), len(failures), latency)
 
 
 def _problem(answer: Answer) -> str:

@@ -12,26 +12,51 @@ from urllib.parse import urlsplit
 
 from nbship.cluster.backends import Backend
 from nbship.cluster.check import Answer, Ask
-from nbship.cluster.manifest import GROUP, MODE, Manifest, Mode
-from nbship.cluster.services import REQUEST, Cluster, RefusedError, call, explained, or_none, reason, send
+from nbship.cluster.manifest import GROUP, Manifest, Mode
+from nbship.cluster.services import (
+    REQUEST,
+    ApiError,
+    Cluster,
+    UnknownKindError,
+    call,
+    explained,
+    get,
+    is_api_down,
+    or_none,
+    patiently,
+    reason,
+    send,
+)
+from nbship.cluster.state import MODES, State, predictors, running_mode, server_name
 from nbship.config import Deploy, Stage
 from nbship.errors import NbshipError, UsageError
 
-_MODES: dict[str, Mode] = {
-    "Standard": "Standard",
-    "RawDeployment": "Standard",
-    "Knative": "Knative",
-    "Serverless": "Knative",
-}
 # What the API server says where a Service has no pod that it may ask, or no Endpoints.
 _ASLEEP = {503: "ServiceUnavailable", 404: "NotFound"}
 _SYSTEM, _CONFIG = "kserve", "inferenceservice-config"
 
 
-def is_ready(service: Manifest) -> bool:
-    """Returns whether KServe says that a service is ready."""
-    conditions = (service.get("status") or {}).get("conditions") or ()
-    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
+def observe(cluster: Cluster, name: str) -> State | None:
+    """Reads what the cluster holds for a model; None if it has no InferenceService of that name.
+
+    Raises:
+        NbshipError: The API cannot be reached, or does not allow it.
+    """
+    service = get(cluster, name)
+    if service is None or running_mode(service) == "Knative":
+        return State(service) if service else None
+    names = [server_name(service, predictor) for predictor in predictors(service)]
+    found = {each: _get(cluster, "apps/v1", "deployments", each) for each in names}
+    route = _get(cluster, "gateway.networking.k8s.io/v1", "httproutes", name)
+    return State(service, route, {each: one for each, one in found.items() if one})
+
+
+def _get(cluster: Cluster, group: str, plural: str, name: str) -> Manifest | None:
+    path = f"/apis/{group}/namespaces/{cluster.namespace}/{plural}/{name}"
+    try:
+        return or_none(lambda: call(cluster, "GET", path))
+    except UnknownKindError:
+        return None
 
 
 def find_mode(cluster: Cluster, settings: Deploy, stage: Stage, service: Manifest | None) -> Mode:
@@ -42,8 +67,8 @@ def find_mode(cluster: Cluster, settings: Deploy, stage: Stage, service: Manifes
         NbshipError: The mode is neither configured nor can it be found.
     """
     configuration = _configuration(cluster)
-    default = _MODES.get(configuration.get("deploy", {}).get("defaultDeploymentMode", ""))
-    running = None if service is None else _running_mode(service) or default
+    default = MODES.get(configuration.get("deploy", {}).get("defaultDeploymentMode", ""))
+    running = None if service is None else running_mode(service) or default
     mode = settings.kserve or running or default
     if mode is None:
         raise NbshipError(
@@ -60,33 +85,34 @@ def find_mode(cluster: Cluster, settings: Deploy, stage: Stage, service: Manifes
             "min_replicas: 0 needs Knative; in Standard mode KServe would silently make it 1",
             "set min_replicas: 1",
         )
-    ingress = configuration.get("ingress", {})
-    if mode == "Standard" and settings.steps != [100] and ingress.get("enableGatewayApi") is False:
-        raise UsageError(
-            "KServe uses no Gateway API here, and would silently not split traffic in Standard mode",
-            "set enableGatewayApi in its configuration; or deploy.steps: [100], which only checks first",
-        )
     if mode == "Knative" and not _has_knative(cluster):
         raise UsageError("this cluster has no Knative", "set deploy.kserve: Standard")
     return mode
 
 
-def runtime_image(cluster: Cluster, runtime: str) -> str:
-    """Returns the image of a ServingRuntime of the namespace, or else of the cluster.
+def check_runtime(cluster: Cluster, runtime: str) -> None:
+    """Checks that the namespace, or else the cluster, has a ServingRuntime.
 
     Raises:
         NbshipError: There is no such runtime.
     """
     namespaced = f"/apis/{GROUP}/v1alpha1/namespaces/{cluster.namespace}/servingruntimes/{runtime}"
-    for path in (namespaced, f"/apis/{GROUP}/v1alpha1/clusterservingruntimes/{runtime}"):
-        found = or_none(lambda path=path: call(cluster, "GET", path))  # type: ignore[misc]
-        if found:
-            containers = found["spec"].get("containers") or [{}]
-            return str(containers[0].get("image", ""))
-    raise NbshipError(
-        f"there is no ServingRuntime '{runtime}' for {cluster.namespace}",
-        "make it: kubectl apply -k kubernetes/serving",
-    )
+    if or_none(lambda: call(cluster, "GET", namespaced)):
+        return
+    try:
+        found = or_none(
+            lambda: call(cluster, "GET", f"/apis/{GROUP}/v1alpha1/clusterservingruntimes/{runtime}")
+        )
+        there = "nor has the cluster"
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        found, there = None, "and those of the cluster may not be read"
+    if not found:
+        raise NbshipError(
+            f"{cluster.namespace} has no ServingRuntime '{runtime}', {there}",
+            "create it: kubectl apply -k kubernetes/serving",
+        )
 
 
 def ask_backend(cluster: Cluster, backend: Backend, model: str) -> Ask:
@@ -99,9 +125,15 @@ def ask_backend(cluster: Cluster, backend: Backend, model: str) -> Ask:
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
-        begin = time.perf_counter()
+        begin = 0.0
+
+        def attempt() -> tuple[int, bytes]:
+            nonlocal begin
+            begin = time.perf_counter()
+            return send(cluster.api, "POST", path, body, dict(backend.headers))
+
         try:
-            status, content = send(cluster.once, "POST", path, body, dict(backend.headers))
+            status, content = patiently(cluster, attempt, is_api_down)
         except ApiException as error:
             if backend.waker and reason(error) and _ASLEEP.get(error.status) == reason(error):
                 return _wake(cluster, backend.waker, model, body)
@@ -119,7 +151,7 @@ def _wake(cluster: Cluster, waker: Backend, model: str, body: dict[str, Any]) ->
     """Asks what starts a server; where that is not allowed, the answer says so."""
     try:
         return ask_backend(cluster, waker, model)(body)
-    except RefusedError:
+    except ApiError:
         what = f"no server runs, and we may not ask {waker.namespace}/{waker.service} to start one"
         return Answer(503, f"{what}: apply kubernetes/serving/knative, or set min_replicas: 1".encode(), 0)
 
@@ -161,14 +193,9 @@ def _configuration(cluster: Cluster) -> dict[str, dict[str, Any]]:
     try:
         data = call(cluster, "GET", path).get("data") or {}
         return {key: json.loads(data[key]) for key in ("deploy", "ingress") if key in data}
-    except RefusedError as error:
+    except ApiError as error:
         if error.status in (403, 404):
             return {}
         raise
     except ValueError:
         raise NbshipError(f"{_SYSTEM}/{_CONFIG} is not valid JSON", "repair KServe's configuration") from None
-
-
-def _running_mode(service: Manifest) -> Mode | None:
-    said = (service.get("status") or {}).get("deploymentMode")
-    return _MODES.get(said or (service["metadata"].get("annotations") or {}).get(MODE, ""))

@@ -6,10 +6,12 @@ Pure functions; who sends it, and in which order traffic moves, is the business 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 import yaml
@@ -20,13 +22,25 @@ from nbship.errors import NbshipError, UsageError
 Manifest = dict[str, Any]
 Mode = Literal["Standard", "Knative"]
 VERSION, REVISION, DATA, RUN = "nbship/version", "nbship/revision", "nbship/data", "nbship/run"
-STABLE, UNCHECKED = "nbship/stable", "nbship/unchecked"
+SETTINGS, STABLE = "nbship/settings", "nbship/stable"
 MANAGED = "app.kubernetes.io/managed-by"
 MODE = "serving.kserve.io/deploymentMode"
 VISIBILITY = "networking.kserve.io/visibility"
 GROUP, API_VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
-STOCK_RUNTIME = "kserve-sklearnserver"
 _LABEL = 63
+# KServe gives servers the label `app: isvc.SERVICE`, which is as long as any label may be.
+_PREFIX = "isvc."
+_PERCENT = "canaryTrafficPercent"
+
+
+_DECIMAL = {"m": Decimal("0.001"), "": Decimal(1)} | {
+    suffix: Decimal(1000) ** power for power, suffix in enumerate("kMGTPE", 1)
+}
+_BINARY = {"": Decimal(1)} | {
+    f"{suffix}i": Decimal(1024) ** power for power, suffix in enumerate("KMGTPE", 1)
+}
+
+_SUFFIXES = {letter for suffix in (*_DECIMAL, *_BINARY) for letter in suffix}
 
 
 @dataclass(frozen=True)
@@ -51,19 +65,23 @@ class Release:
 
     @property
     def labels(self) -> dict[str, str]:
-        """The labels that say what is served; empty values are left out."""
+        """The labels that say what is served.
+
+        Each is there and has a value: else KServe would take that of the service, or of the version
+        before, for the pods, which start anew when it changes.
+        """
         facts = {VERSION: self.version, REVISION: self.revision, DATA: self.data, RUN: self.run}
-        return {key: label(value) for key, value in facts.items() if value}
+        return {key: label(value) or "none" for key, value in facts.items()}
 
     @property
     def canary(self) -> str:
         """The name of its predictor: KServe puts it into the names of the Deployment and the Service."""
         name = re.sub(r"[^a-z0-9]+", "-", self.version.lower()).strip("-")
-        service = canary_service(self.name, name)
+        service = _PREFIX + predictor_service(self.name, name)
         if len(service) > _LABEL:
             raise UsageError(
-                f"the service would be called {service}, longer than Kubernetes' {_LABEL} characters",
-                "give the pipeline a shorter name",
+                f"its servers would have the label {service}, longer than Kubernetes' {_LABEL} characters",
+                f"give the pipeline a name that is shorter by {len(service) - _LABEL}",
             )
         return name
 
@@ -73,16 +91,31 @@ def label(value: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", value)[:_LABEL].strip("_.-")
 
 
-def canary_service(name: str, predictor: str) -> str:
-    """Returns the name that KServe gives the Service of a named predictor in Standard mode."""
+def quantity(text: str) -> str:
+    """Writes a quantity as KServe's webhook stores it: a whole number, with as large a suffix as it can.
+
+    Source: Kubernetes' `resource.Quantity`. So that `1000m` is not taken for a change of `1`.
+    """
+    number = text.rstrip("".join(_SUFFIXES))
+    suffix = text.removeprefix(number)
+    units = _DECIMAL if suffix in _DECIMAL else _BINARY
+    if suffix not in units:
+        return text
+    amount = Decimal(number) * units[suffix]
+    whole = (name for name, unit in sorted(units.items(), key=lambda item: -item[1]) if amount % unit == 0)
+    name = next(whole, None)
+    return f"{int(amount / units[name])}{name}" if amount and name is not None else text
+
+
+def predictor_service(name: str, predictor: str) -> str:
+    """Returns the name that KServe gives the Service and the Deployment of a predictor in Standard mode."""
     return f"{name}-{predictor}-predictor" if predictor else f"{name}-predictor"
 
 
 def predictor(release: Release, settings: Deploy) -> Manifest:
     """Returns the part of a predictor that belongs to a version, whatever share of traffic it has."""
-    quantities = {"cpu": settings.cpu, "memory": settings.memory}
-    return {
-        "labels": release.labels,
+    quantities = {"cpu": quantity(settings.cpu), "memory": quantity(settings.memory)}
+    servers = {
         "serviceAccountName": settings.service_account,
         "model": {
             "modelFormat": {"name": "sklearn"},
@@ -92,6 +125,15 @@ def predictor(release: Release, settings: Deploy) -> Manifest:
             "resources": {"requests": quantities, "limits": dict(quantities)},
         },
     }
+    # KServe copies the labels of a service into its pods, unless the predictor has its own: with these, pods
+    # that were checked are not replaced when the service's labels say that they serve. By the settings' label
+    # it is known whether a Deployment has followed a change.
+    own = {VISIBILITY: "cluster-local", SETTINGS: _digest(servers)}
+    return {"labels": {**release.labels, **own}, **servers}
+
+
+def _digest(content: Manifest) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def scaling(stage: Stage) -> Manifest:
@@ -121,22 +163,17 @@ def inference_service(
             "labels": {
                 "app.kubernetes.io/name": release.name,
                 MANAGED: "nbship",
-                **release.labels,
-                **({VISIBILITY: "cluster-local"} if hidden else {}),
+                **({VISIBILITY: "cluster-local"} if hidden else release.labels),
             },
-            "annotations": {
-                MODE: mode,
-                "serving.kserve.io/enable-prometheus-scraping": "true",
-                **({UNCHECKED: "true"} if hidden else {}),
-            },
+            "annotations": {MODE: mode, "serving.kserve.io/enable-prometheus-scraping": "true"},
         },
         "spec": {"predictor": {**named, **predictor(release, settings), **scaling(stage)}},
     }
 
 
 def is_hidden(service: Manifest) -> bool:
-    """Returns whether a service is a first version that is not checked yet."""
-    return UNCHECKED in service_annotations(service)
+    """Returns whether a service of nbship's is a first version, not checked yet: it names no version."""
+    return VERSION not in service_labels(service)
 
 
 def service_labels(service: Manifest) -> dict[str, str]:
@@ -151,12 +188,12 @@ def service_annotations(service: Manifest) -> dict[str, str]:
 
 def has_canary(service: Manifest) -> bool:
     """Returns whether a version is on its way in or out."""
-    return bool(service["spec"].get("canary")) or STABLE in service_annotations(service)
+    return bool(service["spec"].get("canary")) or service["spec"]["predictor"].get(_PERCENT) is not None
 
 
 def live_version(service: Manifest | None) -> str:
     """Returns the version that clients reach; empty if there is none, or none that nbship deployed."""
-    return "" if service is None or is_hidden(service) else service_labels(service).get(VERSION, "")
+    return "" if service is None else service_labels(service).get(VERSION, "")
 
 
 def canary_version(service: Manifest) -> str:
@@ -164,36 +201,12 @@ def canary_version(service: Manifest) -> str:
     spec = service["spec"]
     for canary in spec.get("canary") or ():
         return str((canary["predictor"].get("labels") or {}).get(VERSION, canary["predictor"]["name"]))
-    if STABLE in service_annotations(service):
-        return str((spec["predictor"].get("labels") or {}).get(VERSION, ""))
-    return ""
-
-
-def canary_traffic(service: Manifest) -> int:
-    """Returns the share of traffic, in percent, that the version on its way is to get."""
-    spec = service["spec"]
-    for canary in spec.get("canary") or ():
-        return int(canary.get("trafficPercent") or 0)
-    return int(spec["predictor"].get("canaryTrafficPercent") or 0)
+    return str((spec["predictor"].get("labels") or {}).get(VERSION, "")) if has_canary(service) else ""
 
 
 def remembered(service: Manifest) -> Manifest:
     """Returns the predictor that served before the canary, which Knative's way of canaries overwrites."""
     return dict(json.loads(service_annotations(service)[STABLE]))
-
-
-def merge(base: Manifest, patch: Mapping[str, Any]) -> Manifest:
-    """Applies a JSON merge patch (RFC 7386): None removes a key, lists are replaced."""
-    result = dict(base)
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        elif isinstance(value, Mapping):
-            below = result.get(key)
-            result[key] = merge(below if isinstance(below, dict) else {}, value)
-        else:
-            result[key] = value
-    return result
 
 
 def is_part(part: Any, whole: Any) -> bool:

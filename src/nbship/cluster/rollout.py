@@ -1,9 +1,10 @@
 """How a canary comes, gets traffic, and is promoted or leaves, in either of KServe's deployment modes.
 
-In Standard mode a canary is a named predictor in `spec.canary`, with a Deployment of its own. In Knative mode
-it is the newest revision of the one predictor, with `canaryTrafficPercent`; the predictor that served before
-is remembered in an annotation, since the canary's takes its place. All functions are pure: a service as it is
-goes in, and a JSON merge patch or an answer comes out.
+In Standard mode a canary is a named predictor in `spec.canary`, with a Deployment of its own. When it is
+promoted, the two change places, and the predictor from before leaves once no gateway sends it requests. In
+Knative mode a canary is the newest revision of the one predictor, with `canaryTrafficPercent`; the predictor
+that served before is remembered in an annotation, since the canary's takes its place. All functions are pure:
+a service, or a state of the cluster, goes in, and a JSON merge patch or an answer comes out.
 """
 
 from __future__ import annotations
@@ -14,27 +15,38 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbship.cluster.backends import Backend, revision_backend
-from nbship.cluster.kserve import is_ready
 from nbship.cluster.manifest import (
     DATA,
     REVISION,
     RUN,
     STABLE,
-    UNCHECKED,
     VERSION,
     VISIBILITY,
     Manifest,
     Mode,
     Release,
-    canary_service,
+    has_canary,
+    live_version,
     predictor,
     remembered,
     scaling,
     service_annotations,
 )
+from nbship.cluster.state import (
+    State,
+    has_started,
+    is_accepted,
+    is_ready,
+    routed_share,
+    running_mode,
+    server_name,
+)
 from nbship.config import Deploy, Stage
 
 _PERCENT = "canaryTrafficPercent"
+_FACTS = (VERSION, REVISION, DATA, RUN)
+# What of a predictor moves with it when it and its canary change places; a canary may not scale by itself.
+_OWN = ("name", "labels", "annotations", "serviceAccountName", "model")
 
 
 @dataclass(frozen=True)
@@ -51,16 +63,19 @@ def begin(rollout: Rollout, service: Manifest) -> Manifest:
     """Returns the patch that puts a release beside what serves, without traffic."""
     wanted, stage = predictor(rollout.release, rollout.settings), rollout.stage
     if rollout.mode == "Standard":
-        # A canary's servers are taken from those of the predictor, which therefore asks for as many more.
-        more = {"minReplicas": 2 * stage.min_replicas, "maxReplicas": stage.min_replicas + stage.max_replicas}
         canary = {"name": rollout.release.canary, **wanted, "minReplicas": stage.min_replicas}
-        return {"spec": {"predictor": more, "canary": [{"trafficPercent": 0, "predictor": canary}]}}
+        return {
+            "spec": {"predictor": _doubled(stage), "canary": [{"trafficPercent": 0, "predictor": canary}]}
+        }
     running = service["spec"]["predictor"]
     stable = {key: value for key, value in running.items() if key != _PERCENT}
     # Another canary may be there already: then what served before it is remembered.
-    kept = service_annotations(service).get(STABLE) or json.dumps(stable, sort_keys=True)
+    before = service_annotations(service).get(STABLE) if has_canary(service) else None
     new = replacement(running, {**wanted, **scaling(stage), _PERCENT: 0})
-    return {"metadata": {"annotations": {STABLE: kept}}, "spec": {"predictor": new}}
+    return {
+        "metadata": {"annotations": {STABLE: before or json.dumps(stable, sort_keys=True)}},
+        "spec": {"predictor": new},
+    }
 
 
 def shift(rollout: Rollout, service: Manifest, percent: int) -> Manifest:
@@ -70,16 +85,35 @@ def shift(rollout: Rollout, service: Manifest, percent: int) -> Manifest:
     return {"spec": {"predictor": {_PERCENT: percent}}}
 
 
-def promote(rollout: Rollout) -> Manifest:
-    """Returns the patch by which the canary is what serves; none of its servers is started anew."""
-    unset = dict.fromkeys((VERSION, REVISION, DATA, RUN))
-    labels = {"labels": {**unset, **rollout.release.labels}}
+def promote(rollout: Rollout, service: Manifest) -> Manifest:
+    """Returns the patch by which the canary is what serves; no server is started anew by it.
+
+    In Standard mode what served before becomes the canary, without traffic, until `retire`: KServe deletes
+    servers at once that it is not told of, and gateways that are late still send them requests.
+    """
     if rollout.mode == "Standard":
-        wanted = predictor(rollout.release, rollout.settings)
-        promoted = {"name": rollout.release.canary, **wanted, **scaling(rollout.stage)}
-        promoted["labels"] = labels["labels"]
-        return {"metadata": labels, "spec": {"predictor": promoted, "canary": None}}
-    return {"metadata": {**labels, "annotations": {STABLE: None}}, "spec": {"predictor": {_PERCENT: None}}}
+        return swap(rollout, service)
+    # What is remembered stays: to take it away would change the pods' annotations, and make a revision.
+    return {
+        "metadata": {"labels": rollout.release.labels},
+        "spec": {"predictor": {_PERCENT: None}},
+    }
+
+
+def swap(rollout: Rollout, service: Manifest) -> Manifest:
+    """Returns the patch by which the predictor and its canary change places; of Standard mode."""
+    old, new = service["spec"]["predictor"], service["spec"]["canary"][0]["predictor"]
+    kept = {key: old[key] for key in _OWN if key in old}
+    canary = {"trafficPercent": 0, "predictor": {**kept, "minReplicas": rollout.stage.min_replicas}}
+    moved = replacement({key: old[key] for key in kept}, {key: new[key] for key in _OWN if key in new})
+    return {
+        "metadata": {"labels": {key: new["labels"].get(key) for key in _FACTS}},
+        # One without a name is not nbship's, and cannot be a canary.
+        "spec": {
+            "predictor": {**moved, **_doubled(rollout.stage)},
+            "canary": [canary] if old.get("name") else None,
+        },
+    }
 
 
 def leave(rollout: Rollout, service: Manifest) -> Manifest:
@@ -96,59 +130,100 @@ def leave(rollout: Rollout, service: Manifest) -> Manifest:
 
 def finish(rollout: Rollout) -> Manifest:
     """Returns the patch after which nothing tells of a canary that has left; empty if nothing does."""
-    if rollout.mode == "Standard":
-        return {}
-    return {"metadata": {"annotations": {STABLE: None}}, "spec": {"predictor": {_PERCENT: None}}}
+    return {} if rollout.mode == "Standard" else {"spec": {"predictor": {_PERCENT: None}}}
 
 
-def show() -> Manifest:
+def show(rollout: Rollout) -> Manifest:
     """Returns the patch by which a first version, until then hidden, is reached from outside."""
-    return {"metadata": {"labels": {VISIBILITY: None}, "annotations": {UNCHECKED: None}}}
+    return {"metadata": {"labels": {VISIBILITY: None, **rollout.release.labels}}}
 
 
 def hide() -> Manifest:
     """Returns the patch by which a version is reached only inside the cluster."""
-    return {"metadata": {"labels": {VISIBILITY: "cluster-local"}, "annotations": {UNCHECKED: "true"}}}
+    return {"metadata": {"labels": {VISIBILITY: "cluster-local", **dict.fromkeys(_FACTS)}}}
 
 
-def has_begun(rollout: Rollout, service: Manifest, before: str) -> bool:
+def has_begun(rollout: Rollout, state: State, before: str) -> bool:
     """Returns whether the canary can be asked.
 
     Args:
         rollout: Whose canary.
-        service: As it is now.
+        state: As it is now.
         before: What `newest` was before the canary; empty if that is not known.
     """
     if rollout.mode == "Standard":
-        return bool(_canary_status(service).get("ready"))
-    status = _status(service)
+        return bool(_canary_status(state.service).get("ready")) and has_started(state, _canary(state.service))
+    status = _status(state.service)
     newest = status.get("latestCreatedRevision")
     return bool(newest) and newest != before and newest == status.get("latestReadyRevision")
 
 
-def has_shifted(rollout: Rollout, service: Manifest, percent: int) -> bool:
-    """Returns whether the canary has its share of the traffic."""
+def has_shifted(rollout: Rollout, state: State, percent: int) -> bool:
+    """Returns whether the canary has its share of the traffic, by what routes it, and all is ready."""
     if rollout.mode == "Standard":
-        status = _canary_status(service)
-        return bool(status.get("ready")) and (status.get("trafficPercent") or 0) == percent
-    status = _status(service)
-    newest = status.get("latestReadyRevision")
-    shares = [target for target in status.get("traffic") or () if target.get("revisionName") == newest]
-    return sum(share.get("percent") or 0 for share in shares) == percent
+        ready = is_ready(state.service) and bool(_canary_status(state.service).get("ready"))
+        accepted = state.route is not None and is_accepted(state.route)
+        return ready and accepted and share(state) == percent
+    return is_ready(state.service) and share(state) == percent
 
 
-def has_left(rollout: Rollout, service: Manifest, before: str) -> bool:
+def does_not_split(rollout: Rollout, state: State, percent: int) -> bool:
+    """Returns whether KServe has followed a shift as far as it says, and no route shows it.
+
+    KServe before the change that gives HTTPRoutes weights (kserve#5912) is so for ever, others for a moment.
+    """
+    if rollout.mode == "Knative" or has_shifted(rollout, state, percent):
+        return False
+    status = _canary_status(state.service)
+    followed = bool(status.get("ready")) and (status.get("trafficPercent") or 0) == percent
+    return state.route is None or (is_ready(state.service) and followed)
+
+
+def is_promoted(rollout: Rollout, state: State) -> bool:
+    """Returns whether clients get the release alone, whether or not the one before is still there."""
+    service = state.service
+    if live_version(service) != rollout.release.version or not is_ready(service):
+        return False
+    if rollout.mode == "Knative":
+        return share(state) == 100
+    running = service["spec"]["predictor"]
+    routed = state.route is None or (
+        routed_share(state, server_name(service, running)) == 100 and is_accepted(state.route)
+    )
+    return routed and has_started(state, running)
+
+
+def has_left(rollout: Rollout, state: State, before: str) -> bool:
     """Returns whether the canary is gone, and what served before serves; the arguments as `has_begun`."""
     if rollout.mode == "Standard":
-        return is_settled(rollout, service)
-    return has_begun(rollout, service, before)
+        return is_settled(rollout, state)
+    return has_begun(rollout, state, before)
 
 
-def is_settled(rollout: Rollout, service: Manifest) -> bool:
-    """Returns whether one version has all the traffic, and is ready."""
-    if rollout.mode == "Standard":
-        return is_ready(service) and not (service.get("status") or {}).get("canaryStatuses")
-    return is_ready(service) and has_shifted(rollout, service, 100)
+def is_settled(rollout: Rollout, state: State) -> bool:
+    """Returns whether one version has all the traffic, and its servers are ready and as they should be."""
+    service = state.service
+    if not is_ready(service):
+        return False
+    if rollout.mode == "Knative":
+        status = _status(service)
+        is_newest = status.get("latestCreatedRevision") == status.get("latestReadyRevision")
+        return is_newest and share(state) == 100
+    running = service["spec"]["predictor"]
+    if (service.get("status") or {}).get("canaryStatuses") or not has_started(state, running):
+        return False
+    return state.route is None or routed_share(state, server_name(service, running)) == 100
+
+
+def share(state: State) -> int:
+    """Returns the percentage of requests that go to the version on its way, by what routes them."""
+    if running_mode(state.service) != "Knative":
+        canary = _canary(state.service)
+        return routed_share(state, server_name(state.service, canary)) if canary else 0
+    status = _status(state.service)
+    newest = status.get("latestCreatedRevision")
+    targets = [target for target in status.get("traffic") or () if target.get("revisionName") == newest]
+    return sum(target.get("percent") or 0 for target in targets)
 
 
 def newest(service: Manifest) -> str:
@@ -157,13 +232,11 @@ def newest(service: Manifest) -> str:
 
 
 def failure(rollout: Rollout, service: Manifest) -> str:
-    """Says why a canary will never be ready; empty if it may still be."""
-    if rollout.mode == "Standard":
-        model = _canary_status(service).get("modelStatus") or {}
-    else:
-        model = (service.get("status") or {}).get("modelStatus") or {}
+    """Says why the newest servers will never be ready, if KServe's status tells; in Knative mode it does."""
+    model = (service.get("status") or {}).get("modelStatus") or {}
     why = model.get("lastFailureInfo") or {}
-    if model.get("transitionStatus") not in ("BlockedByFailedLoad", "InvalidSpec"):
+    failed = ("InvalidSpec",) if rollout.mode == "Standard" else ("BlockedByFailedLoad", "InvalidSpec")
+    if model.get("transitionStatus") not in failed:
         return ""
     if rollout.mode == "Knative" and why.get("modelRevisionName") != newest(service):
         return ""
@@ -173,7 +246,7 @@ def failure(rollout: Rollout, service: Manifest) -> str:
 def canary_backend(rollout: Rollout, service: Manifest) -> Backend:
     """Returns the canary's own address."""
     if rollout.mode == "Standard":
-        return Backend(canary_service(rollout.release.name, rollout.release.canary))
+        return Backend(server_name(service, _canary(service)))
     return live_backend(rollout, service)
 
 
@@ -181,7 +254,7 @@ def live_backend(rollout: Rollout, service: Manifest) -> Backend:
     """Returns the address of the predictor; it need not be reached from outside yet."""
     metadata = service["metadata"]
     if rollout.mode == "Standard":
-        return Backend(canary_service(metadata["name"], service["spec"]["predictor"].get("name", "")))
+        return Backend(server_name(service, service["spec"]["predictor"]))
     return revision_backend(metadata["namespace"], _status(service).get("latestReadyRevision", ""))
 
 
@@ -193,10 +266,19 @@ def replacement(old: Any, new: Mapping[str, Any]) -> Manifest:
     return {**gone, **below}
 
 
+def _doubled(stage: Stage) -> Manifest:
+    # A canary's servers are taken from those of the predictor, which therefore asks for as many more.
+    return {"minReplicas": 2 * stage.min_replicas, "maxReplicas": stage.min_replicas + stage.max_replicas}
+
+
+def _canary(service: Manifest) -> Manifest:
+    return next((dict(canary["predictor"]) for canary in service["spec"].get("canary") or ()), {})
+
+
 def _canary_status(service: Manifest) -> Manifest:
-    wanted = [canary["predictor"]["name"] for canary in service["spec"].get("canary") or ()]
     statuses = (service.get("status") or {}).get("canaryStatuses") or ()
-    return next((dict(status) for status in statuses if status.get("name") in wanted), {})
+    name = _canary(service).get("name")
+    return next((dict(status) for status in statuses if status.get("name") == name), {})
 
 
 def _status(service: Manifest) -> Manifest:

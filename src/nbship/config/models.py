@@ -286,6 +286,11 @@ class Deploy(Model):
     latency: float = Field(1.0, gt=0, description="seconds that the median answer of a check may take")
     errors: float = Field(0.0, ge=0, lt=1, description="share of requests of a check that may fail")
     requests: int = Field(20, ge=1, le=1000, description="requests of a check")
+    dwell: float = Field(
+        10.0,
+        ge=0,
+        description="seconds that each share of traffic is watched, and that gateways get to follow",
+    )
     timeout: float = Field(300.0, gt=0, description="seconds to wait until a change in the cluster is ready")
     stages: dict[Name, Stage] = Field(
         {"staging": Stage(namespace="staging"), "production": Stage(namespace="production")},

@@ -1,55 +1,27 @@
 """Takes a release to a stage: beside what serves, checked, then with more and more of the traffic.
 
 Works from what the cluster holds, so that a repeat goes on where it was cut off. What serves is never
-deleted, and gets its traffic back if anything goes wrong.
+deleted, and gets its traffic back if anything goes wrong. `watching` waits and checks.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from nbship.cluster import check as endpoint
-from nbship.cluster import kserve, manifest, rollout, services
-from nbship.cluster.backends import Backend
-from nbship.cluster.check import Checked, CheckError, UnreachableError
+from nbship.cluster import manifest, rollout, services
 from nbship.cluster.manifest import Manifest
-from nbship.cluster.rollout import Rollout
-from nbship.cluster.services import Cluster
+from nbship.cluster.state import State
 from nbship.errors import NbshipError
-from nbship.package import Package
-
-Report = Callable[[str], None]
-# Seconds that a gateway may take to follow a change.
-_SETTLE = 15.0
-_PAUSE = 0.5
+from nbship.workflow import watching
+from nbship.workflow.watching import Deployment, check, check_ingress, dwell, observe, wait
 
 
 @dataclass(frozen=True)
-class Journey:
-    """All that it takes to bring a release to a stage."""
-
-    cluster: Cluster
-    rollout: Rollout
-    package: Package
-    report: Report
-
-    @property
-    def name(self) -> str:
-        """The model, and its InferenceService."""
-        return self.rollout.release.name
-
-    @property
-    def version(self) -> str:
-        """The version that is to serve."""
-        return self.rollout.release.version
-
-
-@dataclass(frozen=True)
-class Arrival:
+class DeploymentResult:
     """How it ended well.
 
     Attributes:
@@ -65,190 +37,302 @@ class Arrival:
     latency: float
 
 
-def take(journey: Journey) -> Arrival:
+def roll_out(deployment: Deployment) -> DeploymentResult:
     """Brings a release to where it serves, or leaves all as it was.
 
     Raises:
-        CheckError: Its server does not answer as the model's package says.
+        CheckError: Its server does not answer as the model's package says, or cannot start.
         NbshipError: The cluster refuses, or something is not ready in time.
     """
-    service = services.get(journey.cluster, journey.name)
+    service = services.get(deployment.cluster, deployment.name)
     if service is not None and manifest.service_labels(service).get(manifest.MANAGED) != "nbship":
         raise NbshipError(
-            f"{journey.cluster.namespace} has an InferenceService {journey.name} that nbship did not make",
+            f"nbship did not make the InferenceService {deployment.cluster.namespace}/{deployment.name}",
             "deploy to another namespace, or delete it if nobody needs it",
         )
     if service is not None and manifest.is_hidden(service):
-        if manifest.is_part(_wanted(journey, hidden=True), service):
-            return _first(journey, service)
-        services.delete(journey.cluster, service)
+        if manifest.is_part(_wanted(deployment, hidden=True), service):
+            return _first(deployment, service)
+        services.delete(deployment.cluster, deployment.name, manifest.is_hidden)
         service = None
     if service is None:
-        return _first(journey, None)
-    if manifest.live_version(service) == journey.version:
-        return _again(journey, service)
-    return _canary(journey, service)
+        return _first(deployment, None)
+    if manifest.live_version(service) == deployment.version:
+        return _again(deployment, service)
+    return _canary(deployment, service)
 
 
-def _wanted(journey: Journey, hidden: bool = False) -> Manifest:
-    way = journey.rollout
-    return manifest.inference_service(way.release, way.settings, way.stage, way.mode, hidden)
+def _wanted(deployment: Deployment, hidden: bool = False) -> Manifest:
+    plan = deployment.rollout
+    return manifest.inference_service(plan.release, plan.settings, plan.stage, plan.mode, hidden)
 
 
-def _first(journey: Journey, service: Manifest | None) -> Arrival:
+def _first(deployment: Deployment, service: Manifest | None) -> DeploymentResult:
     """The first version: nobody can reach it until it is checked."""
-    way, cluster = journey.rollout, journey.cluster
+    plan, cluster = deployment.rollout, deployment.cluster
+    wanted = _wanted(deployment, hidden=True)
     if service is None:
-        service = services.create(cluster, _wanted(journey, hidden=True))
-        if service is None:
+        # An answer that was lost, and asked for again, finds what it made itself.
+        service = services.create(cluster, wanted) or services.get(cluster, deployment.name)
+        if service is None or not (manifest.is_hidden(service) and manifest.is_part(wanted, service)):
             raise NbshipError(
-                f"somebody else deploys {journey.name} to {cluster.namespace} at this moment",
+                f"somebody else deploys {deployment.name} to {cluster.namespace} at this moment",
                 "wait for it, and deploy again",
             )
     made = service["metadata"]["uid"]
     try:
-        journey.report(f"{journey.version} is deployed without traffic; waiting until it is ready")
-        service = _wait(journey, partial(rollout.is_settled, way), journey.version)
-        checked = _check(journey, rollout.live_backend(way, service))
-        service = _show(journey, service)
-        _check_ingress(journey, service, values=True)
+        deployment.report(f"{deployment.version} is deployed without traffic; waiting until it is ready")
+        state = wait(deployment, partial(rollout.is_settled, plan), deployment.version)
+        check(deployment, rollout.live_backend(plan, state.service))
+        state = _show(deployment, state.service)
+        # What serves, and not only what was hidden.
+        latency = check(deployment, rollout.live_backend(plan, state.service))
+        check_ingress(deployment, state.service, values=True)
     except BaseException:
-        with _reported(journey):
-            _withdraw(journey, made)
+        with _reported(deployment):
+            _withdraw(deployment, made)
         raise
-    journey.report(f"{journey.version} has all the traffic")
-    return Arrival(service, "", changed=True, latency=checked)
+    deployment.report(f"{deployment.version} has all the traffic")
+    return DeploymentResult(state.service, "", changed=True, latency=latency)
 
 
-def _show(journey: Journey, hidden: Manifest) -> Manifest:
-    """Lets clients reach a first version; returns the service with the address that they have."""
-    way, cluster = journey.rollout, journey.cluster
-    services.change(cluster, journey.name, lambda now: rollout.show() if manifest.is_hidden(now) else {})
+def _show(deployment: Deployment, hidden: Manifest) -> State:
+    """Lets clients reach a first version; returns the state with the address that they have."""
+    plan, cluster = deployment.rollout, deployment.cluster
+    services.change(
+        cluster, deployment.name, lambda now: rollout.show(plan) if manifest.is_hidden(now) else {}
+    )
     url = hidden["status"].get("url")
-    deadline = time.monotonic() + min(_SETTLE, way.settings.timeout)
+    deadline = time.monotonic() + min(watching.SETTLE, plan.settings.timeout)
 
-    def has_address(service: Manifest) -> bool:
+    def has_address(state: State) -> bool:
         # Where KServe makes no ingress, the address stays that of the inside.
-        shown = service["status"].get("url") != url or time.monotonic() > deadline
-        return rollout.is_settled(way, service) and shown
+        shown = state.service["status"].get("url") != url or time.monotonic() > deadline
+        return rollout.is_settled(plan, state) and shown
 
-    return _wait(journey, has_address, journey.version)
+    return wait(deployment, has_address, deployment.version)
 
 
-def _withdraw(journey: Journey, uid: str) -> None:
+def _withdraw(deployment: Deployment, uid: str) -> None:
     """Takes back a first version: deletes it if nobody could reach it yet, else hides it."""
-    service = services.get(journey.cluster, journey.name)
-    if service is None or service["metadata"]["uid"] != uid:
+
+    def may_go(service: Manifest) -> bool:
+        return service["metadata"]["uid"] == uid and manifest.is_hidden(service)
+
+    if services.delete(deployment.cluster, deployment.name, may_go):
+        deployment.report(f"{deployment.version} is removed; nobody could reach it")
         return
-    if manifest.is_hidden(service):
-        services.delete(journey.cluster, service)
-        journey.report(f"{journey.version} is removed; nobody could reach it")
-    elif not manifest.has_canary(service):
-        services.change(journey.cluster, journey.name, lambda _: rollout.hide())
-        journey.report(f"{journey.version} cannot be reached from outside any more")
+    service = services.get(deployment.cluster, deployment.name)
+    if service is not None and service["metadata"]["uid"] == uid and not manifest.has_canary(service):
+        services.change(deployment.cluster, deployment.name, lambda _: rollout.hide())
+        deployment.report(f"{deployment.version} cannot be reached from outside any more")
 
 
-def _again(journey: Journey, service: Manifest) -> Arrival:
+def _again(deployment: Deployment, service: Manifest) -> DeploymentResult:
     """The version serves already: other versions on their way are stopped, and its settings renewed."""
-    way, cluster = journey.rollout, journey.cluster
+    plan = deployment.rollout
     stopped = manifest.has_canary(service)
     if stopped:
-        _abandon(journey, manifest.canary_version(service))
-        service = _wait(journey, partial(rollout.is_settled, way), journey.version)
-    wanted = _wanted(journey)
+        _abandon(deployment, manifest.canary_version(service))
+        service = wait(deployment, partial(rollout.is_settled, plan), deployment.version).service
+    wanted = _wanted(deployment)
     renewed = not manifest.is_part(wanted, service)
     if renewed:
-        patch = {"metadata": {"labels": wanted["metadata"]["labels"]}, "spec": wanted["spec"]}
-        before = rollout.newest(service)
-        service = services.change(cluster, journey.name, lambda _: patch)
-        if before:
-            _wait(journey, partial(rollout.has_begun, way, before=before), journey.version)
-        service = _wait(journey, partial(rollout.is_settled, way), journey.version)
-    checked = _check(journey, rollout.live_backend(way, service))
-    _check_ingress(journey, service, values=True)
-    return Arrival(service, journey.version, changed=stopped or renewed, latency=checked)
+        service = _renew(deployment, wanted, rollout.newest(service))
+    latency = check(deployment, rollout.live_backend(plan, service))
+    check_ingress(deployment, service, values=True)
+    return DeploymentResult(service, deployment.version, changed=stopped or renewed, latency=latency)
 
 
-def _canary(journey: Journey, service: Manifest) -> Arrival:
-    """A new version beside the one that serves."""
-    way = journey.rollout
-    previous = manifest.live_version(service)
-    if way.mode == "Knative" and manifest.canary_version(service) == previous:
-        _abandon(journey, previous)
+def _renew(deployment: Deployment, wanted: Manifest, newest: str) -> Manifest:
+    """Brings changed settings to what serves; takes them back if servers do not start with them."""
+    plan, cluster = deployment.rollout, deployment.cluster
+    before: Manifest = {}
+
+    def patch(now: Manifest) -> Manifest:
+        before.update(now["spec"]["predictor"])
+        return {"metadata": {"labels": wanted["metadata"]["labels"]}, "spec": wanted["spec"]}
+
+    def back(now: Manifest) -> Manifest:
+        return {"spec": {"predictor": rollout.replacement(now["spec"]["predictor"], before)}}
+
+    services.change(cluster, deployment.name, patch)
     try:
-        service = _begin(journey)
-        checked = _check(journey, rollout.canary_backend(way, service))
-        for percent in way.settings.steps:
-            if percent > manifest.canary_traffic(service):
-                service, checked = _step(journey, percent)
-        services.change(
-            journey.cluster, journey.name, lambda now: _if_ours(journey, now) and rollout.promote(way)
+        deployment.report(
+            f"{deployment.version} gets other settings; waiting until its new servers are ready"
         )
-        service = _wait(journey, partial(rollout.is_settled, way), journey.version)
+        if newest:
+            wait(deployment, partial(rollout.has_begun, plan, before=newest), deployment.version)
+        return wait(deployment, partial(rollout.is_settled, plan), deployment.version).service
     except BaseException:
-        with _reported(journey):
-            if _abandon(journey, journey.version):
-                journey.report(f"{journey.version} is removed; {previous} has all the traffic")
+        with _reported(deployment):
+            services.change(cluster, deployment.name, back)
+            deployment.report(f"{deployment.version} has its settings from before")
         raise
-    journey.report(f"{journey.version} has all the traffic, {previous} none")
-    return Arrival(service, previous, changed=True, latency=checked)
 
 
-def _begin(journey: Journey) -> Manifest:
-    way, cluster = journey.rollout, journey.cluster
+def _canary(deployment: Deployment, service: Manifest) -> DeploymentResult:
+    """A new version beside the one that serves."""
+    plan = deployment.rollout
+    previous = manifest.live_version(service)
+    if plan.mode == "Knative" and manifest.canary_version(service) == previous:
+        _abandon(deployment, previous)
+    try:
+        state = _begin(deployment)
+        check(deployment, rollout.canary_backend(plan, state.service), partial(_check_ours, deployment))
+        _shift(deployment, rollout.share(state))
+        state, latency = _promote(deployment)
+    except BaseException:
+        with _reported(deployment):
+            if _take_back(deployment):
+                deployment.report(f"{deployment.version} is removed; {previous} has all the traffic")
+        raise
+    if manifest.has_canary(state.service):
+        services.change(deployment.cluster, deployment.name, partial(_retire, deployment))
+        state = wait(deployment, partial(rollout.is_settled, plan), deployment.version)
+    deployment.report(f"{deployment.version} has all the traffic, {previous} none")
+    return DeploymentResult(state.service, previous, changed=True, latency=latency)
+
+
+def _begin(deployment: Deployment) -> State:
+    plan, cluster = deployment.rollout, deployment.cluster
     before = ""
 
     def patch(now: Manifest) -> Manifest:
         nonlocal before
         before = rollout.newest(now)
-        part = manifest.predictor(way.release, way.settings)
+        part = manifest.predictor(plan.release, plan.settings)
         canaries = [canary["predictor"] for canary in now["spec"].get("canary") or ()]
         there = canaries[0] if canaries else now["spec"]["predictor"]
         if manifest.has_canary(now) and manifest.is_part(part, there):
             before = ""
             return {}
-        return rollout.begin(way, now)
+        return rollout.begin(plan, now)
 
-    answer = services.change(cluster, journey.name, patch, dry_run=True)
+    answer = services.change(cluster, deployment.name, patch, dry_run=True)
     if not manifest.has_canary(answer):
         raise NbshipError(
-            f"this KServe does not know canaries in {way.mode} mode, and would silently leave them out",
+            f"this KServe does not know canaries in {plan.mode} mode, and would silently leave them out",
             "use KServe 0.20 or later, with the CRDs of that release",
         )
-    service = services.change(cluster, journey.name, patch)
-    share = manifest.canary_traffic(service)
-    journey.report(f"{journey.version} is deployed with {share} % of the traffic; waiting until it is ready")
-    return _wait(journey, partial(rollout.has_begun, way, before=before), journey.version)
-
-
-def _step(journey: Journey, percent: int) -> tuple[Manifest, float]:
-    way = journey.rollout
-    services.change(
-        journey.cluster,
-        journey.name,
-        lambda now: _if_ours(journey, now) and rollout.shift(way, now, percent),
+    services.change(cluster, deployment.name, patch)
+    share = rollout.share(observe(deployment))
+    deployment.report(
+        f"{deployment.version} is deployed with {share} % of the traffic; waiting until it is ready"
     )
-    service = _wait(journey, partial(rollout.has_shifted, way, percent=percent), f"{percent} %")
-    journey.report(f"{journey.version} has {percent} % of the traffic")
-    checked = _check(journey, rollout.canary_backend(way, service))
-    _check_ingress(journey, service, values=percent == 100)
-    return service, checked
+    is_begun = partial(rollout.has_begun, plan, before=before)
+    return wait(deployment, is_begun, deployment.version, partial(_check_ours, deployment))
 
 
-def _if_ours(journey: Journey, service: Manifest) -> Manifest:
+def _shift(deployment: Deployment, share: int) -> None:
+    """Gives the canary its shares of the traffic, one after the other, where the cluster can split it."""
+    plan, ours = deployment.rollout, partial(_check_ours, deployment)
+    for percent in plan.settings.steps:
+        if percent <= share:
+            continue
+
+        def patch(now: Manifest, percent: int = percent) -> Manifest:
+            return _ours(deployment, now) and rollout.shift(plan, now, percent)
+
+        services.change(deployment.cluster, deployment.name, patch)
+        state = wait(deployment, _Followed(deployment, percent), f"{percent} %", ours)
+        if not rollout.has_shifted(plan, state, percent):
+            deployment.report(
+                f"traffic is not split: {_why_not(state)}; {deployment.version} is checked, then gets it all"
+            )
+            return
+        deployment.report(f"{deployment.version} has {percent} % of the traffic")
+        dwell(deployment, rollout.canary_backend(plan, state.service), ours)
+        check_ingress(deployment, state.service, values=percent == 100)
+
+
+@dataclass
+class _Followed:
+    """Whether the route has followed a shift, or will not, since KServe has done all that it does."""
+
+    deployment: Deployment
+    percent: int
+    since: float = 0.0
+
+    def __call__(self, state: State) -> bool:
+        plan = self.deployment.rollout
+        if rollout.has_shifted(plan, state, self.percent):
+            return True
+        if not rollout.does_not_split(plan, state, self.percent):
+            self.since = 0.0
+            return False
+        self.since = self.since or time.monotonic()
+        return time.monotonic() - self.since > min(watching.SETTLE, plan.settings.timeout / 2)
+
+
+def _why_not(state: State) -> str:
+    if state.route is None:
+        return "there is no HTTPRoute (see enableGatewayApi in KServe's settings)"
+    return "this KServe gives HTTPRoutes no weights in Standard mode, later releases do"
+
+
+def _promote(deployment: Deployment) -> tuple[State, float]:
+    """Makes the canary what serves, and watches it; in Standard mode what served before is still there."""
+    plan = deployment.rollout
+
+    def patch(now: Manifest) -> Manifest:
+        return _ours(deployment, now) and rollout.promote(plan, now)
+
+    services.change(deployment.cluster, deployment.name, patch)
+    state = wait(
+        deployment, partial(rollout.is_promoted, plan), deployment.version, partial(_check_live, deployment)
+    )
+    backend = rollout.live_backend(plan, state.service)
+    latency = dwell(deployment, backend, partial(_check_live, deployment))
+    check_ingress(deployment, state.service, values=True)
+    return state, latency
+
+
+def _retire(deployment: Deployment, service: Manifest) -> Manifest:
+    """The patch by which the version before goes, which has no traffic any more."""
+    is_ours = manifest.live_version(service) == deployment.version and manifest.has_canary(service)
+    return rollout.leave(deployment.rollout, service) if is_ours else {}
+
+
+def _ours(deployment: Deployment, service: Manifest) -> Manifest:
     """Returns the service if the canary is this release's, else raises."""
     there = manifest.canary_version(service)
-    if there != journey.version:
+    if there != deployment.version:
         raise NbshipError(
-            f"somebody else replaced the canary {journey.version}" + (f" by {there}" if there else ""),
+            f"somebody else replaced the canary {deployment.version}" + (f" by {there}" if there else ""),
             "wait for that deployment, and deploy again",
         )
     return service
 
 
-def _abandon(journey: Journey, version: str) -> bool:
+def _check_ours(deployment: Deployment, service: Manifest) -> None:
+    _ours(deployment, service)
+
+
+def _check_live(deployment: Deployment, service: Manifest) -> None:
+    there = manifest.live_version(service)
+    if there != deployment.version:
+        raise NbshipError(
+            f"somebody else deployed {there or 'another service'} in place of {deployment.version}",
+            "wait for that deployment, and deploy again",
+        )
+
+
+def _take_back(deployment: Deployment) -> bool:
+    """Takes the release away, promoted or not, if what served before is there; returns whether it was."""
+    plan, ours = deployment.rollout, deployment.version
+
+    def demote(now: Manifest) -> Manifest:
+        is_promoted = plan.mode == "Standard" and manifest.live_version(now) == ours
+        return rollout.swap(plan, now) if is_promoted and manifest.has_canary(now) else {}
+
+    services.change(deployment.cluster, deployment.name, demote)
+    return _abandon(deployment, ours)
+
+
+def _abandon(deployment: Deployment, version: str) -> bool:
     """Takes the canary of a version away, if there is one; what served before gets all the traffic."""
-    way, cluster = journey.rollout, journey.cluster
+    plan, cluster = deployment.rollout, deployment.cluster
     found, before = False, ""
 
     def leave(now: Manifest) -> Manifest:
@@ -258,81 +342,53 @@ def _abandon(journey: Journey, version: str) -> bool:
         if not found or version == manifest.live_version(now):
             return {}
         before = rollout.newest(now)
-        return rollout.leave(way, now)
+        return rollout.leave(plan, now)
 
     def finish(now: Manifest) -> Manifest:
         left = manifest.has_canary(now) and manifest.canary_version(now) == manifest.live_version(now)
-        return rollout.finish(way) if left else {}
+        return rollout.finish(plan) if left else {}
 
-    services.change(cluster, journey.name, leave)
+    if plan.mode == "Standard":
+        _drain(deployment, version)
+    services.change(cluster, deployment.name, leave)
     if found:
-        is_gone = partial(rollout.has_left, way, before=before)
-        services.wait(cluster, journey.name, is_gone, way.settings, "the version that served before")
-        services.change(cluster, journey.name, finish)
+        is_gone = partial(rollout.has_left, plan, before=before)
+        wait(deployment, is_gone, "the version that served before", own=False)
+        services.change(cluster, deployment.name, finish)
     return found
 
 
-def _wait(journey: Journey, is_ready: Callable[[Manifest], bool], what: str) -> Manifest:
-    def look(service: Manifest) -> bool:
-        why = rollout.failure(journey.rollout, service)
-        if why:
-            raise CheckError(f"{what} cannot be served: {why}", "see the log of its pods")
-        return is_ready(service)
+def _drain(deployment: Deployment, version: str) -> None:
+    """Takes a canary's traffic away before its servers go, and lets gateways follow.
 
-    return services.wait(journey.cluster, journey.name, look, journey.rollout.settings, what)
+    A route stays as it was while a canary is not ready: then there is nothing to wait for.
+    """
+    plan = deployment.rollout
+    found = False
 
+    def patch(now: Manifest) -> Manifest:
+        nonlocal found
+        found = manifest.has_canary(now) and manifest.canary_version(now) == version
+        return rollout.shift(plan, now, 0) if found else {}
 
-def _check(journey: Journey, backend: Backend) -> float:
-    """Checks a server at its own address; returns the median seconds of an answer."""
-    settings = journey.rollout.settings
-    ask = kserve.ask_backend(journey.cluster, backend, journey.name)
-    listed = settings.runtime == manifest.STOCK_RUNTIME
-    checked = _eventually(
-        lambda: endpoint.check(ask, journey.package, settings, listed), UnreachableError, settings.timeout
-    )
-    right = checked.requests - checked.failed
-    journey.report(
-        f"  {right} of {checked.requests} answers of {backend.service} are right, "
-        f"median {checked.latency * 1000:.0f} ms"
-    )
-    return checked.latency
-
-
-def _check_ingress(journey: Journey, service: Manifest, values: bool) -> None:
-    """Checks what clients get, if the stage says where they ask."""
-    way = journey.rollout
-    if not way.stage.url:
+    services.change(deployment.cluster, deployment.name, patch)
+    if not found:
         return
-    ask = kserve.ask_ingress(way.stage.url, service, journey.name)
-    listed = way.settings.runtime == manifest.STOCK_RUNTIME
-    # A gateway that does not know yet that the traffic has moved answers with the old version's values.
-    checked = _eventually(
-        lambda: endpoint.check(ask, journey.package, way.settings, listed, values),
-        CheckError,
-        way.settings.timeout,
-    )
-    journey.report(
-        f"  {checked.failed} of {checked.requests} requests to {way.stage.url} failed, "
-        f"median {checked.latency * 1000:.0f} ms"
-    )
+    deadline = time.monotonic() + min(watching.SETTLE, plan.settings.timeout)
 
+    def is_drained(state: State) -> bool:
+        return not rollout.share(state) or time.monotonic() > deadline
 
-def _eventually(check: Callable[[], Checked], trouble: type[CheckError], timeout: float) -> Checked:
-    """Checks until a trouble is over: proxies and gateways follow a change with some delay."""
-    deadline = time.monotonic() + min(_SETTLE, timeout)
-    while True:
-        try:
-            return check()
-        except trouble:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(_PAUSE)
+    wait(deployment, is_drained, version, own=False)
+    time.sleep(min(plan.settings.dwell, watching.SETTLE))
 
 
 @contextlib.contextmanager
-def _reported(journey: Journey) -> Iterator[None]:
+def _reported(deployment: Deployment) -> Iterator[None]:
     """Reports what goes wrong while something that went wrong is put right: that is what is raised."""
     try:
         yield
     except NbshipError as error:
-        journey.report(f"{journey.version} could not be taken back: {error.message}; deploying again does it")
+        deployment.report(
+            f"{deployment.version} could not be taken back: {error.message}; deploying again does it"
+        )

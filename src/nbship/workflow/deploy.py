@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from nbship import config, files, package
-from nbship.cluster import check, kserve, manifest, services
+from nbship.cluster import kserve, manifest, services
 from nbship.cluster.manifest import Manifest, Release
 from nbship.cluster.rollout import Rollout
 from nbship.config import Pipeline
@@ -24,6 +24,7 @@ from nbship.versions import git, registry, stages, store
 from nbship.versions.registry import Version
 from nbship.workflow import canary
 from nbship.workflow.models import list_models
+from nbship.workflow.watching import Deployment
 
 Report = Callable[[str], None]
 FOLDER = Path("kubernetes", "serving")
@@ -121,16 +122,15 @@ def deploy(
         return Deployed(pipeline.name, stage, newer, changed=False)
     if pipeline.deploy.mode == "gitops":
         return _write(root, pipeline, target)
-    journey = _journey(pipeline, target, report)
-    arrival = canary.take(journey)
+    result = canary.roll_out(_deployment(pipeline, target, report))
     return Deployed(
         name=pipeline.name,
         stage=stage,
         version=target.version.version,
-        previous=arrival.previous,
-        changed=arrival.changed,
-        url=str(arrival.service["status"].get("url") or ""),
-        latency=arrival.latency,
+        previous=result.previous,
+        changed=result.changed,
+        url=str(result.service["status"].get("url") or ""),
+        latency=result.latency,
         tag=_record(root, target, report),
     )
 
@@ -143,10 +143,10 @@ def plan(root: Path, pipeline: Pipeline, stage: str, version: str = "") -> Plan:
         before = _text(path)
         running = manifest.from_yaml(before, str(path)) if before else None
     else:
-        journey = _journey(pipeline, target, lambda _: None)
-        running = services.get(journey.cluster, pipeline.name)
-        way = journey.rollout
-        wanted = manifest.inference_service(way.release, way.settings, way.stage, way.mode)
+        found = _deployment(pipeline, target, lambda _: None)
+        running = services.get(found.cluster, pipeline.name)
+        plan = found.rollout
+        wanted = manifest.inference_service(plan.release, plan.settings, plan.stage, plan.mode)
     return Plan(
         manifest.to_yaml(wanted), manifest.difference(running, wanted), manifest.live_version(running)
     )
@@ -183,15 +183,15 @@ def find_target(root: Path, pipeline: Pipeline, stage: str, version: str) -> Tar
     return Target(stage, found, release, described, place)
 
 
-def _journey(pipeline: Pipeline, target: Target, report: Report) -> canary.Journey:
+def _deployment(pipeline: Pipeline, target: Target, report: Report) -> Deployment:
     settings, place = pipeline.deploy, target.place
     cluster = services.connect(place)
     service = services.get(cluster, pipeline.name)
     mode = kserve.find_mode(cluster, settings, place, service)
-    image = kserve.runtime_image(cluster, settings.runtime)
-    if settings.runtime == manifest.STOCK_RUNTIME:
-        check.check_libraries(target.package, image)
-    return canary.Journey(cluster, Rollout(target.release, settings, place, mode), target.package, report)
+    kserve.check_runtime(cluster, settings.runtime)
+    # Once it is known that the API is there, it gets as long to restart as any change has.
+    patient = replace(cluster, patience=settings.timeout)
+    return Deployment(patient, Rollout(target.release, settings, place, mode), target.package, report)
 
 
 def _find_version(root: Path, name: str, version: str) -> Version:
@@ -285,11 +285,6 @@ def _gitops_manifest(pipeline: Pipeline, target: Target) -> Manifest:
         )
     if mode == "Standard" and target.place.min_replicas == 0:
         raise UsageError("min_replicas: 0 needs Knative", "set min_replicas: 1")
-    if pipeline.deploy.runtime == manifest.STOCK_RUNTIME:
-        raise UsageError(
-            "GitOps mode cannot compare the stock runtime's scikit-learn with the model's",
-            "use deploy.runtime: nbship-sklearn",
-        )
     return manifest.inference_service(target.release, pipeline.deploy, target.place, mode)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from nbship.cluster import manifest, services
+from nbship.cluster import kserve, manifest, rollout, services
 from nbship.config import Pipeline, Stage
 from nbship.errors import NbshipError
 from nbship.versions import stages
@@ -20,7 +20,7 @@ class Serving:
         stage: Its name.
         version: What has the traffic; empty if nothing does.
         canary: The version on its way; empty if there is none.
-        traffic: The canary's share of the traffic, in percent.
+        traffic: The canary's share of the traffic in percent, by what routes it.
         url: The address that KServe gives the service.
         problem: Why the cluster could not be asked; empty if it could.
     """
@@ -68,16 +68,17 @@ def list_deployments(root: Path, pipeline: Pipeline, ask: bool = True) -> Deploy
 
 def _serving(name: str, stage: str, place: Stage) -> Serving:
     try:
-        service = services.get(services.connect(place), name)
+        state = kserve.observe(services.connect(place), name)
     except NbshipError as error:
         return Serving(stage, problem=error.message)
-    if service is None:
+    if state is None:
         return Serving(stage)
+    service = state.service
     version = manifest.live_version(service)
     return Serving(
         stage=stage,
         version=version,
         canary=manifest.canary_version(service),
-        traffic=manifest.canary_traffic(service),
+        traffic=rollout.share(state) if manifest.has_canary(service) else 0,
         url=str((service.get("status") or {}).get("url") or ""),
     )
