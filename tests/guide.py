@@ -246,7 +246,7 @@ def tour(folder: Path) -> Iterator[Tour]:
         gitlab = stack.enter_context(gitlab_server.serve(GitlabServer()))
         s3 = stack.enter_context(s3_server(Watch()))
         cluster = stack.enter_context(kubernetes_server.serve(KubernetesServer(served=_serving(s3))))
-        cluster.lag = 0
+        cluster.controllers.pod_start = cluster.controllers.route_lag = 0
         keys = {**S3_KEYS, "AWS_ENDPOINT_URL": s3}
         tokens = {"NBSHIP_GIT_TOKEN": TOKEN, "NBSHIP_GITLAB_TOKEN": gitlab_server.TOKEN}
         own = _environment(folder) | {"NBSHIP_GITLAB_URL": gitlab.address} | keys | tokens
@@ -298,6 +298,7 @@ def _environment(folder: Path) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if name in kept}
     own |= {"GIT_CONFIG_NOSYSTEM": "1", "COLUMNS": "100"}
     own |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder / "wheels"), "PIP_CONFIG_FILE": os.devnull}
+    own["NBSHIP_DEPLOY__DWELL"] = "0"
     own["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{own['PATH']}"
     for name in ("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR", "DVC_SITE_CACHE_DIR"):
         own[name] = str(folder / name.lower())

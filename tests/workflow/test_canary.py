@@ -115,8 +115,8 @@ def test_a_share_is_watched_for_as_long_as_is_set(root, cluster, monkeypatch):
 
     monkeypatch.setattr(watching, "time", Clock)
     deploy(root, pipeline_with(dwell=60, requests=20, timeout=900), "staging", "v1.1.0")
-    # At 10, 50 and 100 %, and when it is what serves: 20 requests, 3 s from one to the next.
-    assert slept == [3.0] * 80
+    # At 10, 50 and 100 %: 20 requests, 3 s from one to the next.
+    assert slept == [3.0] * 60
 
 
 def test_the_servers_that_were_checked_are_those_that_serve(root, cluster, mode):

@@ -26,6 +26,7 @@ from nbship.cluster.manifest import (
     Mode,
     Release,
     has_canary,
+    is_hidden,
     live_version,
     predictor,
     remembered,
@@ -232,11 +233,16 @@ def newest(service: Manifest) -> str:
 
 
 def failure(rollout: Rollout, service: Manifest) -> str:
-    """Says why the newest servers will never be ready, if KServe's status tells; in Knative mode it does."""
+    """Says why the newest servers will never be ready, if KServe's status tells.
+
+    In Standard mode it tells only of the predictor, and may still be about its servers from before.
+    """
     model = (service.get("status") or {}).get("modelStatus") or {}
     why = model.get("lastFailureInfo") or {}
-    failed = ("InvalidSpec",) if rollout.mode == "Standard" else ("BlockedByFailedLoad", "InvalidSpec")
-    if model.get("transitionStatus") not in failed:
+    is_own = rollout.mode == "Knative" or is_hidden(service)
+    if model.get("transitionStatus") not in (
+        ("BlockedByFailedLoad", "InvalidSpec") if is_own else ("InvalidSpec",)
+    ):
         return ""
     if rollout.mode == "Knative" and why.get("modelRevisionName") != newest(service):
         return ""

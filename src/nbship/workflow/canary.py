@@ -85,6 +85,7 @@ def _first(deployment: Deployment, service: Manifest | None) -> DeploymentResult
         state = wait(deployment, partial(rollout.is_settled, plan), deployment.version)
         check(deployment, rollout.live_backend(plan, state.service))
         state = _show(deployment, state.service)
+        deployment.report(f"{deployment.version} is reached by clients")
         # What serves, and not only what was hidden.
         latency = check(deployment, rollout.live_backend(plan, state.service))
         check_ingress(deployment, state.service, values=True)
@@ -180,8 +181,7 @@ def _canary(deployment: Deployment, service: Manifest) -> DeploymentResult:
     try:
         state = _begin(deployment)
         check(deployment, rollout.canary_backend(plan, state.service), partial(_check_ours, deployment))
-        _shift(deployment, rollout.share(state))
-        state, latency = _promote(deployment)
+        state, latency = _promote(deployment, _shift(deployment, rollout.share(state)))
     except BaseException:
         with _reported(deployment):
             if _take_back(deployment):
@@ -224,9 +224,14 @@ def _begin(deployment: Deployment) -> State:
     return wait(deployment, is_begun, deployment.version, partial(_check_ours, deployment))
 
 
-def _shift(deployment: Deployment, share: int) -> None:
-    """Gives the canary its shares of the traffic, one after the other, where the cluster can split it."""
+def _shift(deployment: Deployment, share: int) -> bool:
+    """Gives the canary its shares of the traffic, one after the other, where the cluster can split it.
+
+    Returns:
+        Whether it was watched with all of it.
+    """
     plan, ours = deployment.rollout, partial(_check_ours, deployment)
+    watched = False
     for percent in plan.settings.steps:
         if percent <= share:
             continue
@@ -240,10 +245,12 @@ def _shift(deployment: Deployment, share: int) -> None:
             deployment.report(
                 f"traffic is not split: {_why_not(state)}; {deployment.version} is checked, then gets it all"
             )
-            return
+            return False
         deployment.report(f"{deployment.version} has {percent} % of the traffic")
         dwell(deployment, rollout.canary_backend(plan, state.service), ours)
-        check_ingress(deployment, state.service, values=percent == 100)
+        watched = percent == 100
+        check_ingress(deployment, state.service, values=watched)
+    return watched
 
 
 @dataclass
@@ -271,8 +278,11 @@ def _why_not(state: State) -> str:
     return "this KServe gives HTTPRoutes no weights in Standard mode, later releases do"
 
 
-def _promote(deployment: Deployment) -> tuple[State, float]:
-    """Makes the canary what serves, and watches it; in Standard mode what served before is still there."""
+def _promote(deployment: Deployment, watched: bool) -> tuple[State, float]:
+    """Makes the canary what serves, and checks what does; in Standard mode what served before is still there.
+
+    If it was not watched with all the traffic yet, it is now, and gateways get to follow.
+    """
     plan = deployment.rollout
 
     def patch(now: Manifest) -> Manifest:
@@ -282,8 +292,10 @@ def _promote(deployment: Deployment) -> tuple[State, float]:
     state = wait(
         deployment, partial(rollout.is_promoted, plan), deployment.version, partial(_check_live, deployment)
     )
-    backend = rollout.live_backend(plan, state.service)
-    latency = dwell(deployment, backend, partial(_check_live, deployment))
+    deployment.report(f"{deployment.version} is promoted")
+    examine = check if watched else dwell
+    is_live = partial(_check_live, deployment)
+    latency = examine(deployment, rollout.live_backend(plan, state.service), is_live)
     check_ingress(deployment, state.service, values=True)
     return state, latency
 

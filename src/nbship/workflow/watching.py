@@ -97,7 +97,7 @@ def wait(
             return state
         trouble = _trouble(deployment, state) if own else None
         if trouble and trouble.is_final:
-            raise CheckError(f"{what} cannot be served: {_told(trouble)}", "mend what its servers say")
+            raise CheckError(f"{what} cannot be served: {_described(trouble)}", "fix what its servers report")
         if time.monotonic() > deadline:
             reasons = [trouble.reason] if trouble else _unmet(state.service)
             raise NbshipError(
@@ -115,7 +115,7 @@ def _trouble(deployment: Deployment, state: State) -> Trouble | None:
     return found if (found and found.is_final) or not failure else Trouble(failure, is_final=True)
 
 
-def _told(trouble: Trouble) -> str:
+def _described(trouble: Trouble) -> str:
     return trouble.reason + (f"\n{trouble.log}" if trouble.log else "")
 
 
