@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from kubernetes.utils.quantity import parse_quantity
 
 from nbship.cluster import manifest
-from nbship.cluster.state import State, has_started, is_accepted, routed_share
+from nbship.cluster.state import State, has_started, is_accepted, is_routed_alone, routed_share
 
 SERVICE = {
     "metadata": {"name": "line"},
@@ -41,6 +41,20 @@ def test_a_rule_for_other_paths_does_not_count():
     found = route(("v1", {"weight": 60}), ("v2", {"weight": 40}))
     found["spec"]["rules"].insert(0, other)
     assert routed_share(State(SERVICE, found), NEW) == 40
+
+
+@pytest.mark.parametrize(
+    ("found", "alone"),
+    [
+        (None, True),
+        (route(("v0", {})), True),
+        (route(("v1", {})), False),
+        (route(("v1", {"weight": 0}), ("v2", {"weight": 100})), True),
+        (route(("v1", {"weight": 1}), ("v2", {"weight": 99})), False),
+    ],
+)
+def test_alone_as_far_as_a_route_tells(found, alone):
+    assert is_routed_alone(State(SERVICE, found), NEW) == alone
 
 
 @pytest.mark.parametrize(

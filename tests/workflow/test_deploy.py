@@ -238,7 +238,7 @@ def test_an_ingress_that_leads_nowhere_takes_the_first_version_back(root, cluste
         ),
         (lambda c: c.faults.append(Fault("POST /apis", status=403)), NbshipError, "does not allow it"),
         (lambda c: c.faults.append(Fault("proxy", status=403)), NbshipError, "does not allow it"),
-        (lambda c: setattr(c, "configuration", None), NbshipError, "deployment mode is not known"),
+        (lambda c: setattr(c, "configuration", None), NbshipError, "deployment mode is unknown"),
         (lambda c: setattr(c, "knative", False) or use(c, "Knative"), UsageError, "has no Knative"),
     ],
 )
@@ -254,7 +254,7 @@ def test_what_stands_in_the_way_is_told(root, cluster, break_it, error, why):
 def test_an_old_kserve_that_leaves_canaries_out_is_refused(root, cluster):
     cluster.crd = "old"
     deploy(root, pipeline_with(), "staging", "v1.0.0")
-    with pytest.raises(NbshipError, match="does not know canaries"):
+    with pytest.raises(NbshipError, match="has no canaries in Standard mode"):
         deploy(root, pipeline_with(), "staging", "v1.1.0")
     assert serving(cluster) == {"v1.0.0": 100}
     assert cluster.services[KEY]["spec"]["predictor"]["minReplicas"] == 1
@@ -333,7 +333,7 @@ def test_of_two_deployments_at_once_the_loser_leaves_the_winner_alone(root, clus
             deploy(root, pipeline_with(), "staging", "v1.2.0")
 
     cluster.before = interfere
-    with pytest.raises(NbshipError, match=r"somebody else (replaced the canary|deployed v1\.2\.0)"):
+    with pytest.raises(NbshipError, match=r"another deployment (replaced the canary|put v1\.2\.0)"):
         deploy(root, pipeline_with(), "staging", "v1.1.0")
     assert serving(cluster) == {"v1.2.0": 100}
 
@@ -375,7 +375,7 @@ def test_the_model_store_must_have_the_version(root, cluster, tmp_path):
         deploy(root, pipeline, "staging")
     (store / "line/v1.2.0").mkdir(parents=True)
     (store / "line/v1.2.0/model.json").write_text("{}")
-    with pytest.raises(NbshipError, match="has something else as"):
+    with pytest.raises(NbshipError, match="has another line v1"):
         deploy(root, pipeline, "staging")
     shutil.copy(root / "models/line/model.json", store / "line/v1.2.0/model.json")
     assert deploy(root, pipeline, "staging").version == "v1.2.0"

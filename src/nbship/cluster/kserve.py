@@ -72,8 +72,8 @@ def find_mode(cluster: Cluster, settings: Deploy, stage: Stage, service: Manifes
     mode = settings.kserve or running or default
     if mode is None:
         raise NbshipError(
-            f"KServe's deployment mode is not known: {_SYSTEM}/{_CONFIG} cannot be read",
-            "say it in the pipeline file: deploy.kserve: Standard or Knative",
+            f"KServe's deployment mode is unknown: {_SYSTEM}/{_CONFIG} cannot be read",
+            "set it in the pipeline file: deploy.kserve: Standard or Knative",
         )
     if running and running != mode:
         raise UsageError(

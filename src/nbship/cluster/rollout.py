@@ -38,7 +38,9 @@ from nbship.cluster.state import (
     has_started,
     is_accepted,
     is_ready,
+    is_routed_alone,
     routed_share,
+    routed_weights,
     running_mode,
     server_name,
 )
@@ -177,7 +179,7 @@ def does_not_split(rollout: Rollout, state: State, percent: int) -> bool:
         return False
     status = _canary_status(state.service)
     followed = bool(status.get("ready")) and (status.get("trafficPercent") or 0) == percent
-    return state.route is None or (is_ready(state.service) and followed)
+    return not routed_weights(state) or (is_ready(state.service) and followed)
 
 
 def is_promoted(rollout: Rollout, state: State) -> bool:
@@ -188,10 +190,7 @@ def is_promoted(rollout: Rollout, state: State) -> bool:
     if rollout.mode == "Knative":
         return share(state) == 100
     running = service["spec"]["predictor"]
-    routed = state.route is None or (
-        routed_share(state, server_name(service, running)) == 100 and is_accepted(state.route)
-    )
-    return routed and has_started(state, running)
+    return is_routed_alone(state, server_name(service, running)) and has_started(state, running)
 
 
 def has_left(rollout: Rollout, state: State, before: str) -> bool:
@@ -213,7 +212,7 @@ def is_settled(rollout: Rollout, state: State) -> bool:
     running = service["spec"]["predictor"]
     if (service.get("status") or {}).get("canaryStatuses") or not has_started(state, running):
         return False
-    return state.route is None or routed_share(state, server_name(service, running)) == 100
+    return is_routed_alone(state, server_name(service, running))
 
 
 def share(state: State) -> int:

@@ -64,8 +64,8 @@ def has_condition(conditions: Any, kind: str) -> bool:
     return any(c.get("type") == kind and c.get("status") == "True" for c in conditions or ())
 
 
-def routed_share(state: State, server: str) -> int:
-    """Returns the percentage of requests that the HTTPRoute gives a Service; 0 without a route.
+def routed_weights(state: State) -> dict[str, int]:
+    """Returns the weights that the HTTPRoute gives Services; empty if it leads to none of the predictors.
 
     A weight is a share of the sum of all weights of a rule, and 1 if not given (Gateway API, BackendRef).
     """
@@ -76,8 +76,21 @@ def routed_share(state: State, server: str) -> int:
         for ref in rule.get("backendRefs") or ():
             weights[ref["name"]] = weights.get(ref["name"], 0) + int(ref.get("weight", 1))
         if known & set(weights):
-            return round(100 * weights.get(server, 0) / (sum(weights.values()) or 1))
-    return 0
+            return weights
+    return {}
+
+
+def routed_share(state: State, server: str) -> int:
+    """Returns the percentage of requests that the HTTPRoute gives a Service; 0 without a route."""
+    weights = routed_weights(state)
+    return round(100 * weights.get(server, 0) / (sum(weights.values()) or 1))
+
+
+def is_routed_alone(state: State, server: str) -> bool:
+    """Returns whether a Service gets all requests, as far as there is an HTTPRoute to tell."""
+    if state.route is None or not routed_weights(state):
+        return True
+    return is_accepted(state.route) and routed_share(state, server) == 100
 
 
 def is_accepted(route: Manifest) -> bool:

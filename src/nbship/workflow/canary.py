@@ -14,7 +14,7 @@ from functools import partial
 
 from nbship.cluster import manifest, rollout, services
 from nbship.cluster.manifest import Manifest
-from nbship.cluster.state import State
+from nbship.cluster.state import State, routed_weights
 from nbship.errors import NbshipError
 from nbship.workflow import watching
 from nbship.workflow.watching import Deployment, check, check_ingress, dwell, observe, wait
@@ -76,7 +76,7 @@ def _first(deployment: Deployment, service: Manifest | None) -> DeploymentResult
         service = services.create(cluster, wanted) or services.get(cluster, deployment.name)
         if service is None or not (manifest.is_hidden(service) and manifest.is_part(wanted, service)):
             raise NbshipError(
-                f"somebody else deploys {deployment.name} to {cluster.namespace} at this moment",
+                f"another deployment of {deployment.name} to {cluster.namespace} is running",
                 "wait for it, and deploy again",
             )
     made = service["metadata"]["uid"]
@@ -212,7 +212,7 @@ def _begin(deployment: Deployment) -> State:
     answer = services.change(cluster, deployment.name, patch, dry_run=True)
     if not manifest.has_canary(answer):
         raise NbshipError(
-            f"this KServe does not know canaries in {plan.mode} mode, and would silently leave them out",
+            f"this KServe has no canaries in {plan.mode} mode, and would silently leave them out",
             "use KServe 0.20 or later, with the CRDs of that release",
         )
     services.change(cluster, deployment.name, patch)
@@ -273,7 +273,7 @@ class _Followed:
 
 
 def _why_not(state: State) -> str:
-    if state.route is None:
+    if not routed_weights(state):
         return "there is no HTTPRoute (see enableGatewayApi in KServe's settings)"
     return "this KServe gives HTTPRoutes no weights in Standard mode, later releases do"
 
@@ -311,7 +311,8 @@ def _ours(deployment: Deployment, service: Manifest) -> Manifest:
     there = manifest.canary_version(service)
     if there != deployment.version:
         raise NbshipError(
-            f"somebody else replaced the canary {deployment.version}" + (f" by {there}" if there else ""),
+            f"another deployment replaced the canary {deployment.version}"
+            + (f" by {there}" if there else ""),
             "wait for that deployment, and deploy again",
         )
     return service
@@ -325,7 +326,7 @@ def _check_live(deployment: Deployment, service: Manifest) -> None:
     there = manifest.live_version(service)
     if there != deployment.version:
         raise NbshipError(
-            f"somebody else deployed {there or 'another service'} in place of {deployment.version}",
+            f"another deployment put {there or 'another service'} in place of {deployment.version}",
             "wait for that deployment, and deploy again",
         )
 

@@ -230,7 +230,7 @@ def _storage(root: Path, pipeline: Pipeline, place: config.Stage, version: str, 
 def _check_store(root: Path, address: str, name: str, version: str, description: str) -> None:
     there = store.read(store.open_store(root, address), name, version, package.DESCRIPTION)
     if there != description.encode():
-        what = "something else as" if there else "no"
+        what = "another" if there else "no"
         raise NbshipError(
             f"the model store {address} has {what} {name} {version}",
             f"publish to it: nbship publish {name} --push",
@@ -281,7 +281,7 @@ def _gitops_manifest(pipeline: Pipeline, target: Target) -> Manifest:
     if mode is None:
         raise UsageError(
             "GitOps mode cannot ask the cluster for KServe's deployment mode",
-            "say it: deploy.kserve: Standard or Knative",
+            "set deploy.kserve: Standard or Knative",
         )
     if mode == "Standard" and target.place.min_replicas == 0:
         raise UsageError("min_replicas: 0 needs Knative", "set min_replicas: 1")
