@@ -268,6 +268,8 @@ class _Followed:
         if not rollout.does_not_split(plan, state, self.percent):
             self.since = 0.0
             return False
+        if state.route is None:
+            return True
         self.since = self.since or time.monotonic()
         return time.monotonic() - self.since > min(watching.SETTLE, plan.settings.timeout / 2)
 
