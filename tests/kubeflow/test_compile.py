@@ -16,6 +16,7 @@ from nbship.config import load_pipeline, validate
 from nbship.errors import UsageError
 from nbship.graph import build_graph, read_graph
 from nbship.kubeflow.compile import compile_graph
+from nbship.kubeflow.escaping import received, spaced
 from nbship.kubeflow.pod import SECRET_KEYS
 from nbship.notebook import Notebook, Role, Signature, Variable
 from tests.projects import PIPELINE, TRAIN, compiled_text, graph_of, write_notebook, write_project
@@ -324,12 +325,11 @@ def test_any_default_and_help_text_arrives(tmp_path, value, help_text):
     spec = yaml.safe_load(compile_graph(build_graph(pipeline, {"s": notebook}), {}))
 
     parameter = spec["root"]["inputDefinitions"]["parameters"]["s_value"]
-    assert parameter["defaultValue"] == value
-    assert parameter.get("description", "") == help_text
-    assert (
-        spec["components"]["comp-s"]["inputDefinitions"]["parameters"]["value"].get("description", "")
-        == help_text
-    )
+    assert received(parameter["defaultValue"]) == value
+    assert parameter.get("description", "") == spaced(help_text)
+    assert spec["components"]["comp-s"]["inputDefinitions"]["parameters"]["value"].get(
+        "description", ""
+    ) == spaced(help_text)
 
 
 def test_a_pipeline_without_data_and_parameters(tmp_path):

@@ -50,7 +50,7 @@ def test_a_failing_cell_fails_the_pipeline_and_its_notebook_is_kept(tmp_path, su
 
 
 def test_texts_that_mean_something_to_shells_and_templates_arrive(tmp_path, submit):
-    text = "\"\"\" ''' \\ $HOME `id` {{$}} {{workflow.name}} %s größer 🚗 \t"
+    text = "\"\"\" ''' \\ $HOME `id` {{$}} {{workflow.name}} $$ $(HOME) %s größer 🚗 \t"
     root = write_project(
         tmp_path / "project", "name: line\nsteps: {only: {notebook: notebooks/prepare.ipynb}}\n"
     )

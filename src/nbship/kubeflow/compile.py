@@ -22,6 +22,7 @@ from nbship.errors import UsageError
 from nbship.graph import CHAMPION, Graph, Step, with_champion
 from nbship.kubeflow import delivery, wiring
 from nbship.kubeflow.component import EXECUTED_NOTEBOOK, function_name, step_source
+from nbship.kubeflow.escaping import sent, spaced, travels
 from nbship.kubeflow.plan import CHAMPION_FACTS, FILE, Plan, is_needed, make_plan
 from nbship.notebook import Role
 
@@ -49,6 +50,7 @@ class Parameter:
         default: The value it has unless it is set.
         help: What it is for.
         origin: What it belongs to, for errors: `step.parameter`, or the run.
+        own: Whether it is the run's own, and no step's.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Parameter:
     default: Any
     help: str
     origin: str
+    own: bool = False
 
 
 def compile_graph(graph: Graph, tracked: Collection[str], code: Code | None = None) -> str:
@@ -77,7 +80,7 @@ def compile_graph(graph: Graph, tracked: Collection[str], code: Code | None = No
     check_names(plan, parameters)
     _check_tracked(plan, tracked)
     for parameter in parameters:
-        check_value(parameter.origin, parameter.default)
+        sent_value(parameter, parameter.default)
     pipeline = _build(plan, parameters, code or {})
     describe(pipeline.pipeline_spec, plan, parameters)
     return header(graph) + to_yaml(pipeline.pipeline_spec, pipeline.platform_spec)
@@ -113,7 +116,7 @@ def _production_parameters(graph: Graph) -> list[Parameter]:
             ("branch", "", "branch that gets the published model; the default branch if empty"),
             ("deploy", pipeline.deploy.after_publish or "", "stage to deploy the published model to, if any"),
         ]
-    return [Parameter(name, "str", value, text, f"the run's {name}") for name, value, text in own]
+    return [Parameter(name, "str", value, text, f"the run's {name}", own=True) for name, value, text in own]
 
 
 def component_sources(plan: Plan, code: Code) -> dict[str, str]:
@@ -162,11 +165,11 @@ def _build(plan: Plan, parameters: list[Parameter], code: Code) -> Any:
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     pipeline.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
-            inspect.Parameter(p.name, kind, default=p.default, annotation=PYTHON_TYPES[p.type])
+            inspect.Parameter(p.name, kind, default=sent(p.default), annotation=PYTHON_TYPES[p.type])
             for p in parameters
         ]
     )
-    return dsl.pipeline(pipeline, name=graph.name, description=graph.pipeline.description or None)
+    return dsl.pipeline(pipeline, name=graph.name, description=spaced(graph.pipeline.description) or None)
 
 
 def make_components(graph: Graph, sources: Mapping[str, str]) -> dict[str, Callable[..., Any]]:
@@ -190,11 +193,11 @@ def make_components(graph: Graph, sources: Mapping[str, str]) -> dict[str, Calla
 def describe(spec: Any, plan: Plan, parameters: Iterable[Parameter]) -> None:
     """Sets the help texts; a docstring, where KFP looks for them, cannot carry every text."""
     for parameter in parameters:
-        spec.root.input_definitions.parameters[parameter.name].description = parameter.help
+        spec.root.input_definitions.parameters[parameter.name].description = spaced(parameter.help)
     facts = ("the champion's model.json", "hashes of the rows that the champion was trained on")
     for fetched in plan.fetched.values():
         outputs = spec.components[f"comp-{fetched.task}"].output_definitions.artifacts
-        outputs[FILE].description = fetched.description
+        outputs[FILE].description = spaced(fetched.description)
         for name, text in zip(CHAMPION_FACTS, facts, strict=True):
             if name in fetched.facts:
                 outputs[name].description = f"{text}; an empty file where there is none"
@@ -208,7 +211,7 @@ def describe(spec: Any, plan: Plan, parameters: Iterable[Parameter]) -> None:
             definitions = component.input_definitions if takes else component.output_definitions
             artifact = variable.role in (Role.INPUT, Role.OUTPUT)
             group = definitions.artifacts if artifact else definitions.parameters
-            group[variable.name].description = variable.help
+            group[variable.name].description = spaced(variable.help)
 
 
 def _check_tracked(plan: Plan, tracked: Collection[str]) -> None:
@@ -259,6 +262,20 @@ def _check_unique(kind: str, names: Iterable[tuple[str, str]]) -> None:
                 "rename one of them",
             )
         taken[name] = origin
+
+
+def sent_value(parameter: Parameter, value: Any) -> Any:
+    """Returns a parameter's value as it is sent to Kubeflow.
+
+    Raises:
+        UsageError: Kubeflow would lose or alter it on the way.
+    """
+    check_value(parameter.origin, value)
+    if parameter.own and not travels(value):
+        raise UsageError(
+            f"{parameter.origin}: Kubeflow cannot carry '{value}'", "it may not have $$, $( or {{ in it"
+        )
+    return sent(value)
 
 
 def check_value(origin: str, value: Any) -> None:

@@ -11,20 +11,18 @@ import base64
 import bz2
 import json
 import keyword
-import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from nbship.graph import CHAMPION, Graph, Reference, Step
+from nbship.kubeflow.escaping import escape
 from nbship.notebook import Role, Variable
 
 EXECUTED_NOTEBOOK = "executed_notebook"
 _CHAMPION = Reference(None, CHAMPION)
 _INDENT = "    "
-# KFP and Argo take `{{` for a template; Kubernetes replaces these in a container's arguments.
-_EXPANDED = re.compile(r"\$(?=[$(])")
 _NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -161,13 +159,12 @@ def _escaped(text: str) -> str:
     """Escapes what would end a string, what nobody can see, and what others on the way would replace."""
     special = {"\\": "\\\\", '"': '\\"'}
     visible = (special.get(c, c if c.isprintable() else c.encode("unicode_escape").decode()) for c in text)
-    return _EXPANDED.sub(r"\\x24", "".join(visible).replace("{{", "{\\x7b"))
+    return escape("".join(visible))
 
 
 def json_literal(content: Any) -> str:
     """Returns plain data as a raw Python string of JSON, a cell's line on a line; escapes are JSON's own."""
     text = json.dumps(content, ensure_ascii=False, indent=1)
     text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
-    text = _EXPANDED.sub(r"\\u0024", text)
-    text = text.replace("{{", "{\\u007b").replace("'''", "''\\u0027")
+    text = escape(text).replace("'''", "''\\u0027")
     return f"r'''{text}'''"

@@ -9,6 +9,7 @@ from typing import Any
 
 from nbship.config import Step
 from nbship.errors import UsageError
+from nbship.kubeflow.escaping import travels
 
 # The cluster's secret has these keys, and each becomes the variable of its name.
 SECRET_KEYS = (
@@ -40,7 +41,9 @@ def configure(task: Any, name: str, settings: Step) -> None:
         task.set_retry(settings.retries)
     task.set_caching_options(settings.cache)
     for variable, value in settings.env.items():
-        task.set_env_variable(variable, value)
+        # The component's source has all of them; these are there for what reads them before Python does.
+        if travels(value):
+            task.set_env_variable(variable, value)
     for variable, place in settings.secrets.items():
         secret, slash, key = place.partition("/")
         if not (secret and slash and key):

@@ -13,6 +13,7 @@ from typing import Any
 from nbship.graph import Graph
 from nbship.kubeflow import compile as single
 from nbship.kubeflow import wiring
+from nbship.kubeflow.escaping import sent, spaced
 from nbship.kubeflow.plan import Plan, make_plan
 
 # What KFP calls the types of values.
@@ -71,7 +72,7 @@ def _build(
     graph = plan.graph
     components = single.make_components(graph, single.component_sources(plan, code))
     varying = set[str]().union(*(graph.downstream(origin.partition(".")[0]) for origin in swept))
-    items = [{swept[origin].name: value for origin, value in c.items()} for c in combinations]
+    items = [{swept[origin].name: sent(value) for origin, value in c.items()} for c in combinations]
 
     def pipeline(*channels: Any) -> None:
         given = dict(zip((p.name for p in fixed), channels, strict=True))
@@ -85,11 +86,11 @@ def _build(
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     pipeline.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
-            inspect.Parameter(p.name, kind, default=p.default, annotation=single.PYTHON_TYPES[p.type])
+            inspect.Parameter(p.name, kind, default=sent(p.default), annotation=single.PYTHON_TYPES[p.type])
             for p in fixed
         ]
     )
-    return dsl.pipeline(pipeline, name=graph.name, description=graph.pipeline.description or None)
+    return dsl.pipeline(pipeline, name=graph.name, description=spaced(graph.pipeline.description) or None)
 
 
 def _values(item: Any, swept: Mapping[str, single.Parameter]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from nbship.graph import CHAMPION, RECIPES, Graph, Reference, Step, champion_step
 from nbship.kubeflow import delivery, pod
 from nbship.kubeflow.delivery import COMMIT, OUTCOME, PASS, RUN, SHA256, VERSION
+from nbship.kubeflow.escaping import sent
 from nbship.kubeflow.plan import CHAMPION_FACTS, FILE, Plan, identifier
 
 Components = Mapping[str, Callable[..., Any]]
@@ -103,7 +104,7 @@ def _arguments(plan: Plan, step: Step, given: Given, tasks: Mapping[str, Any]) -
     owner = step.name if gate is None or own else gate.step
     return {
         **wired,
-        **{name: given.get(argument(owner, name), value) for name, value in step.parameters.items()},
+        **{name: given.get(argument(owner, name), sent(value)) for name, value in step.parameters.items()},
     }
 
 

@@ -24,7 +24,7 @@ def run_parameters(graph: Graph, settings: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: There is no such parameter, or the value is not of its type.
     """
-    from nbship.kubeflow.compile import pipeline_parameters
+    from nbship.kubeflow.compile import pipeline_parameters, sent_value
 
     parameters = pipeline_parameters(graph)
     known = {(p.origin if p.origin.partition(".")[0] in graph.steps else p.name): p for p in parameters}
@@ -43,7 +43,7 @@ def run_parameters(graph: Graph, settings: Sequence[str]) -> dict[str, Any]:
             value = check_value(parameter.type, Text(text))
         except ValueTypeError as error:
             raise UsageError(f"--set {setting}: {key} {error}", f"it takes {parameter.type}") from None
-        values[parameter.name] = _carried(f"--set {setting}", value)
+        values[parameter.name] = sent_value(parameter, _carried(f"--set {setting}", value))
     return values
 
 
@@ -61,7 +61,7 @@ def overridden_parameters(
     Raises:
         UsageError: A file changes what is compiled, or a value is not of its type.
     """
-    from nbship.kubeflow.compile import pipeline_parameters
+    from nbship.kubeflow.compile import pipeline_parameters, sent_value
 
     filed = config.load_pipeline(root, graph.name, (), override_files)
     changed = list(_differences(_compiled_part(graph.pipeline), _compiled_part(filed)))
@@ -73,7 +73,7 @@ def overridden_parameters(
     before = {parameter.name: parameter.default for parameter in pipeline_parameters(graph)}
     over = read_graph(root, config.load_pipeline(root, graph.name, (), override_files, variables))
     return {
-        p.name: _carried(p.origin, p.default)
+        p.name: sent_value(p, _carried(p.origin, p.default))
         for p in pipeline_parameters(over)
         if p.name in before and p.default != before[p.name]
     }

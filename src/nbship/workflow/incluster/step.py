@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from nbship.errors import NbshipError
 from nbship.files import disk_error, write_bytes, write_text
+from nbship.kubeflow.escaping import received
 from nbship.local.artifacts import Contents, Input, check_outputs, unaltered
 from nbship.local.execute import StepError, execute
 from nbship.notebook import Notebook, read_notebook
@@ -115,7 +116,7 @@ def _run(
     paths = {name: _own_path(folder, name, variable.default) for name, variable in signature.outputs.items()}
     values = {
         **{
-            name: check_value(v.type, _as_written(arguments[name]))
+            name: check_value(v.type, received(_as_written(arguments[name])))
             for name, v in signature.parameters.items()
         },
         **{name: _linked(folder, name, v.default, arguments[name]) for name, v in signature.inputs.items()},
