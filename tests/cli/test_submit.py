@@ -80,10 +80,19 @@ def test_waiting_shows_steps_in_plain_lines(server, root):
 
 
 def test_waiting_for_a_run_that_fails(server, root):
-    server.advance = [look("FAILED", checkout="FAILED", prepare="PENDING")]
+    server.advance = [look("FAILED", resolve="FAILED", prepare="PENDING")]
     output, code = nbship(*SUBMIT, "--wait")
     assert code == 1
-    assert "run         failed\nfailed      checkout\n" in output
+    assert "run         failed\nfailed      resolve\n" in output
+    assert "runs notebook" not in output
+
+
+def test_a_notebook_that_failed_can_be_brought_back(server, root):
+    server.advance = [look("FAILED", resolve="SUCCEEDED", prepare="FAILED")]
+    output, code = nbship(*SUBMIT, "--wait")
+    (run,) = server.runs
+    assert code == 1
+    assert f"failing cell: nbship runs notebook {run} prepare --pipeline line\n" in output
 
 
 def test_waiting_for_a_run_that_somebody_ended(server, root):

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -52,10 +53,14 @@ class _ListsByDefault(TyperGroup):
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    group = typer.Typer(cls=_ListsByDefault, help="List runs, compare two, open the page of one.")
+    group = typer.Typer(
+        cls=_ListsByDefault,
+        help="List runs, compare two, open the page of one, or a notebook that failed on Kubeflow.",
+    )
     group.command("list")(list_runs)
     group.command("compare")(compare_runs)
     group.command("open")(open_page)
+    group.command("notebook")(write_notebook)
     app.add_typer(group, name="runs")
 
 
@@ -129,6 +134,31 @@ def open_page(run: RunArgument = "latest") -> None:
         import webbrowser
 
         webbrowser.open(page.as_uri())
+
+
+def write_notebook(
+    run: Annotated[str, typer.Argument(help="The run's identifier on Kubeflow.")],
+    step: Annotated[str, typer.Argument(help="The step that failed.")],
+    pipeline: Annotated[
+        str, typer.Option("--pipeline", help="The pipeline, whose file may name the server.")
+    ] = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write here, not to STEP-failed.ipynb.")
+    ] = None,
+) -> None:
+    """Bring back the notebook of a step that failed on Kubeflow, executed up to the failing cell.
+
+    Example: nbship runs notebook 4f1e7c9a-6f0e-4f1c-9a53-2f1b8a1d0c11 train --pipeline auto-mpg
+    """
+    from nbship.files import write_text
+    from nbship.kubeflow.client import get_run
+    from nbship.workflow.incluster import failed
+    from nbship.workflow.submit import connect_for
+
+    connection = connect_for(project_root(), pipeline, os.environ)
+    path = output or Path(f"{step}-failed.ipynb")
+    write_text(path, failed.read(connection, get_run(connection, run), step))
+    typer.echo(path)
 
 
 def _run_table(runs: Sequence[Summary]) -> Table:

@@ -265,6 +265,12 @@ def _print_result(run: RemoteRun, result: Result | None) -> None:
         console.print(f"published   {escape(result.version)}")
 
 
+def _is_on_vertex(started: Submission | VertexRun) -> bool:
+    from nbship.workflow.vertex import VertexRun
+
+    return isinstance(started, VertexRun)
+
+
 def _print_end(run: RemoteRun, started: Submission | VertexRun) -> None:
     from nbship.workflow.waiting import failed_tasks, is_rejected
 
@@ -281,4 +287,9 @@ def _print_end(run: RemoteRun, started: Submission | VertexRun) -> None:
         console.print(f"failed      {escape(', '.join(failed))}")
     if run.error:
         error_console.print(escape(run.error))
+    notebooks = [name for name in failed if name in started.steps]
+    # On Vertex AI, what a failed step has written is kept.
+    if notebooks and run.state != "CANCELED" and not _is_on_vertex(started):
+        told = f"nbship runs notebook {run.id} {notebooks[0]} --pipeline {run.name.partition(' ')[0]}"
+        error_console.print(f"the notebook up to the failing cell: {escape(told)}", soft_wrap=True)
     error_console.print(f"its page has the log of each step: {escape(started.link)}")

@@ -16,7 +16,7 @@ from nbship.kubeflow.server import Server
 
 # The template of Argo that runs what a component says; its name is a part of the pod's.
 _TEMPLATE = "system-container-impl"
-_MOST_BYTES = 2**20
+_MOST_BYTES = 2**24
 
 
 def pod_names(told: str | None, children: Sequence[str | None]) -> tuple[str, ...]:
@@ -44,19 +44,24 @@ def marked_line(connection: Connection, run_id: str, pods: Sequence[str], mark: 
         pods: The names that the step's pod may have.
         mark: What the line begins with.
     """
+    return next(reversed(marked_lines(connection, run_id, pods, mark)), "")
+
+
+def marked_lines(connection: Connection, run_id: str, pods: Sequence[str], mark: str) -> list[str]:
+    """Returns what follows a mark in each line that has it, of the first log that has some; see above."""
     for address, query in _places(connection.server, run_id, pods):
         try:
             text = connection.read(address, query, _MOST_BYTES)
         except ApiError as error:
             if not error.status:  # It does not answer, so it will not answer the next question either.
-                return ""
+                return []
             continue
         except NbshipError:
-            return ""
-        lines = [line for line in text.split("\n") if line.startswith(mark)]
+            return []
+        lines = [line.removeprefix(mark) for line in text.split("\n") if line.startswith(mark)]
         if lines:
-            return lines[-1].removeprefix(mark)
-    return ""
+            return lines
+    return []
 
 
 def _places(server: Server, run_id: str, pods: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:

@@ -27,6 +27,7 @@ from nbship.local.execute import StepError, execute
 from nbship.notebook import Notebook, read_notebook
 from nbship.threads import available_cpus, limits
 from nbship.values import check_value
+from nbship.workflow.incluster import failed
 
 _KERNEL = "python3"
 
@@ -35,6 +36,7 @@ class Artifact(Protocol):
     """What is used of KFP's artifacts."""
 
     path: str
+    uri: str
     metadata: dict[str, Any]
 
 
@@ -72,7 +74,7 @@ def run_step(
             write_bytes(project / name, _unpacked(content))
         os.environ.update(json.loads(variables))
         source = read_notebook(project / path, path)
-        _run(source, arguments, Path(executed_notebook.path), timeout, project, work)
+        _run(source, arguments, executed_notebook, timeout, project, work)
 
 
 @contextmanager
@@ -105,7 +107,7 @@ def _leave_empty(artifacts: Iterable[Any]) -> None:
 def _run(
     notebook: Notebook,
     arguments: Mapping[str, Any],
-    html: Path,
+    html: Artifact,
     timeout: float | None,
     project: Path,
     folder: Path,
@@ -139,15 +141,32 @@ def _run(
                 on_cell=_tell_progress,
             )
             check_outputs(notebook, paths)
+    except NbshipError as error:
+        _keep(error, executed, html.uri)
+        raise
     finally:
         if executed.exists():
-            export_html(executed, html)
+            export_html(executed, Path(html.path))
     for name, output in paths.items():
         _log_metrics(notebook, name, output, arguments[name])
         shutil.move(output, arguments[name].path)
     for name, result in results.items():
         text = result if isinstance(result, str) else json.dumps(result)
         write_text(Path(arguments[name]), text)
+
+
+def _keep(error: NbshipError, executed: Path, uri: str) -> None:
+    """Keeps the notebook of a step that failed, and says where it is: nothing in this container stays."""
+    if not executed.exists():
+        return
+    command = failed.command(uri)
+    if command:
+        failed.tell(executed)
+    place = f"the notebook so far: {command or uri}"
+    if not error.hint or str(executed) in error.hint:
+        error.hint = place
+    else:
+        error.details = "\n".join(filter(None, [error.details, place]))
 
 
 def _input(path: Path, place: str, contents: Contents) -> Input:
