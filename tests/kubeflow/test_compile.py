@@ -1,3 +1,4 @@
+import hashlib
 import os
 import subprocess
 import sys
@@ -18,7 +19,9 @@ from nbship.graph import build_graph, read_graph
 from nbship.kubeflow.compile import compile_graph
 from nbship.kubeflow.escaping import received, spaced
 from nbship.kubeflow.pod import SECRET_KEYS
+from nbship.kubeflow.sweep import compile_sweep
 from nbship.notebook import Notebook, Role, Signature, Variable
+from nbship.workflow.parameters import run_parameters
 from tests.projects import PIPELINE, TRAIN, compiled_text, graph_of, write_notebook, write_project
 
 PROJECT = Path(__file__).parents[2]
@@ -403,11 +406,52 @@ def test_data_that_dvc_does_not_track_is_refused(tmp_path):
         compile_graph(graph_of(root), {})
 
 
-def test_a_notebook_that_is_too_long_to_start_is_refused(tmp_path):
+def noise(size: int) -> str:
+    """Text that cannot be compressed to much less than half."""
+    return hashlib.shake_128(b"").hexdigest(size)
+
+
+def test_a_long_notebook_is_packed(tmp_path):
     root = write_project(tmp_path)
     write_notebook(root / "notebooks/train.ipynb", TRAIN, "'" + "x" * 140_000 + "'")
-    with pytest.raises(UsageError, match=r"train\.ipynb: 13\d KiB"):
+    assert len(container(compiled(root), "train-line")["command"][-1]) < 10_000
+
+
+def test_a_notebook_that_is_too_long_to_start_is_refused(tmp_path):
+    root = write_project(tmp_path)
+    write_notebook(root / "notebooks/train.ipynb", TRAIN, f"'{noise(120_000)}'")
+    with pytest.raises(UsageError, match=r"train\.ipynb: 1\d\d KiB packed;"):
         compiled(root)
+
+
+# Most of it is text with what Go escapes, so that its JSON is six times as long.
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("prepare.note=" + "<" * 23_000, "all parameters together have 1.. KiB, most of it in prepare_note"),
+        ("steps.prepare.env={NOTE: " + "<" * 11_500 + "}", "prepare: 1.. KiB; Kubeflow can carry 127 KiB"),
+    ],
+)
+def test_what_is_too_long_for_an_argument_is_refused(tmp_path, setting, message):
+    root = write_project(tmp_path)
+    compiled(root, setting.replace("<", "", 11_000))
+    with pytest.raises(UsageError, match=message):
+        compiled(root, setting)
+
+
+def test_values_that_are_too_long_for_a_run_are_refused(tmp_path):
+    graph = graph_of(write_project(tmp_path))
+    assert run_parameters(graph, [f"prepare.note={'x' * 100_000}"])
+    with pytest.raises(UsageError, match="most of it in prepare_note"):
+        run_parameters(graph, [f"prepare.note={'x' * 130_000}"])
+
+
+def test_a_sweep_of_too_many_combinations_is_refused(tmp_path):
+    graph = graph_of(write_project(tmp_path))
+    combinations = [{"prepare.most": n, "prepare.note": "n" * 50} for n in range(1500)]
+    assert compile_sweep(graph, combinations[:500])
+    with pytest.raises(UsageError, match=r"the wiring of the pipeline: 1\d\d KiB"):
+        compile_sweep(graph, combinations)
 
 
 def test_placeholders_of_kubeflow_are_whole_values(tmp_path):

@@ -149,9 +149,11 @@ def _code(old: str, new: str) -> Iterator[str]:
     """Compares the arguments of the one call in two components, above all the notebook."""
     was, now = _settings(old), _settings(new)
     before, after = was.pop("notebook", None), now.pop("notebook", None)
-    if before != after and before and after:
+    if before != after and isinstance(before, dict) and isinstance(after, dict):
         code = [[c["source"] for c in n["cells"] if c["cell_type"] == "code"] for n in (before, after)]
         yield "notebook code" if code[0] != code[1] else "notebook text"
+    elif before and after and before != after:
+        yield "notebook code"
     files = [side.pop("files", None) or {} for side in (was, now)]
     yield from (path for path in sorted({*files[0], *files[1]}) if files[0].get(path) != files[1].get(path))
     names = {"variables": "env"}

@@ -8,7 +8,6 @@ is current, is decided elsewhere.
 from __future__ import annotations
 
 import inspect
-import json
 import runpy
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -23,6 +22,7 @@ from nbship.graph import CHAMPION, Graph, Step, with_champion
 from nbship.kubeflow import delivery, wiring
 from nbship.kubeflow.component import EXECUTED_NOTEBOOK, function_name, step_source
 from nbship.kubeflow.escaping import sent, spaced, travels
+from nbship.kubeflow.limits import LONGEST_SOURCE, check_parts, check_together, size_of
 from nbship.kubeflow.plan import CHAMPION_FACTS, FILE, Plan, is_needed, make_plan
 from nbship.notebook import Role
 
@@ -30,9 +30,6 @@ from nbship.notebook import Role
 _RESERVED = (EXECUTED_NOTEBOOK, "run_step", "Output", "self")
 # The arguments and outputs that `resolve` has beside those of data files.
 _RESOLVE_NAMES = ("repository", "revision", delivery.COMMIT, "inputs")
-# Linux allows 128 KiB for one argument, and KFP hands a container over as one: JSON as Go writes it, with a
-# component's source, some lines of its own, and the step's settings.
-_LONGEST_SOURCE = 124 * 1024
 # JSON's numbers are doubles for KFP: whole numbers beyond this would arrive changed.
 _LARGEST_INTEGER = 2**53
 # Files by step, and by path from the project's folder.
@@ -79,8 +76,7 @@ def compile_graph(graph: Graph, tracked: Collection[str], code: Code | None = No
     plan = make_plan(with_champion(graph, Path(CHAMPION)))
     check_names(plan, parameters)
     _check_tracked(plan, tracked)
-    for parameter in parameters:
-        sent_value(parameter, parameter.default)
+    check_together({parameter.name: sent_value(parameter, parameter.default) for parameter in parameters})
     pipeline = _build(plan, parameters, code or {})
     describe(pipeline.pipeline_spec, plan, parameters)
     return header(graph) + to_yaml(pipeline.pipeline_spec, pipeline.platform_spec)
@@ -131,24 +127,19 @@ def component_sources(plan: Plan, code: Code) -> dict[str, str]:
 def _fitting_source(graph: Graph, step: Step, files: Mapping[str, bytes]) -> str:
     """The source of a step's component, readable if that can be carried."""
     readable = step_source(graph, step, files)
-    if _size(readable) <= _LONGEST_SOURCE:
+    if size_of(readable) <= LONGEST_SOURCE:
         return readable
     packed = step_source(graph, step, files, packed=True)
-    if _size(packed) <= _LONGEST_SOURCE:
+    size = size_of(packed)
+    if size <= LONGEST_SOURCE:
         return packed
     largest = max(files, key=lambda path: len(files[path]), default="")
     beside = f" with its {len(files)} files, the largest of which is {largest}" if files else ""
     raise UsageError(
-        f"{step.settings.notebook}: {_size(packed) // 1024} KiB{beside}; Kubeflow can carry "
-        f"{_LONGEST_SOURCE // 1024} KiB a step",
+        f"{step.settings.notebook}: {size // 1024} KiB packed{beside}; Kubeflow can carry "
+        f"{LONGEST_SOURCE // 1024} KiB a step",
         "declare large files as inputs, put large packages into the image, remove images from text cells",
     )
-
-
-def _size(source: str) -> int:
-    """The bytes that a source has as JSON, which Go writes with `<`, `>` and `&` as escapes of six."""
-    text = json.dumps(source, ensure_ascii=False)
-    return len(text.encode()) + 5 * sum(map(text.count, "<>&"))
 
 
 def _build(plan: Plan, parameters: list[Parameter], code: Code) -> Any:
@@ -319,8 +310,13 @@ def header(graph: Graph) -> str:
 
 
 def to_yaml(spec: Any, platform: Any) -> str:
-    """Returns a pipeline as YAML, and what is for Kubernetes alone in a document after it."""
+    """Returns a pipeline as YAML, and what is for Kubernetes alone in a document after it.
+
+    Raises:
+        UsageError: A part of it is larger than Kubeflow can take.
+    """
     from google.protobuf import json_format
 
     documents = [document for document in map(json_format.MessageToDict, (spec, platform)) if document]
+    check_parts(documents[0])
     return str(yaml.dump_all(documents, Dumper=_Dumper, allow_unicode=True, width=110))

@@ -38,7 +38,7 @@ def step_source(
         graph: The pipeline.
         step: The step.
         files: The project's modules and files that go with the notebook, by path from the project's folder.
-        packed: Whether these are compressed, so that more of them can be carried and nobody can read them.
+        packed: Whether all of these are compressed, so that more can be carried and nobody can read them.
     """
     notebook = step.notebook
     variables = [
@@ -64,7 +64,7 @@ def step_source(
         f"{_INDENT * 2}{EXECUTED_NOTEBOOK},\n"
         f"{_INDENT * 2}path={literal(step.settings.notebook)},\n"
         f"{timeout}{champion}{environment}{carried}"
-        f"{_INDENT * 2}notebook={json_literal(clean_notebook(notebook.path))},\n"
+        f"{_INDENT * 2}notebook={notebook_literal(notebook.path, packed)},\n"
         f"{_INDENT})\n"
     )
 
@@ -84,6 +84,12 @@ def clean_notebook(path: Path) -> dict[str, Any]:
         "nbformat": content["nbformat"],
         "nbformat_minor": content.get("nbformat_minor", 0),
     }
+
+
+def notebook_literal(path: Path, packed: bool = False) -> str:
+    """Returns a notebook as a Python literal of JSON: readable, or compressed."""
+    notebook = clean_notebook(path)
+    return json_literal(_carried(json.dumps(notebook).encode(), packed=True) if packed else notebook)
 
 
 def _carried(content: bytes, packed: bool) -> list[str] | str:

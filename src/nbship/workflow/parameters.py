@@ -25,6 +25,7 @@ def run_parameters(graph: Graph, settings: Sequence[str]) -> dict[str, Any]:
         UsageError: There is no such parameter, or the value is not of its type.
     """
     from nbship.kubeflow.compile import pipeline_parameters, sent_value
+    from nbship.kubeflow.limits import check_together
 
     parameters = pipeline_parameters(graph)
     known = {(p.origin if p.origin.partition(".")[0] in graph.steps else p.name): p for p in parameters}
@@ -44,6 +45,7 @@ def run_parameters(graph: Graph, settings: Sequence[str]) -> dict[str, Any]:
         except ValueTypeError as error:
             raise UsageError(f"--set {setting}: {key} {error}", f"it takes {parameter.type}") from None
         values[parameter.name] = sent_value(parameter, _carried(f"--set {setting}", value))
+    check_together({**{p.name: p.default for p in parameters}, **values})
     return values
 
 

@@ -1,10 +1,11 @@
+import ast
 import json
 import math
 
 import pytest
 from kfp import dsl
 
-from nbship.kubeflow.component import clean_notebook
+from nbship.kubeflow.component import clean_notebook, notebook_literal
 from nbship.workflow.incluster.step import run_step
 from tests.projects import PREPARE, PREPARE_CODE, TABLE, TRAIN, TRAIN_CODE, write_notebook
 
@@ -217,3 +218,21 @@ def test_where_there_is_no_champion_nothing_is_run(tmp_path, artifact, capsys, c
     assert (tmp_path / "artifacts/losses").read_text() == ("judged" if content else "")
     assert (tmp_path / "artifacts/executed_notebook").exists()
     assert ("no champion" in capsys.readouterr().out) is not bool(content)
+
+
+@pytest.mark.e2e
+def test_a_packed_notebook_is_run_with_its_variables(tmp_path, artifact, monkeypatch):
+    monkeypatch.setenv("LEVEL", "of the pod")
+    source = write_notebook(
+        tmp_path / "n.ipynb", 'said: "Output[str]" = ""', "import os\nsaid = os.environ['LEVEL']"
+    )
+    packed = ast.literal_eval(notebook_literal(source, packed=True))
+    assert "environ" not in packed
+    run_step(
+        {"said": str(tmp_path / "said")},
+        artifact(dsl.HTML, "executed_notebook"),
+        path="n.ipynb",
+        notebook=packed,
+        variables='{"LEVEL": "$$"}',
+    )
+    assert (tmp_path / "said").read_text() == "$$"

@@ -58,7 +58,7 @@ def run_step(
             takes a scalar result.
         executed_notebook: Receives the executed notebook as HTML, also when a cell failed.
         path: The notebook's file in the project; its name appears in errors.
-        notebook: The notebook's JSON.
+        notebook: The notebook's JSON; or as JSON text, base64 of its bzip2.
         timeout: Seconds that one cell may take.
         champion: The input that is the champion; where that is empty there is none, and all outputs are.
         variables: JSON of the environment variables that the step has beside its container's.
@@ -70,7 +70,9 @@ def run_step(
         return
     with failures_end_the_process(), tempfile.TemporaryDirectory(prefix="nbship-") as folder:
         project, work = Path(folder, "project"), Path(folder, "work")
-        for name, content in {path: [notebook], **json.loads(files)}.items():
+        packed = json.loads(notebook)
+        whole = packed if isinstance(packed, str) else [notebook]
+        for name, content in {path: whole, **json.loads(files)}.items():
             write_bytes(project / name, _unpacked(content))
         os.environ.update(json.loads(variables))
         source = read_notebook(project / path, path)
