@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,13 +125,16 @@ def test_whatever_may_change_a_step_is_in_its_key(graph, text, kubeflow, setting
     assert "prepare" not in executed
 
 
+def test_all_is_made_again_for_who_wants_it(text, kubeflow):
+    first = kubeflow.run(text)
+    assert kubeflow.run(text, refresh="artifacts were deleted").executed == first.executed
+
+
 def test_a_repeated_sweep_runs_new_combinations_alone(graph, kubeflow):
     steps = {name: step for name, step in graph.steps.items() if name in ("prepare", "train")}
     pipeline = graph.pipeline.model_copy(
         update={"steps": {name: graph.pipeline.steps[name] for name in steps}, "gate": None, "publish": None}
     )
-    from dataclasses import replace
-
     once = replace(graph, pipeline=pipeline, steps=steps, recipes=None)
     first = kubeflow.run(compile_sweep(once, [{"train.folds": 3}, {"train.folds": 4}]))
     second = kubeflow.run(compile_sweep(once, [{"train.folds": 4}, {"train.folds": 5}]))

@@ -152,6 +152,7 @@ def test_parameters_are_the_pipelines_with_defaults_and_help(spec):
         "import_scale": ("NUMBER_DOUBLE", 1),
         "repository": ("STRING", ""),
         "revision": ("STRING", ""),
+        "refresh": ("STRING", ""),
     }
     assert all(p["isOptional"] for p in parameters.values())
     assert parameters["prepare_most"]["description"] == "rows to keep"

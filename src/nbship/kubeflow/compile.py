@@ -21,6 +21,7 @@ from nbship.errors import UsageError
 from nbship.graph import CHAMPION, Graph, Step, with_champion
 from nbship.kubeflow import delivery, wiring
 from nbship.kubeflow.component import EXECUTED_NOTEBOOK, function_name, step_source
+from nbship.kubeflow.delivery import REFRESH
 from nbship.kubeflow.escaping import sent, spaced, travels
 from nbship.kubeflow.limits import LONGEST_SOURCE, check_parts, check_together, size_of
 from nbship.kubeflow.plan import CHAMPION_FACTS, FILE, Plan, is_needed, make_plan
@@ -106,6 +107,11 @@ def _production_parameters(graph: Graph) -> list[Parameter]:
         own += [
             ("repository", pipeline.kubeflow.repository or "", "https address of the Git repository"),
             ("revision", "", "branch, tag or commit to check out; the default branch if empty"),
+            (
+                REFRESH,
+                "",
+                "any text that no run had before: fetches all files anew, and makes what is made of them",
+            ),
         ]
     if pipeline.publish:
         own += [

@@ -15,6 +15,8 @@ from nbship.kubeflow.plan import CHAMPION_FACTS, FILE, Fetched, Plan
 RESOLVE, GATE, RECORD, REJECTED, PASSED = "resolve", "gate", "record", "rejected", "passed"
 PUBLISH, DEPLOY, REPORT = "publish", "deploy", "report"
 COMMIT, RUN, VERSION, SHA256 = "commit", "run", "version", "sha256"
+# A parameter that only makes the key of Kubeflow's cache another one.
+REFRESH = "refresh"
 # What the step that judges returns.
 PASS, REJECT = "pass", "reject"
 # KFP's name of a returned value; in a condition, `kfp.local` knows no other output.
@@ -83,6 +85,7 @@ def _fetch(graph: Graph, fetched: Fetched) -> str:
     arguments = [
         "repository: str",
         f"{VERSION}: dict",
+        f"{REFRESH}: str",
         f"{SHA256}: dsl.OutputPath(str)",
         *(f"{name}: dsl.Output[dsl.{kind}]" for name, kind in artifacts.items()),
     ]

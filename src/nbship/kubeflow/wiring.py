@@ -10,7 +10,7 @@ from typing import Any
 
 from nbship.graph import CHAMPION, RECIPES, Graph, Reference, Step, champion_step
 from nbship.kubeflow import delivery, pod
-from nbship.kubeflow.delivery import COMMIT, OUTCOME, PASS, RUN, SHA256, VERSION
+from nbship.kubeflow.delivery import COMMIT, OUTCOME, PASS, REFRESH, RUN, SHA256, VERSION
 from nbship.kubeflow.escaping import sent
 from nbship.kubeflow.plan import CHAMPION_FACTS, FILE, Plan, identifier
 
@@ -71,7 +71,7 @@ def fetch(plan: Plan, components: Components, given: Given) -> dict[str, Any]:
     tasks = {delivery.RESOLVE: resolved}
     for fetched in plan.fetched.values():
         version = {VERSION: resolved.outputs[fetched.version]}
-        task = components[fetched.task](**repository, **version)
+        task = components[fetched.task](**repository, **version, **{REFRESH: given[REFRESH]})
         task.set_caching_options(True)
         pod.use_secret(task, plan.graph.pipeline.kubeflow.secret)
         tasks[fetched.task] = task
