@@ -82,6 +82,19 @@ def test_output_and_override_file(root):
     assert not (root / COMPILED).exists()
 
 
+def test_kubernetes_resources(root):
+    files = [f"kubernetes/kubeflow/{folder}/line.yaml" for folder in ("pipelines", "versions")]
+    with pytest.raises(NbshipError, match="not current: ") as failed:
+        nbship_("compile", "line", "--kubernetes", "--check")
+    assert failed.value.hint == "renew and commit: nbship compile line --kubernetes"
+    wrote = nbship_("compile", "--all", "--kubernetes").splitlines()
+    assert wrote == [f"wrote    {file} (it is missing)" for file in files]
+    nbship_("compile", "line", "--kubernetes", "--check")
+    assert not (root / COMPILED).exists()
+    with pytest.raises(UsageError, match="--kubernetes and --output"):
+        nbship_("compile", "line", "--kubernetes", "--output", "x.yaml")
+
+
 def test_all_pipelines(root):
     (root / "pipelines/other.yaml").write_text(PIPELINE.replace("name: line", "name: other"))
     assert nbship_("compile", "--all").count("wrote") == 2

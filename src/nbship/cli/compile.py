@@ -23,6 +23,7 @@ from nbship.project import pipeline_names, project_root
 if TYPE_CHECKING:
     from nbship.workflow.compile import Generated
 
+_KUBERNETES = " --kubernetes"
 _CheckOption = Annotated[
     bool, typer.Option("--check", help="Write nothing; fail if what is there is not current.")
 ]
@@ -44,6 +45,10 @@ def compile_pipelines(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write here, not to pipelines/compiled/."),
     ] = None,
+    kubernetes: Annotated[
+        bool,
+        typer.Option("--kubernetes", help="Write Kubernetes resources to kubernetes/kubeflow/, for GitOps."),
+    ] = False,
     settings: SetOption = [],  # noqa: B006 (typer reads the default and never changes it)
     overrides: ConfigOverrideOption = [],  # noqa: B006
     as_json: JsonOption = False,
@@ -51,19 +56,27 @@ def compile_pipelines(
     """Compile a pipeline for Kubeflow.
 
     Writes pipelines/compiled/NAME.yaml, KFP's v2 intermediate representation, with the notebooks in it.
-    `nbship submit` runs it; Kubeflow's page and any KFP client take it too.
+    `nbship submit` runs it; Kubeflow's page and any KFP client take it too. With --kubernetes, writes the
+    resources Pipeline and PipelineVersion instead, for servers that keep pipelines in Kubernetes.
 
     Example: nbship compile auto-mpg --check
     """
-    from nbship.workflow.compile import compile_pipeline
+    from nbship.workflow.compile import compile_pipeline, generate_resources
 
     if bool(name) == every or (every and output):
         raise UsageError("which pipeline?", "nbship compile NAME [--output FILE], or nbship compile --all")
+    if kubernetes and output:
+        raise UsageError("--kubernetes and --output: which?", "resources are written to kubernetes/kubeflow/")
     root = project_root()
     names = pipeline_names(root) if every else [name]
     if not names:
         raise UsageError("there is no pipeline yet", "write pipelines/NAME.yaml")
-    _finish([compile_pipeline(root, n, output, settings, overrides) for n in names], root, check, as_json)
+    generated = (
+        [found for n in names for found in generate_resources(root, n, settings, overrides)]
+        if kubernetes
+        else [compile_pipeline(root, n, output, settings, overrides) for n in names]
+    )
+    _finish(generated, root, check, as_json)
 
 
 def schema(check: _CheckOption = False, as_json: JsonOption = False) -> None:
@@ -94,9 +107,12 @@ def _finish(generated: Sequence[Generated], root: Path, check: bool, as_json: bo
     stale = [file for file in generated if file.stale]
     if check and stale:
         paths = ", ".join(_shown(file.path, root) for file in stale)
+        commands = {file.command for file in stale}
+        resources = all(command.endswith(_KUBERNETES) for command in commands)
+        every = f"nbship compile --all{_KUBERNETES if resources else ''}"
         raise NbshipError(
             f"not current: {paths}",
-            f"renew and commit: {stale[0].command if len(stale) == 1 else 'nbship compile --all'}",
+            f"renew and commit: {commands.pop() if len(commands) == 1 else every}",
             "\n".join(f"{_shown(file.path, root)}: {reason}" for file in stale for reason in file.stale),
         )
 

@@ -17,7 +17,12 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 def read_documents(path: Path) -> list[dict[str, Any]]:
     """Returns the documents of a compiled file: the pipeline, and what is for Kubernetes alone, if any is."""
-    return list(yaml.load_all(path.read_text(encoding="utf-8"), _LOADER))
+    return parse(path.read_text(encoding="utf-8"))
+
+
+def parse(text: str) -> list[dict[str, Any]]:
+    """Returns the documents of a compiled text; see `read_documents`."""
+    return list(yaml.load_all(text, _LOADER))
 
 
 def task_names(specification: Mapping[str, Any]) -> tuple[str, ...]:

@@ -17,9 +17,10 @@ from nbship.graph import CHAMPION, Graph, read_graph, with_champion
 from nbship.own_code import require_portable, step_code
 from nbship.project import PIPELINES
 from nbship.versions import dvc, git
-from nbship.workflow.image import image_reference
+from nbship.workflow.image import image_reference, with_image
 
 COMPILED = Path(PIPELINES, "compiled")
+RESOURCES = Path("kubernetes", "kubeflow")
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,44 @@ def compile_pipeline(
     old = _read(path)
     stale = ["it is missing"] if old is None else differences(old, text)
     return Generated(path, text, tuple(stale), f"nbship compile {name}")
+
+
+def generate_resources(
+    root: Path, name: str, overrides: Sequence[str] = (), override_files: Sequence[Path] = ()
+) -> list[Generated]:
+    """Generates a pipeline's Kubernetes resources and compares them with the files that are there.
+
+    They name the image with its tag, which nobody puts in later: not nbship applies them. The pipeline and
+    its version are apart, because Kubeflow takes a version only once the pipeline is there.
+
+    Args:
+        root: The project's folder.
+        name: The pipeline.
+        overrides: Settings laid over the pipeline file, as `nbship run --set` takes them.
+        override_files: YAML files laid over it before.
+
+    Raises:
+        UsageError: As `compile_pipeline`.
+    """
+    from nbship.kubeflow.resources import pipeline_resource, version_resource
+
+    pipeline = config.load_pipeline(root, name, overrides, override_files)
+    compiled = compile_pipeline(root, name, None, overrides, override_files).text
+    text, _ = with_image(compiled, pipeline.image, image_reference(root, pipeline.image))
+    namespace = pipeline.kubeflow.namespace or ""
+    written = {
+        "pipelines": pipeline_resource(text, namespace),
+        "versions": version_resource(text, namespace),
+    }
+    found = []
+    for folder, content in written.items():
+        path = root / RESOURCES / folder / f"{name}.yaml"
+        old = _read(path)
+        stale = "it is missing" if old is None else "it is of another version" if old != content else ""
+        found.append(
+            Generated(path, content, (stale,) if stale else (), f"nbship compile {name} --kubernetes")
+        )
+    return found
 
 
 def own_files(root: Path, graph: Graph) -> dict[str, dict[str, bytes]]:

@@ -53,12 +53,14 @@ def schedule(
         ensure_version,
         list_schedules,
     )
+    from nbship.kubeflow.resources import version_name
 
     times = cron_fields(cron)
     with prepared(root, request) as pipeline:
         experiment = request.experiment or default_experiment(root, environment)
         experiment_id = ensure_experiment(connection, experiment)
-        version = ensure_version(connection, request.pipeline, pipeline.version, pipeline.compiled)
+        applied = version_name(request.pipeline, pipeline.compiled.read_text(encoding="utf-8"))
+        version = ensure_version(connection, request.pipeline, pipeline.version, pipeline.compiled, applied)
         old = list_schedules(connection, request.pipeline)
         account = pipeline.graph.pipeline.kubeflow.service_account or ""
         wanted = (times, version.version_id, experiment_id, dict(pipeline.parameters), account)

@@ -155,11 +155,13 @@ def submit(
     """
     from nbship.kubeflow.client import ensure_experiment, ensure_version, start_run
     from nbship.kubeflow.compiled import read_documents, task_names
+    from nbship.kubeflow.resources import version_name
 
     with prepared(root, request) as pipeline:
         experiment = request.experiment or default_experiment(root, environment)
         experiment_id = ensure_experiment(connection, experiment)
-        version = ensure_version(connection, request.pipeline, pipeline.version, pipeline.compiled)
+        applied = version_name(request.pipeline, pipeline.compiled.read_text(encoding="utf-8"))
+        version = ensure_version(connection, request.pipeline, pipeline.version, pipeline.compiled, applied)
         name = f"{request.pipeline} {pipeline.version[:7]} {new_run_id()}"
         # What is run here is what is checked out there.
         parameters = {**pipeline.checked_out, **pipeline.parameters}
