@@ -285,8 +285,8 @@ def test_of_a_step_that_was_tried_again_the_last_try_counts(server, connection, 
 
 def test_only_tasks_of_the_pipeline_are_said_to_have_failed(server, connection, root):
     submission = submit(connection, root, Request("line"), {})
-    assert set(submission.tasks) == {"resolve", "fetch-table", "prepare", "train-line", "report"}
-    states = {"resolve": "SUCCEEDED", "prepare": "FAILED", "report": "FAILED"}
+    assert set(submission.tasks) > {"prepare", "train-line", "report"}
+    states = {"prepare": "FAILED", "report": "FAILED"}
     server.advance = [
         lambda run: run.update(run_details={"task_details": task_details(states, ("prepare",))})
     ]
