@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 
+# Called with each line that tells a person how the work gets on.
+Report = Callable[[str], None]
 # What an address has before its @. For http a user alone may be a token; elsewhere it is a container or an
 # account, and only what follows a colon is a secret. A key may hold a slash, where the colon begins no port.
 _CREDENTIALS = re.compile(

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -22,14 +22,12 @@ import yaml
 
 from nbship import files
 from nbship.config import Source
-from nbship.errors import NbshipError
+from nbship.errors import NbshipError, Report
 from nbship.files import disk_error
 from nbship.versions import git, sources
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
-
-Report = Callable[[str], None]
 
 
 class State(StrEnum):

@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Literal
 
 from nbship import files
-from nbship.errors import NbshipError
+from nbship.errors import NbshipError, Report
 from nbship.files import disk_error
 from nbship.package import DESCRIPTION, MODEL
 from nbship.package.trained import TRAINED_ROWS
@@ -65,7 +65,7 @@ def versioned_files(root: Path, name: str) -> list[Path]:
     return [dvc.tracking_file(folder / MODEL), folder / DESCRIPTION]
 
 
-def champion(root: Path, name: str, report: Callable[[str], None] = lambda _: None) -> Path | None:
+def champion(root: Path, name: str, report: Report = lambda _: None) -> Path | None:
     """Returns the champion's model file, brought here by DVC if need be; None if there is no champion.
 
     Raises:
@@ -85,7 +85,7 @@ def champion(root: Path, name: str, report: Callable[[str], None] = lambda _: No
     return model
 
 
-def trained_rows(root: Path, name: str, report: Callable[[str], None] = lambda _: None) -> Path | None:
+def trained_rows(root: Path, name: str, report: Report = lambda _: None) -> Path | None:
     """Returns the hashes of the rows that the champion was trained on, brought here by DVC if need be.
 
     Returns:
@@ -106,7 +106,7 @@ def trained_rows(root: Path, name: str, report: Callable[[str], None] = lambda _
 
 
 @contextlib.contextmanager
-def exclusive(root: Path, name: str, report: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+def exclusive(root: Path, name: str, report: Report = lambda _: None) -> Iterator[None]:
     """Keeps every other process from changing the champion meanwhile; ends with the process, however it ends.
 
     Raises:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from nbship.config import Data, Pipeline
-from nbship.errors import NbshipError
+from nbship.errors import NbshipError, Report
 from nbship.versions import dvc, sources
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)

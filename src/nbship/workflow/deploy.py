@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,7 +17,7 @@ from nbship.cluster import kserve, manifest, services
 from nbship.cluster.manifest import Manifest, Release
 from nbship.cluster.rollout import Rollout
 from nbship.config import Pipeline
-from nbship.errors import NbshipError, UsageError, suggestion
+from nbship.errors import NbshipError, Report, UsageError, suggestion
 from nbship.package import Package
 from nbship.versions import git, registry, stages, store
 from nbship.versions.registry import Version
@@ -26,7 +25,6 @@ from nbship.workflow import canary
 from nbship.workflow.models import list_models
 from nbship.workflow.watching import Deployment
 
-Report = Callable[[str], None]
 FOLDER = Path("kubernetes", "serving")
 _MOUNTED = ("s3", "gs", "http", "https", "pvc", "hdfs", "webhdfs", "abfs")
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from nbship import files
-from nbship.errors import NbshipError, UsageError, without_credentials
+from nbship.errors import NbshipError, Report, UsageError, without_credentials
 from nbship.templates.project import LOCK, REQUIREMENTS, requirements
 
 PROJECT = "pyproject.toml"
@@ -49,7 +49,7 @@ def add(
     libraries: Sequence[str],
     upgrade: bool = False,
     install: bool = True,
-    report: Callable[[str], None] = lambda _: None,
+    report: Report = lambda _: None,
 ) -> Added:
     """Adds libraries; without any, renews the lock from what is declared.
 

@@ -7,21 +7,19 @@ business of `push`.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nbship import files, package
 from nbship.config import Pipeline, Publish
-from nbship.errors import NbshipError, RejectedError, UsageError, suggestion
+from nbship.errors import NbshipError, RejectedError, Report, UsageError, suggestion
 from nbship.package import Origin, Package
 from nbship.package.trained import TRAINED_ROWS
 from nbship.record import Artifact, RunRecord, State, all_runs, find_run
 from nbship.versions import dvc, git, registry
 from nbship.workflow.push import Destination, Registration, check, find_destination, next_version
 from nbship.workflow.push import push as push_champion
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)

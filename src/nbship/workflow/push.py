@@ -9,20 +9,19 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from nbship import files, package
 from nbship.ci import SKIP_CI, current_job
 from nbship.config import Publish
-from nbship.errors import NbshipError
+from nbship.errors import NbshipError, Report
 from nbship.package import Package
 from nbship.versions import dvc, git, hooks, registry, store, upstream
 from nbship.versions.store import Store
 from nbship.versions.upstream import Remote, Tag, Upstream
 
-Report = Callable[[str], None]
 # Seconds to wait before each attempt to push, give or take a half.
 _PAUSES = (0.0, 0.3, 1.0, 2.0, 4.0)
 

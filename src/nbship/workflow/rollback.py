@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from nbship.config import Pipeline
-from nbship.errors import NbshipError
+from nbship.errors import NbshipError, Report
 from nbship.versions import stages
 from nbship.workflow.deploy import Deployed, deploy
 
 
-def rollback(
-    root: Path, pipeline: Pipeline, stage: str, report: Callable[[str], None] = lambda _: None
-) -> Deployed:
+def rollback(root: Path, pipeline: Pipeline, stage: str, report: Report = lambda _: None) -> Deployed:
     """Deploys the previous version of a stage again: checked, and then with all the traffic in one step.
 
     Args:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nbship import __version__, config, package
 from nbship.config import load_pipeline
-from nbship.errors import NbshipError, UsageError, suggestion
+from nbship.errors import NbshipError, Report, UsageError, suggestion
 from nbship.files import content_hash, write_text
 from nbship.gate import Verdict, read_losses
 from nbship.graph import (
@@ -85,7 +85,7 @@ def run(
     root: Path,
     request: Request,
     on_event: Callable[[runner.Event], None] = lambda _: None,
-    report: Callable[[str], None] = lambda _: None,
+    report: Report = lambda _: None,
     on_end: Callable[[RunRecord, Path], None] = lambda *_: None,
 ) -> tuple[RunRecord, Path]:
     """Runs a pipeline and judges its model.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nbship import package
 from nbship.config import Pipeline, load_pipeline
-from nbship.errors import NbshipError, UsageError
+from nbship.errors import NbshipError, Report, UsageError
 from nbship.package import Package
 from nbship.record import State, find_run
 from nbship.serving import server
@@ -18,8 +18,6 @@ from nbship.serving.settings import BYTES_AT_MOST, RECORDS_AT_MOST, Settings
 from nbship.versions import registry
 from nbship.workflow.models import list_models
 from nbship.workflow.publish import package_run
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from nbship import __version__
 from nbship.config import Gate, Pipeline, load_pipeline
 from nbship.config.edit import set_parameters
-from nbship.errors import NbshipError, UsageError, suggestion
+from nbship.errors import NbshipError, Report, UsageError, suggestion
 from nbship.files import write_text
 from nbship.graph import Graph, build_graph
 from nbship.grid import Choice, combinations, merge_graphs, parse_choice, varied
@@ -59,7 +59,7 @@ def sweep(
     root: Path,
     request: Request,
     on_event: Callable[[runner.Event], None] = lambda _: None,
-    report: Callable[[str], None] = lambda _: None,
+    report: Report = lambda _: None,
 ) -> tuple[SweepRecord, Path]:
     """Runs the combinations, and of each no more than its metric needs.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nbship import config
-from nbship.errors import UsageError
+from nbship.errors import Report, UsageError
 from nbship.local.runner import Event
 from nbship.record import new_run_id
 from nbship.workflow.submit import Request, prepared
@@ -44,7 +44,7 @@ class VertexRun:
     look: Callable[[], RemoteRun]
 
 
-def submit(root: Path, request: Request, report: Callable[[str], None]) -> VertexRun:
+def submit(root: Path, request: Request, report: Report) -> VertexRun:
     """Starts a run.
 
     Args:

@@ -19,10 +19,9 @@ from nbship.cluster.pods import Trouble
 from nbship.cluster.rollout import Rollout
 from nbship.cluster.services import Cluster
 from nbship.cluster.state import State
-from nbship.errors import NbshipError
+from nbship.errors import NbshipError, Report
 from nbship.package import Package
 
-Report = Callable[[str], None]
 # Seconds that proxies and gateways may take to follow a change.
 SETTLE = 15.0
 _PAUSE = 0.5
