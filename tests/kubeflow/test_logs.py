@@ -55,6 +55,15 @@ def test_of_a_pod_that_is_gone_the_log_is_kept_under_its_node(server):
     assert look(server, pod_names(None, ["line-x7k2p-4711"])) == "2"
 
 
+def test_where_the_pages_are_elsewhere_they_are_asked_there(server):
+    """A server of one user reads no logs of pods through its API; its pages do."""
+    server.multi_user = False
+    logs = {POD: LOG}
+    with serve(KubeflowServer(pages=True, logs=logs, runs={"run-1": {}})) as pages:
+        assert look(server, namespace="", ui=pages.address) == "2"
+        assert pages.lines("GET /k8s/pod/logs")
+
+
 def test_a_server_of_one_user_has_archived_logs_alone(server):
     server.multi_user = False
     assert look(server, namespace="") == ""

@@ -10,7 +10,7 @@ from nbship.kubeflow.api import Connection
 from nbship.kubeflow.server import Server
 from nbship.workflow import schedule
 from nbship.workflow.compile import compile_pipeline, generate_resources
-from nbship.workflow.submit import Request, remote_runs, submit
+from nbship.workflow.submit import SubmitRequest, remote_runs, submit
 from tests.kubeflow_definitions import check
 from tests.kubeflow_server import KubeflowServer, RefusedError, serve
 from tests.projects import PIPELINE, write_project
@@ -114,7 +114,7 @@ def test_a_version_before_its_pipeline_is_refused(server, root):
 
 def test_what_was_applied_runs_and_nothing_is_uploaded(server, connection, root):
     apply(server, root, "line", "other")
-    submission = submit(connection, root, Request("line", settings=["prepare.most=2"]), {})
+    submission = submit(connection, root, SubmitRequest("line", settings=["prepare.most=2"]), {})
     assert (submission.version.name, submission.version.new) == (
         manifests(root)[1]["metadata"]["name"],
         False,
@@ -124,7 +124,7 @@ def test_what_was_applied_runs_and_nothing_is_uploaded(server, connection, root)
     assert run["runtime_config"]["parameters"]["prepare_most"] == 2
     assert run["runtime_config"]["parameters"]["revision"] == git(root, "rev-parse", "HEAD").strip()
     assert [found.id for found in remote_runs(connection, root, "line", 5)] == [submission.run.id]
-    made = schedule.schedule(connection, root, Request("line"), "0 3 * * 1", {})
+    made = schedule.schedule(connection, root, SubmitRequest("line"), "0 3 * * 1", {})
     assert made.schedule.version_id == submission.version.version_id
     apply(server, root, "line", "other")
     assert len(server.versions) == 2
@@ -133,13 +133,16 @@ def test_what_was_applied_runs_and_nothing_is_uploaded(server, connection, root)
 def test_what_is_not_applied_yet_is_uploaded_beside_it(server, connection, root):
     apply(server, root)
     change(root)
-    submission = submit(connection, root, Request("line"), {})
+    submission = submit(connection, root, SubmitRequest("line"), {})
     assert submission.version.new
     assert len(server.pipelines) == 1
-    assert submit(connection, root, Request("line"), {}).version.version_id == submission.version.version_id
+    assert (
+        submit(connection, root, SubmitRequest("line"), {}).version.version_id
+        == submission.version.version_id
+    )
 
 
 def test_without_manifests_pipelines_of_one_commit_get_versions_of_their_own(server, connection, root):
-    submissions = [submit(connection, root, Request(name), {}) for name in ("line", "other", "other")]
+    submissions = [submit(connection, root, SubmitRequest(name), {}) for name in ("line", "other", "other")]
     assert len({submission.version.version_id for submission in submissions}) == 2
     assert [submission.version.new for submission in submissions] == [True, True, False]

@@ -5,7 +5,7 @@ from nbship.kubeflow import client
 from nbship.workflow import schedule as workflow
 from nbship.workflow.compile import compile_pipeline
 from nbship.workflow.schedule import cron_fields
-from nbship.workflow.submit import Request, connect
+from nbship.workflow.submit import SubmitRequest, connect
 from tests.kubeflow_server import Fault, KubeflowServer, serve
 from tests.projects import write_project
 
@@ -29,7 +29,7 @@ def root(tmp_path):
 
 
 def scheduled(connection, root, cron="0 3 * * 1", *settings):
-    request = Request("line", settings=settings, experiment="main")
+    request = SubmitRequest("line", settings=settings, experiment="main")
     return workflow.schedule(connection, root, request, cron, {})
 
 
@@ -87,7 +87,6 @@ def test_what_was_cut_off_is_finished_by_a_repetition(server, connection, root):
 
 def test_the_old_one_stays_if_the_new_one_is_refused(server, connection, root):
     old = scheduled(connection, root).schedule
-    server.faults.append(Fault("POST /apis/v2beta1/recurringruns", status=400))
     with pytest.raises(NbshipError, match="request refused"):
         scheduled(connection, root, "61 3 * * 1")
     assert workflow.schedules(connection, root) == [old]
@@ -116,10 +115,31 @@ def test_those_of_other_projects_are_left_alone(connection, root):
 
 @pytest.mark.parametrize(
     ("cron", "expected"),
-    [("0 3 * * 1", "0 0 3 * * 1"), ("  */5 *  * * *", "0 */5 * * * *"), ("30 0 3 * * 1", "30 0 3 * * 1")],
+    [
+        ("0 3 * * 1", "0 0 3 * * 1"),
+        ("  */5 *  * * *", "0 */5 * * * *"),
+        ("30 0 3 * * 1", "30 0 3 * * 1"),
+        ("0 3 * * 7", "0 0 3 * * 0"),
+        ("0 3 * * 1,7", "0 0 3 * * 1,0"),
+        ("0 3 * * 5-7", "0 0 3 * * 5-6,0"),
+        ("0 3 * * 7-7", "0 0 3 * * 0"),
+        ("0 3 7 7 *", "0 0 3 7 7 *"),
+    ],
 )
 def test_times(cron, expected):
     assert cron_fields(cron) == expected
+
+
+@pytest.mark.parametrize("cron", ["0 3 * * 7", "0 3 * * 5-7", "0 3 * * sun", "*/15 6-18/2 1,15 jan-jun ?"])
+def test_times_that_the_server_takes(connection, root, cron):
+    assert scheduled(connection, root, cron).schedule.cron == cron_fields(cron)
+
+
+@pytest.mark.parametrize("cron", ["0 3 * * 5#2", "0 3 L * *", "61 3 * * 1", "0 3 * * 5-2", "0 3 * * 1/0"])
+def test_times_that_the_server_refuses(server, connection, root, cron):
+    with pytest.raises(NbshipError, match="Schedule cron is not a supported format"):
+        scheduled(connection, root, cron)
+    assert not server.schedules
 
 
 @pytest.mark.parametrize("cron", ["", "0 3", "@daily", "0 0 3 * * 1 2026"])

@@ -14,7 +14,7 @@ from nbship.record import State
 from nbship.workflow import waiting
 from nbship.workflow.compile import compile_pipeline
 from nbship.workflow.parameters import run_parameters
-from nbship.workflow.submit import Request, connect_for, remote_runs, submit
+from nbship.workflow.submit import SubmitRequest, connect_for, remote_runs, submit
 from nbship.workflow.waiting import exit_code, failed_tasks, wait
 from tests.kubeflow_runs import look, task_details
 from tests.kubeflow_server import Fault, KubeflowServer, serve
@@ -68,7 +68,7 @@ def run_of(server):
 
 def test_a_version_by_revision_and_a_run_in_the_branchs_experiment(server, connection, root):
     git(root, "switch", "--quiet", "--create", "feature/x")
-    submission = submit(connection, root, Request("line", settings=["prepare.most=2"]), {})
+    submission = submit(connection, root, SubmitRequest("line", settings=["prepare.most=2"]), {})
     head = git(root, "rev-parse", "HEAD").strip()
     run = run_of(server)
     # The committed file names the image without a tag; what runs has it, and so has the version's name.
@@ -86,7 +86,7 @@ def test_a_version_by_revision_and_a_run_in_the_branchs_experiment(server, conne
 
 
 def test_a_repetition_makes_another_run_of_the_same_version(server, connection, root):
-    first, second = (submit(connection, root, Request("line"), {}) for _ in range(2))
+    first, second = (submit(connection, root, SubmitRequest("line"), {}) for _ in range(2))
     assert first.version.version_id == second.version.version_id
     assert (first.version.new, second.version.new) == (True, False)
     assert len(server.runs) == 2
@@ -94,10 +94,10 @@ def test_a_repetition_makes_another_run_of_the_same_version(server, connection, 
 
 
 def test_what_is_not_committed_is_another_version(connection, root):
-    names = [submit(connection, root, Request("line"), {}).version.name]
+    names = [submit(connection, root, SubmitRequest("line"), {}).version.name]
     for _ in range(2):
         change(root)
-        names.append(submit(connection, root, Request("line"), {}).version.name)
+        names.append(submit(connection, root, SubmitRequest("line"), {}).version.name)
     assert len(set(names)) == 3
     assert all(name.startswith(names[0].partition("-")[0]) for name in names)
 
@@ -105,9 +105,9 @@ def test_what_is_not_committed_is_another_version(connection, root):
 def test_other_code_in_the_image_is_another_version_of_the_same_compiled_pipeline(server, connection, root):
     (root / "Dockerfile").write_text("FROM scratch\n")
     (root / ".dockerignore").write_text("*\n!pipelines\n")
-    before = submit(connection, root, Request("line"), {})
+    before = submit(connection, root, SubmitRequest("line"), {})
     (root / "Dockerfile").write_text("FROM other\n")
-    after = submit(connection, root, Request("line"), {})
+    after = submit(connection, root, SubmitRequest("line"), {})
     assert (before.version.new, after.version.new) == (True, True)
     specs = [str(server.versions[each.version.version_id]["pipeline_spec"]) for each in (before, after)]
     assert [each.image in spec for each, spec in zip((before, after), specs, strict=True)] == [True, True]
@@ -120,7 +120,7 @@ def test_another_revision(server, connection, root):
     change(root)
     commit(root, "Change")
     change(root)
-    submission = submit(connection, root, Request("line", revision="v1"), {})
+    submission = submit(connection, root, SubmitRequest("line", revision="v1"), {})
     assert submission.version.name == f"{first}-{__version__}"
     spec = server.versions[submission.version.version_id]["pipeline_spec"]
     assert spec["root"]["inputDefinitions"]["parameters"]["prepare_most"]["defaultValue"] == 4
@@ -129,7 +129,7 @@ def test_another_revision(server, connection, root):
 @pytest.mark.parametrize("revision", ["nowhere", "--all", "0000000000"])
 def test_a_revision_that_is_not_there(server, connection, root, revision):
     with pytest.raises(UsageError, match="Git knows no revision"):
-        submit(connection, root, Request("line", revision=revision), {})
+        submit(connection, root, SubmitRequest("line", revision=revision), {})
     assert server.seen == []
 
 
@@ -137,7 +137,7 @@ def test_a_revision_without_the_compiled_pipeline(server, connection, root):
     git(root, "rm", "--quiet", COMPILED)
     git(root, "commit", "--quiet", "--message", "Without")
     with pytest.raises(NbshipError, match=f"HEAD has no {COMPILED}"):
-        submit(connection, root, Request("line", revision="HEAD"), {})
+        submit(connection, root, SubmitRequest("line", revision="HEAD"), {})
 
 
 def test_a_stale_pipeline_is_refused(server, connection, root):
@@ -146,7 +146,7 @@ def test_a_stale_pipeline_is_refused(server, connection, root):
     with pytest.raises(
         NbshipError, match=r"pipelines/compiled/line\.yaml is not current: .*4.* → 5"
     ) as failed:
-        submit(connection, root, Request("line"), {})
+        submit(connection, root, SubmitRequest("line"), {})
     assert failed.value.hint == "renew it: nbship compile line"
     assert server.seen == []
 
@@ -154,16 +154,20 @@ def test_a_stale_pipeline_is_refused(server, connection, root):
 def test_the_experiment_where_no_branch_is_checked_out(server, connection, root):
     git(root, "switch", "--quiet", "--detach")
     with pytest.raises(UsageError, match="no branch is checked out"):
-        submit(connection, root, Request("line"), {})
+        submit(connection, root, SubmitRequest("line"), {})
     assert server.seen == []
-    assert submit(connection, root, Request("line"), {"CI_COMMIT_REF_NAME": "topic"}).experiment == "topic"
-    assert submit(connection, root, Request("line", experiment="mine"), {}).experiment == "mine"
+    assert (
+        submit(connection, root, SubmitRequest("line"), {"CI_COMMIT_REF_NAME": "topic"}).experiment == "topic"
+    )
+    assert submit(connection, root, SubmitRequest("line", experiment="mine"), {}).experiment == "mine"
 
 
 def test_without_git_a_version_is_named_by_its_content(connection, tmp_path):
     root = write_project(tmp_path)
     compile_pipeline(root, "line").write()
-    names = {submit(connection, root, Request("line", experiment="mine"), {}).version.name for _ in range(2)}
+    names = {
+        submit(connection, root, SubmitRequest("line", experiment="mine"), {}).version.name for _ in range(2)
+    }
     assert [name[8:] for name in names] == [f"-{__version__}"]
 
 
@@ -231,7 +235,7 @@ def test_any_text_arrives_as_it_was_typed(graph, text):
 def followed(server, connection, root, *looks):
     server.advance = list(looks)
     events = []
-    submission = submit(connection, root, Request("line"), {})
+    submission = submit(connection, root, SubmitRequest("line"), {})
     run = wait(connection, submission, events.append)
     return run, [(event.step, event.state) for event in events]
 
@@ -284,7 +288,7 @@ def test_of_a_step_that_was_tried_again_the_last_try_counts(server, connection, 
 
 
 def test_only_tasks_of_the_pipeline_are_said_to_have_failed(server, connection, root):
-    submission = submit(connection, root, Request("line"), {})
+    submission = submit(connection, root, SubmitRequest("line"), {})
     assert set(submission.tasks) > {"prepare", "train-line", "report"}
     states = {"prepare": "FAILED", "report": "FAILED"}
     server.advance = [
@@ -296,7 +300,7 @@ def test_only_tasks_of_the_pipeline_are_said_to_have_failed(server, connection, 
 
 
 def test_a_task_whose_driver_fails_has_failed(server, connection, root):
-    submission = submit(connection, root, Request("line"), {})
+    submission = submit(connection, root, SubmitRequest("line"), {})
     server.advance = [lambda run: run.update(run_details={"task_details": details})]
     details = [{"display_name": name, "state": "FAILED"} for name in ("root", "train-line-driver")]
     run = client.get_run(connection, submission.run.id)
@@ -314,16 +318,16 @@ def test_an_experiment_that_kubeflow_cannot_keep_is_refused_before_anything_is_s
     server, connection, root, name, message
 ):
     with pytest.raises(UsageError, match=message) as failed:
-        submit(connection, root, Request("line", experiment=name), {})
+        submit(connection, root, SubmitRequest("line", experiment=name), {})
     assert "--experiment" in failed.value.hint
     assert server.seen == []
 
 
 def test_an_experiment_that_differs_in_case_alone_is_not_taken_for_another(server, connection, root):
-    submit(connection, root, Request("line", experiment="Größe"), {})
+    submit(connection, root, SubmitRequest("line", experiment="Größe"), {})
     for name in ("größe", "Große", "GROSE"):
         with pytest.raises(UsageError, match="Kubeflow has 'Größe'") as failed:
-            submit(connection, root, Request("line", experiment=name), {})
+            submit(connection, root, SubmitRequest("line", experiment=name), {})
         assert "--experiment 'Größe'" in failed.value.hint
     assert len(server.runs) == len(server.experiments) == 1
 
@@ -335,7 +339,7 @@ def test_waiting_outlasts_a_server_that_is_renewed(server, connection, root):
 
 
 def test_waiting_ends_when_one_is_no_longer_let_in(server, connection, root):
-    submission = submit(connection, root, Request("line"), {})
+    submission = submit(connection, root, SubmitRequest("line"), {})
     server.faults.append(Fault("GET", status=403, times=100))
     with pytest.raises(NbshipError, match="permission denied"):
         wait(connection, submission, print)
@@ -343,7 +347,7 @@ def test_waiting_ends_when_one_is_no_longer_let_in(server, connection, root):
 
 def test_waiting_ends_when_the_server_stays_away(server, connection, root, monkeypatch):
     monkeypatch.setattr(waiting, "_MOST_SILENCES", 2)
-    submission = submit(connection, root, Request("line"), {})
+    submission = submit(connection, root, SubmitRequest("line"), {})
     server.faults.append(Fault("GET", status=500, times=100))
     with pytest.raises(NbshipError, match=r"server error \(500\)"):
         wait(connection, submission, print)
@@ -353,7 +357,7 @@ def test_waiting_ends_when_the_server_stays_away(server, connection, root, monke
 
 
 def test_remote_runs_newest_first(connection, root):
-    submissions = [submit(connection, root, Request("line"), {}) for _ in range(3)]
+    submissions = [submit(connection, root, SubmitRequest("line"), {}) for _ in range(3)]
     ids = [submission.run.id for submission in submissions][::-1]
     assert [run.id for run in remote_runs(connection, root, "line", 20)] == ids
     assert [run.id for run in remote_runs(connection, root, "", 2)] == ids[:2]
@@ -366,7 +370,7 @@ def test_remote_runs_of_an_unknown_pipeline(connection, root):
 
 def test_the_names_of_runs_differ(server, connection, root):
     for _ in range(3):
-        submit(connection, root, Request("line"), {})
+        submit(connection, root, SubmitRequest("line"), {})
     assert len({run["display_name"] for run in server.runs.values()}) == 3
     assert len(list(client.list_runs(connection, "line"))) == 3
 
@@ -387,7 +391,7 @@ def test_files_variables_and_settings_set_parameters_of_the_run(server, connecti
         "NBSHIP_PREPARE__STRICT": "true",
         "NBSHIP_STEPS__PREPARE__CPU": "8",
     }
-    request = Request("line", "", ["prepare.strict=false"], "main", files, variables)
+    request = SubmitRequest("line", "", ["prepare.strict=false"], "main", files, variables)
     submit(connection, root, request, {})
     given = {"prepare_most": 2, "prepare_C": 5.0, "prepare_note": "a=b", "prepare_strict": False}
     parameters = run_of(server)["runtime_config"]["parameters"]
@@ -405,14 +409,16 @@ def test_files_variables_and_settings_set_parameters_of_the_run(server, connecti
 )
 def test_a_file_that_changes_what_is_compiled_is_refused(server, connection, root, text, key):
     with pytest.raises(UsageError, match=re.escape(f"'{key}' is in the compiled pipeline")) as error:
-        submit(connection, root, Request("line", "", (), "main", override(root, text)), {})
+        submit(connection, root, SubmitRequest("line", "", (), "main", override(root, text)), {})
     assert error.value.hint == "compile it so: nbship compile line --config-override FILE"
     assert not server.runs
 
 
 def test_a_value_of_another_type_is_refused_before_anything_is_sent(server, connection, root):
     with pytest.raises(UsageError, match=r"prepare.*most"):
-        submit(connection, root, Request("line", "", (), "main", (), {"NBSHIP_PREPARE__MOST": "many"}), {})
+        submit(
+            connection, root, SubmitRequest("line", "", (), "main", (), {"NBSHIP_PREPARE__MOST": "many"}), {}
+        )
     assert not server.pipelines
 
 
@@ -454,7 +460,7 @@ def test_a_run_checks_out_the_origin_where_the_pipeline_file_names_no_repository
 ):
     without_repository(root)
     git(root, "remote", "add", "origin", origin)
-    submit(connection, root, Request("line"), {})
+    submit(connection, root, SubmitRequest("line"), {})
     assert run_of(server)["runtime_config"]["parameters"]["repository"] == repository
 
 
@@ -464,9 +470,9 @@ def test_a_run_that_has_nothing_to_check_out_is_refused(server, connection, root
     if origin:
         git(root, "remote", "add", "origin", origin)
     with pytest.raises(UsageError, match="there is no repository that a run could check out"):
-        submit(connection, root, Request("line"), {})
+        submit(connection, root, SubmitRequest("line"), {})
     assert server.seen == []
-    submit(connection, root, Request("line", settings=["repository=https://git.example.org/x"]), {})
+    submit(connection, root, SubmitRequest("line", settings=["repository=https://git.example.org/x"]), {})
 
 
 def without_repository(root):
@@ -486,6 +492,6 @@ def without_repository(root):
     ],
 )
 def test_a_rejection_is_told_from_a_failure(server, connection, root, state, tasks, code):
-    submission = submit(connection, root, Request("line"), {})
+    submission = submit(connection, root, SubmitRequest("line"), {})
     server.advance = [look(state, **tasks)]
     assert exit_code(wait(connection, submission, lambda _: None)) is code

@@ -54,7 +54,7 @@ def schedule(
     Example: nbship schedule auto-mpg --cron "0 3 * * 1"
     """
     from nbship.workflow import schedule as workflow
-    from nbship.workflow.submit import Request, connect_for
+    from nbship.workflow.submit import SubmitRequest, connect_for
 
     if sum([bool(cron), show, pause, resume, delete]) != 1 or not (name or show):
         raise UsageError(
@@ -63,7 +63,7 @@ def schedule(
     root = project_root()
     connection = connect_for(root, name, os.environ, override_files)
     if cron:
-        request = Request(name, revision, settings, experiment, override_files, os.environ)
+        request = SubmitRequest(name, revision, settings, experiment, override_files, os.environ)
         result = workflow.schedule(connection, root, request, cron, os.environ)
         _print([result.schedule], as_json, result.done)
     elif delete:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nbship.kubeflow.records import RemoteRun
     from nbship.local.runner import Event
     from nbship.workflow.incluster.result import Result
-    from nbship.workflow.submit import Request, Submission
+    from nbship.workflow.submit import Submission, SubmitRequest
     from nbship.workflow.vertex import VertexRun
 
 
@@ -94,7 +94,7 @@ def submit(
     """
     from nbship.workflow.changes import record_trained as record
     from nbship.workflow.outcome import read_outcome
-    from nbship.workflow.submit import Request, connect_for
+    from nbship.workflow.submit import SubmitRequest, connect_for
     from nbship.workflow.submit import submit as start
     from nbship.workflow.waiting import exit_code
     from nbship.workflow.waiting import wait as wait_for
@@ -102,7 +102,7 @@ def submit(
     root = project_root()
     if (record_trained or published) and not wait:
         raise UsageError("--record-trained and --published are for a run that is waited for", "add --wait")
-    request = Request(name, revision, settings, experiment, override_files, os.environ, image)
+    request = SubmitRequest(name, revision, settings, experiment, override_files, os.environ, image)
     if target is Target.VERTEX:
         return _submit_to_vertex(root, request, wait, as_json)
     connection = connect_for(root, name, os.environ, override_files)
@@ -151,7 +151,7 @@ def list_remote_runs(root: Path, name: str, limit: int, as_json: bool) -> None:
         )
 
 
-def _submit_to_vertex(root: Path, request: Request, wait: bool, as_json: bool) -> ExitCode:
+def _submit_to_vertex(root: Path, request: SubmitRequest, wait: bool, as_json: bool) -> ExitCode:
     from nbship.workflow import vertex
     from nbship.workflow.waiting import exit_code
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from nbship.errors import NbshipError, UsageError, suggestion
 from nbship.project import pipeline_names
-from nbship.workflow.submit import Request, default_experiment, prepared
+from nbship.workflow.submit import SubmitRequest, default_experiment, prepared
 
 if TYPE_CHECKING:
     from nbship.kubeflow.api import Connection
@@ -31,7 +31,7 @@ class Scheduled:
 
 
 def schedule(
-    connection: Connection, root: Path, request: Request, cron: str, environment: Mapping[str, str]
+    connection: Connection, root: Path, request: SubmitRequest, cron: str, environment: Mapping[str, str]
 ) -> Scheduled:
     """Makes a pipeline's recurring run what is asked for; one that is paused stays so.
 
@@ -106,7 +106,7 @@ def delete(connection: Connection, root: Path, pipeline: str) -> None:
 
 
 def cron_fields(cron: str) -> str:
-    """Returns times as Kubeflow takes them: six fields that begin with seconds.
+    """Returns times as Kubeflow takes them: six fields that begin with seconds, and Sunday as 0 alone.
 
     Raises:
         UsageError: There are neither five fields nor six.
@@ -117,7 +117,16 @@ def cron_fields(cron: str) -> str:
             f"--cron '{cron}': {len(fields)} fields, and cron has {_FIELDS}",
             "minute, hour, day, month, weekday; for example '0 3 * * 1' for Mondays at three",
         )
-    return " ".join(["0", *fields] if len(fields) == _FIELDS else fields)
+    days = ",".join(map(_days, fields[-1].split(",")))
+    return " ".join([*(["0"] if len(fields) == _FIELDS else []), *fields[:-1], days])
+
+
+def _days(part: str) -> str:
+    """Weekdays of cron, where Sunday is 0 and 7 alike."""
+    first, dash, last = part.partition("-")
+    if first == "7" and last in ("", "7"):
+        return "0"
+    return f"{first}-6,0" if dash and last == "7" else part
 
 
 def _enable(connection: Connection, root: Path, pipeline: str, enabled: bool) -> None:

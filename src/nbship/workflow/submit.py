@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Request:
+class SubmitRequest:
     """What a person asks to be run.
 
     Attributes:
@@ -139,7 +139,7 @@ def connect_for(
 
 
 def submit(
-    connection: Connection, root: Path, request: Request, environment: Mapping[str, str]
+    connection: Connection, root: Path, request: SubmitRequest, environment: Mapping[str, str]
 ) -> Submission:
     """Uploads a pipeline's version and starts a run of it.
 
@@ -185,7 +185,7 @@ def remote_runs(connection: Connection, root: Path, pipeline: str, limit: int) -
 
 
 @contextmanager
-def prepared(root: Path, request: Request) -> Iterator[Prepared]:
+def prepared(root: Path, request: SubmitRequest) -> Iterator[Prepared]:
     """Yields what a request means, checked; the files of another revision are there until the end.
 
     Raises:
@@ -228,7 +228,7 @@ def _check_current(root: Path, pipeline: str) -> None:
         )
 
 
-def _prepare(here: Path, root: Path, request: Request, version: str) -> Prepared:
+def _prepare(here: Path, root: Path, request: SubmitRequest, version: str) -> Prepared:
     """Reads a request; `root` is the project as it is to run, and `here` the one with the repository."""
     graph = read_graph(root, config.load_pipeline(root, request.pipeline))
     compiled = root / COMPILED / f"{request.pipeline}.yaml"

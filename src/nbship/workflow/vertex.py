@@ -14,7 +14,7 @@ from nbship import config
 from nbship.errors import Report, UsageError
 from nbship.local.runner import Event
 from nbship.record import new_run_id
-from nbship.workflow.submit import Request, prepared
+from nbship.workflow.submit import SubmitRequest, prepared
 from nbship.workflow.waiting import follow
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class VertexRun:
     look: Callable[[], RemoteRun]
 
 
-def submit(root: Path, request: Request, report: Report) -> VertexRun:
+def submit(root: Path, request: SubmitRequest, report: Report) -> VertexRun:
     """Starts a run.
 
     Args:
