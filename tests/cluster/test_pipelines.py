@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nbship.workflow.compile import generate_resources
-from tests.cluster.apiserver import Api
+from tests.cluster.api import Api
 from tests.cluster.conftest import DEFINITIONS
 from tests.kubeflow_definitions import pipelines
 from tests.projects import write_project
