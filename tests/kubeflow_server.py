@@ -122,7 +122,8 @@ class KubeflowServer:
     def _list(self, request: Request, kind: str) -> Record:
         key = {"recurringruns": "recurringRuns"}.get(kind, kind)
         namespace = self._namespace(request.query.get("namespace", ""))
-        mine = [r for r in self._store(kind).values() if r.get("namespace", "") == namespace]
+        everybodys = not self.multi_user
+        mine = [r for r in self._store(kind).values() if everybodys or r.get("namespace", "") == namespace]
         exact = self.kubernetes and kind == "pipelines"
         return rules.listed(key, mine, request.query, exact)
 
@@ -301,7 +302,9 @@ class KubeflowServer:
         experiment = self._get(self.experiments, body["experiment_id"])
         version = self._get(self.versions, body["pipeline_version_reference"]["pipeline_version_id"])
         rules.check_parameters(version["pipeline_spec"], body["runtime_config"].get("parameters", {}))
-        return {**body, "namespace": experiment["namespace"]}
+        # `resource_manager.go`, CreateRun and CreateJob: who names no account is told the one that was taken.
+        account = body.get("service_account") or ("default-editor" if self.multi_user else "pipeline-runner")
+        return {**body, "namespace": experiment["namespace"], "service_account": account}
 
 
 _KIND = "(pipelines|experiments|runs|recurringruns)"

@@ -193,7 +193,7 @@ def test_runs_and_schedules_have_the_service_account_that_is_asked_for(server, c
     experiment = client.ensure_experiment(connection, "main")
     run = client.start_run(connection, "line 1", experiment, version, {}, "nbship-runs")
     assert server.runs[run.id]["service_account"] == "nbship-runs"
-    assert "service_account" not in server.runs[started(connection, version, "line").id]
+    assert server.runs[started(connection, version, "line").id]["service_account"] == "pipeline-runner"
     made = client.create_schedule(
         connection, "line", "0 0 3 * * 1", experiment, version, {}, service_account="nbship-runs"
     )

@@ -43,6 +43,23 @@ def test_created_once(server, connection, root):
     assert (found["mode"], found["max_concurrency"], found["no_catchup"]) == ("ENABLE", "1", True)
 
 
+@pytest.mark.parametrize("account", ["", "pipeline-runner", "nbship-runs"])
+def test_the_account_that_the_server_tells_is_no_change(connection, root, account):
+    named = f"kubeflow: {{service_account: {account}, " if account else "kubeflow: {"
+    path = root / "pipelines/line.yaml"
+    path.write_text(path.read_text().replace("kubeflow: {", named))
+    assert [scheduled(connection, root).done for _ in range(2)] == ["created", "unchanged"]
+
+
+def test_another_account_is_a_change(server, connection, root):
+    scheduled(connection, root)
+    path = root / "pipelines/line.yaml"
+    path.write_text(path.read_text().replace("kubeflow: {", "kubeflow: {service_account: nbship-runs, "))
+    assert scheduled(connection, root).done == "updated"
+    (found,) = server.schedules.values()
+    assert found["service_account"] == "nbship-runs"
+
+
 @pytest.mark.parametrize(
     "change", [("0 4 * * 1",), ("0 3 * * 1", "prepare.most=2"), ("0 3 * * 1", "prepare.note=a=b")]
 )

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from nbship.kubeflow.records import Schedule
 
 _FIELDS = 5
+# What the server takes, and tells, where none is named: for one user, and for several.
+_DEFAULT_ACCOUNTS = ("pipeline-runner", "default-editor")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ def schedule(
         version = ensure_version(connection, request.pipeline, pipeline.version, pipeline.compiled, applied)
         old = list_schedules(connection, request.pipeline)
         account = pipeline.graph.pipeline.kubeflow.service_account or ""
-        wanted = (times, version.version_id, experiment_id, dict(pipeline.parameters), account)
+        asked = "" if account in _DEFAULT_ACCOUNTS else account
+        wanted = (times, version.version_id, experiment_id, dict(pipeline.parameters), asked)
         same = next((s for s in old if _content(s) == wanted), None)
         enabled = not old or any(s.enabled for s in old)
         kept = same or create_schedule(
@@ -155,4 +158,5 @@ def _check_known(root: Path, pipeline: str) -> list[str]:
 
 def _content(schedule: Schedule) -> tuple[object, ...]:
     place = (schedule.version_id, schedule.experiment_id)
-    return schedule.cron, *place, dict(schedule.parameters), schedule.service_account
+    account = "" if schedule.service_account in _DEFAULT_ACCOUNTS else schedule.service_account
+    return schedule.cron, *place, dict(schedule.parameters), account
