@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nbship.errors import NbshipError, UsageError
 from nbship.kubeflow import client
@@ -6,6 +8,7 @@ from nbship.workflow import schedule as workflow
 from nbship.workflow.compile import compile_pipeline
 from nbship.workflow.schedule import cron_fields
 from nbship.workflow.submit import SubmitRequest, connect
+from tests.kubeflow_rules import check_cron
 from tests.kubeflow_server import Fault, KubeflowServer, serve
 from tests.projects import write_project
 
@@ -138,13 +141,41 @@ def test_those_of_other_projects_are_left_alone(connection, root):
         ("30 0 3 * * 1", "30 0 3 * * 1"),
         ("0 3 * * 7", "0 0 3 * * 0"),
         ("0 3 * * 1,7", "0 0 3 * * 1,0"),
-        ("0 3 * * 5-7", "0 0 3 * * 5-6,0"),
+        ("0 3 * * 5-7", "0 0 3 * * 5,6,0"),
         ("0 3 * * 7-7", "0 0 3 * * 0"),
+        ("0 3 * * 1-7/3", "0 0 3 * * 1,4,0"),
         ("0 3 7 7 *", "0 0 3 7 7 *"),
     ],
 )
 def test_times(cron, expected):
     assert cron_fields(cron) == expected
+
+
+def ranges(low, high):
+    """Items of a field of cron: all, a value, a range, with a step or without."""
+    values = st.integers(low, high)
+    spans = st.tuples(values, values).map(lambda two: f"{min(two)}-{max(two)}")
+    steps = st.sampled_from(["", "/1", "/2", "/13"])
+    spans = st.builds(str.__add__, st.one_of(st.just("*"), spans), steps)
+    return st.lists(st.one_of(values.map(str), spans), min_size=1, max_size=3).map(",".join)
+
+
+def weekdays(field):
+    """The days that a field of cron names, Sunday as 0."""
+    found = set()
+    for part in field.split(","):
+        span, _, step = part.partition("/")
+        first, dash, last = span.replace("*", "0-6").partition("-")
+        found |= {day % 7 for day in range(int(first), int(last if dash else first) + 1, int(step or 1))}
+    return found
+
+
+@given(fields=st.tuples(ranges(0, 59), ranges(0, 23), ranges(1, 31), ranges(1, 12), ranges(0, 7)))
+def test_whatever_cron_takes_kubeflow_takes_for_the_same_days(fields):
+    times = cron_fields(" ".join(fields))
+    check_cron(times)
+    assert times.split()[:5] == ["0", *fields[:4]]
+    assert weekdays(times.split()[5]) == weekdays(fields[4])
 
 
 @pytest.mark.parametrize("cron", ["0 3 * * 7", "0 3 * * 5-7", "0 3 * * sun", "*/15 6-18/2 1,15 jan-jun ?"])

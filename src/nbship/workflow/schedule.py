@@ -6,6 +6,7 @@ the new one is there; repeating what was cut off in between finishes it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,10 +127,11 @@ def cron_fields(cron: str) -> str:
 
 def _days(part: str) -> str:
     """Weekdays of cron, where Sunday is 0 and 7 alike."""
-    first, dash, last = part.partition("-")
-    if first == "7" and last in ("", "7"):
-        return "0"
-    return f"{first}-6,0" if dash and last == "7" else part
+    match = re.fullmatch(r"(?:([0-7])-)?7(?:/([1-9]\d?))?", part)
+    if not match:
+        return part
+    days = range(int(match[1] or 7), 8, int(match[2] or 1))
+    return ",".join(str(day % 7) for day in days)
 
 
 def _enable(connection: Connection, root: Path, pipeline: str, enabled: bool) -> None:
