@@ -17,7 +17,9 @@ RECEIVE = "POST /origin.git/git-receive-pack"
 ALL_WRITES = [
     "PUT /models/{0}/dvc/files/md5/…",  # the model
     "PUT /models/{0}/dvc/files/md5/…",  # the rows that it was trained on
+    "PUT /models/{0}/dvc/files/md5/…",  # its compiled form
     "PUT /models/{0}/store/line/v1.1.0/model.joblib",
+    "PUT /models/{0}/store/line/v1.1.0/model.onnx",
     "PUT /models/{0}/store/line/v1.1.0/model.json",
     RECEIVE,
 ]
@@ -45,11 +47,13 @@ def assert_whole(root: Path) -> None:
     for tag in git(origin, "tag").split():
         git(origin, "merge-base", "--is-ancestor", tag, "main")
         stored = root.parent / "store/line" / tag.removeprefix("line@")
-        package.read_package(stored)
+        described = package.read_package(stored)
+        assert package.load_compiled(stored, described).session or not described.compiled
         assert (stored / "model.json").read_text() == git(origin, "show", f"{tag}:models/line/model.json")
-        md5 = re.search("md5: (.*)", git(origin, "show", f"{tag}:models/line/model.joblib.dvc"))
-        assert md5
-        assert (root.parent / "dvc/files/md5" / md5[1][:2] / md5[1][2:]).is_file()
+        hashes = re.findall("md5: (.*)", git(origin, "show", f"{tag}:models/line/model.joblib.dvc"))
+        assert hashes
+        for md5 in hashes:
+            assert (root.parent / "dvc/files/md5" / md5[:2] / md5[2:]).is_file()
 
 
 def assert_published(root: Path, version: str = "v1.1.0", expected: float = 3.0) -> None:

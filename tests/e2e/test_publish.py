@@ -103,6 +103,7 @@ def assert_published(root: Path) -> None:
         "model.joblib",
         "model.joblib.dvc",
         "model.json",
+        "model.onnx",
         "trained_rows.npz",
     ]
     assert registry.trained_rows(root, NAME) is not None

@@ -17,8 +17,8 @@ from nbship.package.accepted import with_labels, with_limits
 from nbship.package.records import LONGEST_TEXT, check
 from nbship.package.schema import Column
 from nbship.serving import openapi
+from nbship.serving.errors import RequestError
 from nbship.serving.model import PackagedModel
-from nbship.serving.predictor import RefusedError
 from nbship.serving.settings import Settings
 from tests.package.packages import make_cars, make_package, regression
 
@@ -104,11 +104,13 @@ def test_the_document_and_the_server_agree(
     model: PackagedModel, weight: float, power: float, origin: Any
 ) -> None:
     record = {"weight": weight, "power": power, "origin": origin}
-    schema = openapi.document(model)["components"]["schemas"]["Record"]
+    schema = openapi.document("m", "v1", model.predictor.package, model.predictor.columns)["components"][
+        "schemas"
+    ]["Record"]
     try:
         model.predict_v1(json.dumps({"instances": [record]}).encode())
         refused = []
-    except RefusedError as error:
+    except RequestError as error:
         refused = error.problems
         assert refused, "every refusal names a field"
     assert jsonschema.Draft202012Validator(schema).is_valid(record) == (not refused)
@@ -125,7 +127,7 @@ def test_a_text_has_an_end(kind: Any, more: dict[str, Any]) -> None:
 
 def test_zeros_are_refused_by_field(model: PackagedModel) -> None:
     body = {"instances": [{"weight": 0, "power": 0, "origin": 0}]}
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(RequestError) as refused:
         model.predict_v1(json.dumps(body).encode())
     assert [problem.field for problem in refused.value.problems] == ["weight", "power"]
     assert refused.value.problems[0].problem == "is smaller than the model can predict, 1 at least"

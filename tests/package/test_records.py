@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbship.package.records import Checked, Values, check
+from nbship.package.prediction import Prediction
+from nbship.package.records import CheckedValues, Values, check
 from nbship.package.schema import Column, Output
 from nbship.serving import protocol
-from nbship.serving.model import refusal_content, warnings_header
-from nbship.serving.predictor import Prediction, RefusedError
+from nbship.serving.errors import RequestError, error_content
+from nbship.serving.model import warnings_header
 
 COLUMNS = (
     Column(name="weight", type="integer", minimum=1500, maximum=5000, typical=2800, aliases={"heavy": 4000}),
@@ -30,7 +31,7 @@ IMAGE = (Column(name="image", type="array", shape=(2, 3), minimum=0, maximum=255
 FITS = {"weight": 3000, "power": 99.5, "origin": "usa", "trim": "base", "diesel": True, "note": "x"}
 
 
-def read(content: Any, columns: tuple[Column, ...] = COLUMNS, limit: int = 100) -> Checked:
+def read(content: Any, columns: tuple[Column, ...] = COLUMNS, limit: int = 100) -> CheckedValues:
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     parsed = protocol.parse_json(body)
     parse = protocol.parse_v2 if isinstance(parsed.get("inputs"), list) else protocol.parse_v1
@@ -38,8 +39,8 @@ def read(content: Any, columns: tuple[Column, ...] = COLUMNS, limit: int = 100) 
     return check(columns, values.columns, values.rows)
 
 
-def refused(content: Any, **arguments: Any) -> RefusedError:
-    with pytest.raises(RefusedError) as error:
+def refused(content: Any, **arguments: Any) -> RequestError:
+    with pytest.raises(RequestError) as error:
         read(content, **arguments)
     return error.value
 
@@ -178,7 +179,7 @@ def test_a_refused_category_comes_with_a_suggestion() -> None:
 def test_an_unknown_field_comes_with_a_suggestion() -> None:
     error = refused({"instances": [FITS, FITS | {"wieght": 1}]})
     assert error.status == 422
-    (told,) = refusal_content(error)["fields"]
+    (told,) = error_content(error)["fields"]
     assert told == {
         "instance": 1,
         "field": "wieght",
@@ -308,7 +309,7 @@ def test_answers() -> None:
     }
     assert protocol.answer_v2("m", "v1", output, {"id": "a\ud800"}, prediction)["id"] == "a?"
     for wanted in ("predict", [5], [{"name": 5}], [{"name": "interval"}]):
-        with pytest.raises(RefusedError):
+        with pytest.raises(RequestError):
             protocol.answer_v2("m", "v1", output, {"outputs": wanted}, prediction)
 
 
@@ -344,13 +345,13 @@ def test_no_request_does_more_harm_than_to_be_refused(content: Any) -> None:
         for columns in (COLUMNS, IMAGE):
             try:
                 values = parse(columns, protocol.parse_json(body), 100)
-            except RefusedError as error:
-                orjson.dumps(refusal_content(error))
+            except RequestError as error:
+                orjson.dumps(error_content(error))
                 continue
             found = check(columns, values.columns, values.rows)
             for findings in (found.errors, found.flags):
                 warnings_header(findings.told)
-                orjson.dumps(refusal_content(RefusedError(422, "", findings.told)))
+                orjson.dumps(error_content(RequestError(422, "", findings.told)))
             if not found.errors.counts:
                 numbers = [n for n in found.values.get("power", []) if n is not None]
                 assert all(math.isfinite(number) for number in numbers)

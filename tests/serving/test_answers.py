@@ -20,11 +20,13 @@ from nbship import package
 from nbship.config import load_pipeline
 from nbship.package import comparison
 from nbship.package.compiled import Compiled
+from nbship.package.prediction import Prediction
 from nbship.package.records import check
 from nbship.package.schema import Column, Output, typical_record
 from nbship.serving import metrics, openapi, protocol
-from nbship.serving.model import Answer, PackagedModel, Settings, refusal_content
-from nbship.serving.predictor import Prediction, Predictor, RefusedError
+from nbship.serving.errors import RequestError, error_content
+from nbship.serving.model import Answer, PackagedModel, Settings
+from nbship.serving.predictor import Predictor
 from tests.notebook_steps import NOTEBOOKS, ROOT, real_data, run_notebook
 from tests.notebooks.test_churn import QUICK as QUICK_CHURN
 from tests.notebooks.test_fashion_mnist import QUICK as QUICK_FASHION
@@ -84,9 +86,9 @@ def assert_close(output: Output, one: Prediction, other: Prediction) -> None:
 def assert_no_harm(ask: Callable[[bytes], Answer], content: Any) -> None:
     try:
         answer = ask(json.dumps(content).encode())
-    except RefusedError as refused:
+    except RequestError as refused:
         assert 400 <= refused.status < 500
-        assert json.dumps(refusal_content(refused), allow_nan=False)
+        assert json.dumps(error_content(refused), allow_nan=False)
     else:
         json.loads(answer.body, parse_constant=pytest.fail)
 
@@ -102,15 +104,15 @@ def assert_answered(model: PackagedModel, records: list[dict[str, Any]]) -> None
     body = json.dumps({"instances": records}).encode()
     try:
         values = protocol.parse_v1(model.predictor.columns, protocol.parse_json(body), 10)
-    except RefusedError:
+    except RequestError:
         return
     checked = check(model.predictor.columns, values.columns, values.rows)
     if checked.errors.counts:
         return
     try:
         expected = replace(model.predictor, compiled=Compiled()).predict(checked)
-    except RefusedError:
-        with pytest.raises(RefusedError):
+    except RequestError:
+        with pytest.raises(RequestError):
             model.predictor.predict(checked)
     else:
         assert_close(model.predictor.package.output, model.predictor.predict(checked), expected)
@@ -159,7 +161,8 @@ def test_names_that_need_care_are_written_with_care(tmp_path: Path) -> None:
     families = text_string_to_metric_families(metrics.exposition().decode())
     labels = {s.labels.get("field") for f in families for s in f.samples if "flagged" in s.name}
     assert {NASTY[0], NASTY[4]} <= labels
-    fields = json.loads(json.dumps(openapi.document(nasty)))["components"]["schemas"]["Record"]["properties"]
+    document = openapi.document("m", "v1", nasty.predictor.package, nasty.predictor.columns)
+    fields = json.loads(json.dumps(document))["components"]["schemas"]["Record"]["properties"]
     assert list(fields) == NASTY[:6]
 
 

@@ -17,11 +17,13 @@ from sklearn.preprocessing import FunctionTransformer
 from nbship import package
 from nbship.config import Column as ColumnSettings
 from nbship.errors import NbshipError, UsageError
-from nbship.package import DESCRIPTION, comparison, compiled
+from nbship.package import DESCRIPTION, comparison, compilation, compiled
+from nbship.package.prediction import Prediction
 from nbship.package.records import check
 from nbship.package.reference import read_reference
 from nbship.package.schema import to_table
-from nbship.serving.predictor import Prediction, Predictor, RefusedError, load_predictor
+from nbship.serving.errors import RequestError
+from nbship.serving.predictor import Predictor, load_predictor
 from tests.package.packages import ORIGIN, classification, make_cars, make_images, make_package, regression
 
 
@@ -123,8 +125,8 @@ def test_a_function_that_onnx_does_not_know_is_not_compiled(tmp_path: Path) -> N
 
 
 def test_a_large_model_is_not_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation, "_BYTES_AT_MOST", 10)
     make_package(tmp_path / "cars", regression())
-    monkeypatch.setattr(compiled, "_BYTES_AT_MOST", 10)
     assert load_predictor(tmp_path / "cars").compiled.why_not == "the model is too large"
 
 
@@ -136,7 +138,7 @@ def test_a_model_that_cannot_take_unseen_categories_has_them_refused(tmp_path: P
 
 def test_what_the_model_cannot_predict_is_refused_by_record_and_field(cars: Predictor) -> None:
     broken = {"weight": 0, "power": 100.5, "origin": "usa"}  # whose logarithm is infinite
-    with pytest.raises(RefusedError, match=r"record 7, weight: cannot be predicted \(") as refused:
+    with pytest.raises(RequestError, match=r"record 7, weight: cannot be predicted \(") as refused:
         predict(cars, *records(7), broken, *records(20))
     assert refused.value.status == 422
     (problem,) = refused.value.problems
@@ -144,7 +146,7 @@ def test_what_the_model_cannot_predict_is_refused_by_record_and_field(cars: Pred
 
 
 def test_what_two_values_are_to_blame_for_is_refused_by_record(cars: Predictor) -> None:
-    with pytest.raises(RefusedError, match="record 1: the model cannot predict it: ") as refused:
+    with pytest.raises(RequestError, match="record 1: the model cannot predict it: ") as refused:
         predict(cars, *records(1), {"weight": 0, "power": 0.0, "origin": "usa"})
     assert refused.value.problems == []
 

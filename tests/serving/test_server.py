@@ -27,7 +27,7 @@ from nbship import threads
 from nbship.config import Column as ColumnSettings
 from nbship.errors import NbshipError
 from nbship.package import DESCRIPTION, MODEL, read_package
-from nbship.serving import routes, server
+from nbship.serving import model, server
 from nbship.serving.settings import Settings
 from tests.package.packages import classification, make_cars, make_package, regression, served
 
@@ -474,11 +474,11 @@ def test_requests_are_answered_by_one_thread_each(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "3")
     seen: list[str] = []
 
-    def stop(_: Settings) -> None:
+    def stop(_: model.PackagedModel) -> None:
         seen.extend(os.environ[name] for name in ("OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT"))
         raise NbshipError("seen")
 
-    monkeypatch.setattr(routes, "open_model", stop)
+    monkeypatch.setattr(model.PackagedModel, "load", stop)
     with pytest.raises(NbshipError, match="seen"):
         server.serve(Settings("cars", tmp_path), "127.0.0.1", server.free_port("127.0.0.1"), 1, lambda: None)
     assert seen == ["1", "3"]

@@ -1,4 +1,4 @@
-"""The model package, `model.joblib` and `model.json`: all that one must know to serve and judge a model.
+"""The model package, `model.joblib`, `model.onnx` and `model.json`: what it takes to serve and judge a model.
 
 Built from a run's model and the rows it learnt from; read by the model server, the registry and the page. Not
 for answering requests, nor for where packages are kept.
@@ -6,6 +6,7 @@ for answering requests, nor for where packages are kept.
 
 from nbship.package.build import build
 from nbship.package.description import (
+    COMPILED,
     DESCRIPTION,
     MODEL,
     Golden,
@@ -15,17 +16,29 @@ from nbship.package.description import (
     words,
     write_description,
 )
-from nbship.package.load import find_package, load_model, parse_package, read_package
+from nbship.package.load import (
+    Pipeline,
+    find_package,
+    load_compiled,
+    load_model,
+    open_package,
+    parse_package,
+    read_package,
+)
 
 __all__ = [
+    "COMPILED",
     "DESCRIPTION",
     "MODEL",
     "Golden",
     "Origin",
     "Package",
+    "Pipeline",
     "build",
     "find_package",
+    "load_compiled",
     "load_model",
+    "open_package",
     "parse_package",
     "read_package",
     "reworded",

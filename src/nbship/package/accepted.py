@@ -1,6 +1,7 @@
-"""What a loaded model accepts beyond, and short of, what its package says of its columns.
+"""What a model accepts beyond, and short of, what the rows that it learnt from show of its columns.
 
-The server checks values by it and describes itself by it, so that the two agree.
+Measured by asking the model when it is packaged. The server checks values by it and describes itself by it,
+so that the two agree.
 """
 
 from __future__ import annotations
@@ -11,15 +12,56 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nbship.package.schema import Column
+from nbship.package.schema import Column, typical_record
 
 # Tried from the outside in: numbers that nothing in the world is beyond, to those next to zero.
 _STEPS = {
     "integer": (1e30, 1e15, 1e9, 1e6, 1e3, 1),
     "number": (1e30, 1e15, 1e9, 1e6, 1e3, 1, 1e-3, 1e-9),
 }
+# No category is called that.
+_UNSEEN = "\N{REPLACEMENT CHARACTER}unseen"
 
 Predict = Callable[[Mapping[str, Sequence[Any]]], Any]
+
+
+def measured(columns: Sequence[Column], predict: Predict) -> tuple[Column, ...]:
+    """Finds what a model can predict beyond what it has learnt from: unseen categories, other numbers.
+
+    Args:
+        columns: The model's columns.
+        predict: Predicts columns of values; raises an error of any kind if it cannot.
+    """
+    typical = typical_record(columns)
+    asked = [
+        column.model_copy(update={"takes_unseen": _can(predict, typical | {column.name: _UNSEEN})})
+        if column.type == "category"
+        else column
+        for column in columns
+    ]
+    return with_limits(asked, predict, typical)
+
+
+def applied(columns: Sequence[Column]) -> tuple[Column, ...]:
+    """Returns the columns as values are checked by them.
+
+    Unseen categories are refused if the model cannot take them, whatever the pipeline file says.
+    """
+    able = (
+        column if column.takes_unseen else column.model_copy(update={"unseen": "refuse"})
+        for column in columns
+    )
+    return tuple(map(with_labels, able))
+
+
+def _can(predict: Predict, record: Mapping[str, Any]) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of categories that it does not know
+            predict({name: [value] for name, value in record.items()})
+    except Exception:  # the model's own code may raise anything
+        return False
+    return True
 
 
 def with_labels(column: Column) -> Column:

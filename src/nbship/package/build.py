@@ -1,29 +1,48 @@
-"""Builds a model package, `model.joblib` and `model.json`, from a run's model and the rows it learnt from."""
+"""Builds a model package from a run's model and the rows it learnt from.
+
+That is `model.joblib`, `model.json`, and `model.onnx` where that answers as the model does.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import math
+import pickle
 import platform
+import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from nbship import __version__
 from nbship.config import Column as ColumnSettings
 from nbship.errors import NbshipError, UsageError, suggestion
 from nbship.gate import Verdict
-from nbship.package.description import MODEL, Golden, Origin, Package, check_columns, write_description
+from nbship.package.accepted import applied, measured
+from nbship.package.compilation import compiled_form
+from nbship.package.description import (
+    COMPILED,
+    MODEL,
+    CompiledForm,
+    Golden,
+    Origin,
+    Package,
+    check_columns,
+    write_description,
+)
 from nbship.package.load import unpickle
 from nbship.package.outcome import (
     column_taken_alone,
     learns_without_target,
-    outcome_of,
+    output_kind_of,
     predictions,
     with_gaps,
 )
+from nbship.package.prediction import from_pipeline
 from nbship.package.prediction_interval import cross_validated_interval
 from nbship.package.reference import read_reference
 from nbship.package.schema import Column, Output, describe_column, to_records, to_table
@@ -72,22 +91,29 @@ def build(
     rows = read_reference(reference)
     names = _input_names(estimator, rows, target, reference)
     check_columns(columns, [*names, target])
-    inputs = _inputs(estimator, rows[names], columns)
-    golden = _golden(estimator, inputs, rows[names])
+    seen = _inputs(estimator, rows[names], columns)
+    golden = _golden(estimator, seen, rows[names])
+    output = _output(estimator, seen, rows, target, columns)
+    inputs = measured(with_gaps(estimator, seen, held_out), partial(from_pipeline, estimator, seen, output))
+    known = [each.record for each in golden]
+    compiled = compiled_form(estimator, applied(inputs), output, known, len(content))
     package = Package(
         name=name,
         description=description,
         sha256=hashlib.sha256(content).hexdigest(),
         origin=origin,
-        inputs=with_gaps(estimator, inputs, held_out),
-        output=_output(estimator, inputs, rows, target, columns),
+        inputs=list(inputs),
+        output=output,
         rows=len(rows),
         metrics={key: value for key, value in metrics.items() if math.isfinite(value)},
         verdict=verdict,
         libraries=_libraries(),
         golden=golden,
+        compiled=_form(compiled.content, estimator) if compiled.session else None,
     )
     (folder / MODEL).write_bytes(content)
+    if package.compiled:
+        (folder / COMPILED).write_bytes(compiled.content)
     write_trained_rows(folder / TRAINED_ROWS, reference, names)
     write_description(folder, package)
     return package
@@ -141,17 +167,17 @@ def _output(
     import pandas as pd
 
     table = to_table(inputs, to_records(rows[[column.name for column in inputs]]))
-    outcome = outcome_of(estimator, table, len(rows))
+    given = output_kind_of(estimator, table, len(rows))
     truth = rows.get(target)
     if truth is None or learns_without_target(estimator):
         truth = pd.Series(predictions(estimator, table, len(rows)), name=target)
     return Output(
-        kind=outcome.kind,
+        kind=given.kind,
         target=target,
-        classes=outcome.classes,
-        probabilities=outcome.probabilities,
-        scores=outcome.scores,
-        interval=cross_validated_interval(estimator, table, truth) if outcome.kind == "regression" else None,
+        classes=given.classes,
+        probabilities=given.probabilities,
+        scores=given.scores,
+        interval=cross_validated_interval(estimator, table, truth) if given.kind == "regression" else None,
         reference=_described(truth, known),
     )
 
@@ -179,6 +205,29 @@ def _finite_rows(rows: pd.DataFrame) -> pd.DataFrame:
     numbers = rows.select_dtypes("number").astype("float64")
     finite = rows[~np.isinf(numbers.to_numpy()).any(axis=1)]
     return rows if finite.empty else finite
+
+
+def _form(content: bytes, estimator: Any) -> CompiledForm:
+    modules = _Modules(io.BytesIO())
+    modules.dump(estimator)
+    # Without those that compiled code makes as it goes.
+    found = [name for name in modules.found if getattr(sys.modules.get(name), "__spec__", None)]
+    return CompiledForm(sha256=hashlib.sha256(content).hexdigest(), modules=sorted(found))
+
+
+class _Modules(pickle.Pickler):
+    """Finds the modules that must be importable where an estimator is to be unpickled."""
+
+    found: set[str]
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.found = set()
+
+    def persistent_id(self, thing: Any) -> None:
+        """Is told of each object on the way; all are pickled as they are."""
+        named = thing if isinstance(thing, type | FunctionType) else type(thing)
+        self.found.add(str(getattr(named, "__module__", "") or "builtins").partition(".")[0])
 
 
 def _libraries() -> dict[str, str]:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nbship.package.compiled import Compiled, describe
-from nbship.package.records import Checked, check
+from nbship.package.description import Golden
+from nbship.package.records import CheckedValues, check
 from nbship.package.schema import Column, Output, Record, columns_to_table, typical_record
 
 if TYPE_CHECKING:
@@ -69,6 +70,32 @@ def compared(
     return Compiled(why_not=problem) if problem else compiled
 
 
+def differs_from_golden(
+    compiled: Compiled, columns: Sequence[Column], output: Output, golden: Sequence[Golden]
+) -> str:
+    """Says in what a compiled model differs from its pipeline on golden records; empty if it does not.
+
+    Of those that the compiled model may be asked. They were compared when the package was built; another ONNX
+    Runtime, or another processor, may compute something else.
+    """
+    import numpy as np
+
+    def checked(asked: Sequence[Golden]) -> CheckedValues:
+        values = {c.name: [each.record.get(c.name) for each in asked] for c in columns}
+        return check(columns, values, len(asked))
+
+    asked = [each for each in golden if checked([each]).complete]
+    if not asked:
+        return ""
+    predicted = np.array([each.prediction for each in asked], dtype=None if output.classes else "float64")
+    shares = np.array([each.probabilities for each in asked]) if output.probabilities else None
+    pair = _Pair(compiled, None, columns, output)
+    try:
+        return pair.unlike((predicted, shares), pair.answered(checked(asked)))
+    except Exception as error:  # ONNX Runtime may raise anything
+        return describe(error)
+
+
 @dataclass(frozen=True)
 class _Pair:
     compiled: Compiled
@@ -76,28 +103,28 @@ class _Pair:
     columns: Sequence[Column]
     output: Output
 
-    def difference(self, checked: Checked) -> str:
+    def difference(self, checked: CheckedValues) -> str:
         """Returns in what the two differ; empty if they do not.
 
         Raises:
             Exception: One of them cannot predict a record; of whatever kind.
         """
-        return self._unlike(self._expected(checked), self._answered(checked))
+        return self.unlike(self._expected(checked), self.answered(checked))
 
-    def difference_of_one(self, checked: Checked) -> str:
+    def difference_of_one(self, checked: CheckedValues) -> str:
         """Compares on one record, which either may refuse."""
         expected = answered = None
         with contextlib.suppress(Exception):
             expected = self._expected(checked)
         with contextlib.suppress(Exception):
-            answered = self._answered(checked)
+            answered = self.answered(checked)
         if expected and answered:
-            return self._unlike(expected, answered)
+            return self.unlike(expected, answered)
         if expected:
             return "it cannot predict what the pipeline predicts"
         return "it predicts what the pipeline refuses" if answered else ""
 
-    def _expected(self, checked: Checked) -> tuple[Any, Any]:
+    def _expected(self, checked: CheckedValues) -> tuple[Any, Any]:
         import numpy as np
 
         table = columns_to_table(self.columns, checked.values)
@@ -108,7 +135,7 @@ class _Pair:
         _require_finite(predicted if self.output.kind == "regression" else shares)
         return predicted, shares
 
-    def _answered(self, checked: Checked) -> list[Any]:
+    def answered(self, checked: CheckedValues) -> list[Any]:
         outputs = self.compiled.run(self.columns, checked.coded)
         if self.output.kind == "regression":
             _require_finite(outputs[0])
@@ -116,7 +143,7 @@ class _Pair:
             _require_finite(outputs[1])
         return outputs
 
-    def _unlike(self, expected: tuple[Any, Any], outputs: Sequence[Any]) -> str:
+    def unlike(self, expected: tuple[Any, Any], outputs: Sequence[Any]) -> str:
         import numpy as np
 
         (predicted, shares), output = expected, self.output
@@ -143,7 +170,7 @@ def _require_finite(numbers: Any) -> None:
 
 
 def _difference_of_probes(pair: _Pair, known: Sequence[Record]) -> str:
-    def checked(records: Sequence[Record]) -> Checked:
+    def checked(records: Sequence[Record]) -> CheckedValues:
         values = {c.name: [record.get(c.name) for record in records] for c in pair.columns}
         return check(pair.columns, values, len(records))
 

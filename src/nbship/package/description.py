@@ -19,6 +19,7 @@ from nbship.gate import Verdict
 from nbship.package.schema import Column, Output
 
 MODEL = "model.joblib"
+COMPILED = "model.onnx"
 DESCRIPTION = "model.json"
 
 
@@ -60,6 +61,18 @@ class Golden(_Frozen):
     probabilities: list[float] = []
 
 
+class CompiledForm(_Frozen):
+    """The model in its compiled form, `model.onnx`, which was found to answer as the pipeline does.
+
+    Attributes:
+        sha256: Its hash.
+        modules: What must be importable for the pipeline, which answers the records that this one cannot.
+    """
+
+    sha256: str
+    modules: list[str]
+
+
 class Package(_Frozen):
     """The content of `model.json`.
 
@@ -76,6 +89,7 @@ class Package(_Frozen):
         verdict: What the gate said; None for a pipeline without one.
         libraries: Versions of Python and of the libraries that a server needs alike.
         golden: A few records with the model's predictions.
+        compiled: The model in its compiled form; None if it has none.
     """
 
     format: Literal[1] = 1
@@ -90,6 +104,12 @@ class Package(_Frozen):
     verdict: Verdict | None = None
     libraries: dict[str, str]
     golden: list[Golden]
+    compiled: CompiledForm | None = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What a model server needs, the description last, for it says that all of it is there."""
+        return (MODEL, *([COMPILED] if self.compiled else []), DESCRIPTION)
 
 
 def write_description(folder: Path, package: Package) -> None:
@@ -100,6 +120,9 @@ def write_description(folder: Path, package: Package) -> None:
 def reworded(package: Package, columns: Mapping[str, ColumnSettings], description: str) -> Package:
     """Returns a package with other words about the same model: what a person says, not what was measured.
 
+    Where values may be missing that had to be there, or the other way round, it has no compiled form any
+    more, for that was not compared on such records.
+
     Raises:
         UsageError: The model neither takes nor predicts such a column.
     """
@@ -109,10 +132,13 @@ def reworded(package: Package, columns: Mapping[str, ColumnSettings], descriptio
 
     inputs, output = package.inputs, package.output
     check_columns(columns, [*(column.name for column in inputs), output.target])
+    renewed = [worded(column) for column in inputs]
+    same_gaps = [column.required for column in renewed] == [column.required for column in inputs]
     return package.model_copy(
         update={
             "description": description,
-            "inputs": [worded(column) for column in inputs],
+            "inputs": renewed,
+            "compiled": package.compiled if same_gaps else None,
             "output": output.model_copy(update={"reference": worded(output.reference)}),
         }
     )

@@ -1,10 +1,16 @@
-"""Reads a model package. A pickle is code: none is unpickled before its hash is the one that is described."""
+"""Reads a model package. A pickle is code: none is unpickled before its hash is the one that is described.
+
+Nor before it is needed: a package with a compiled form can be served without the pipeline's libraries.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import threading
+from dataclasses import replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +18,43 @@ from pydantic import ValidationError
 
 from nbship.errors import NbshipError
 from nbship.files import content_hash
-from nbship.package.description import DESCRIPTION, MODEL, Package
+from nbship.package.compiled import Compiled, describe, open_compiled
+from nbship.package.description import COMPILED, DESCRIPTION, MODEL, Package
+
+
+class Pipeline:
+    """The pipeline of a package, unpickled when it is first asked for.
+
+    Args:
+        content: The pickle, whose hash is the one that is described.
+        path: Where it was read.
+
+    Attributes:
+        size: Of the pickle, in bytes.
+    """
+
+    def __init__(self, content: bytes, path: Path) -> None:
+        self.size = len(content)
+        self._content, self._path = content, path
+        self._estimator: Any = None
+        self._lock = threading.Lock()
+
+    @property
+    def loaded(self) -> bool:
+        """Whether it has been unpickled; importing what it is made of takes seconds."""
+        return self._estimator is not None
+
+    def estimator(self) -> Any:
+        """Returns the fitted estimator.
+
+        Raises:
+            NbshipError: It cannot be loaded here.
+        """
+        with self._lock:
+            if self._estimator is None:
+                self._estimator = unpickle(self._content, self._path)
+                self._content = b""
+            return self._estimator
 
 
 def parse_package(text: str, where: str) -> Package:
@@ -58,7 +100,17 @@ def load_model(folder: Path) -> Any:
     """Loads the model of a package; nothing is unpickled unless it is the one described.
 
     Raises:
-        NbshipError: The model is not the one described, or was fitted with another scikit-learn.
+        NbshipError: See `open_package`; or it cannot be loaded here.
+    """
+    return open_package(folder)[1].estimator()
+
+
+def open_package(folder: Path) -> tuple[Package, Pipeline]:
+    """Reads a package and checks that its pipeline can be loaded here, without loading it.
+
+    Raises:
+        NbshipError: A file is missing or damaged; the model is not the one described, was fitted with another
+            scikit-learn, or is made of modules that are not installed here.
     """
     package = _read_description(folder)
     path = folder / MODEL
@@ -74,7 +126,26 @@ def load_model(folder: Path) -> Any:
             f"{path}: fitted with scikit-learn {fitted}, and this is {here}",
             f"use the environment it was fitted in: pip install scikit-learn=={fitted}",
         )
-    return unpickle(content, path)
+    for module in package.compiled.modules if package.compiled else ():
+        if find_spec(module) is None:
+            raise NbshipError(
+                f"{path}: the model is made of '{module}', which is not installed here",
+                "serve it in the image that it was trained in, or install what is missing",
+            )
+    return package, Pipeline(content, path)
+
+
+def load_compiled(folder: Path, package: Package) -> Compiled:
+    """Opens the compiled form of a package; where it cannot be used, says why, for the pipeline can."""
+    if package.compiled is None:
+        return Compiled()
+    try:
+        content = (folder / COMPILED).read_bytes()
+        if hashlib.sha256(content).hexdigest() != package.compiled.sha256:
+            return Compiled(why_not=f"{COMPILED} is not the one that {DESCRIPTION} describes")
+        return replace(open_compiled(content), content=b"")
+    except Exception as error:  # ONNX Runtime may raise anything
+        return Compiled(why_not=describe(error))
 
 
 def _read_description(folder: Path) -> Package:

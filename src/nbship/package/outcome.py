@@ -25,7 +25,7 @@ _UNSUPERVISED = ("clusterer", "outlier_detector", "density_estimator")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class OutputKind:
     """What a model gives.
 
     Attributes:
@@ -84,7 +84,7 @@ def predictions(estimator: Any, table: Any, rows: int) -> np.ndarray[Any, Any]:
     return predicted.reshape(rows, *predicted.shape[2:])
 
 
-def outcome_of(estimator: Any, table: Any, rows: int) -> Outcome:
+def output_kind_of(estimator: Any, table: Any, rows: int) -> OutputKind:
     """Says what a model gives.
 
     Args:
@@ -100,7 +100,7 @@ def outcome_of(estimator: Any, table: Any, rows: int) -> Outcome:
     kind, probabilities = _type_of(estimator), hasattr(estimator, "predict_proba")
     classes = getattr(estimator, "classes_", None)
     if classes is None and kind not in _UNSUPERVISED:
-        return Outcome("regression", [], False, False)
+        return OutputKind("regression", [], False, False)
     if kind == "outlier_detector":
         classes = [-1, 1]
     elif kind in _UNSUPERVISED:
@@ -114,7 +114,7 @@ def outcome_of(estimator: Any, table: Any, rows: int) -> Outcome:
             "fit it on classes that are texts, numbers or booleans",
         )
     scores = kind == "outlier_detector" and hasattr(estimator, "score_samples")
-    return Outcome("classification", names, probabilities, scores)
+    return OutputKind("classification", names, probabilities, scores)
 
 
 def column_taken_alone(estimator: Any, columns: Sequence[Column], rows: pd.DataFrame) -> str:

@@ -103,7 +103,7 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedValues:
     """Values that have been checked.
 
     Attributes:
@@ -125,7 +125,7 @@ class Checked:
     complete: bool
 
 
-def check(columns: Sequence[Column], values: Mapping[str, Sequence[Any]], rows: int) -> Checked:
+def check(columns: Sequence[Column], values: Mapping[str, Sequence[Any]], rows: int) -> CheckedValues:
     """Checks values as they came out of JSON.
 
     Args:
@@ -151,7 +151,7 @@ def check(columns: Sequence[Column], values: Mapping[str, Sequence[Any]], rows: 
             complete = False
         checked[column.name] = given
         coded[column.name] = given if ordinary is None else ordinary
-    return Checked(rows, checked, coded, errors, flags, complete and not flags.counts)
+    return CheckedValues(rows, checked, coded, errors, flags, complete and not flags.counts)
 
 
 def unknown_field(columns: Sequence[Column], instance: int, name: Any, given: Any) -> Problem:

@@ -66,8 +66,9 @@ class Column(_Frozen):
         optional: Whether it may be left out although every reference row has a value.
         missing_held_out: How many of the rows that the model was judged on have no value.
         alone: Whether the model takes this column by itself, as a series, and no table.
-        lowest: The smallest number that the model can predict; found when it is loaded.
+        lowest: The smallest number that the model can predict; None if it was not looked for.
         highest: The largest number.
+        takes_unseen: Whether the model can predict a category that is not in `categories`.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Column(_Frozen):
     alone: bool = False
     lowest: float | None = None
     highest: float | None = None
+    takes_unseen: bool = True
 
     @property
     def required(self) -> bool:

@@ -13,9 +13,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from nbship.errors import NbshipError
+from nbship.serving.errors import PipelineNotLoadedError, RequestError, error_content
 from nbship.serving.memory import Budget, weigh
-from nbship.serving.model import Answer, refusal_content
-from nbship.serving.predictor import RefusedError
+from nbship.serving.model import Answer
 from nbship.serving.settings import Settings
 
 WARNINGS = "nbship-warnings"
@@ -30,7 +31,8 @@ _OVERALL = 3
 _SEND_LESS = "send several requests, or start the server with a larger --max-bytes"
 _logger = logging.getLogger("nbship.serving")
 
-Answering = Callable[[bytes | bytearray], Answer]
+# Answers a body; told whether there is time to load the pipeline.
+Answering = Callable[[bytes | bytearray, bool], Answer]
 
 
 class Bodies:
@@ -45,14 +47,17 @@ class Bodies:
         """Takes in the body of a request and answers it.
 
         Raises:
-            RefusedError: It is too large, too slow, or no JSON.
+            RequestError: It is too large, too slow, or no JSON.
             ClientDisconnect: It does not come.
         """
         size = _announced(request, self._at_most)
         body = bytearray()
         complete = await _receive(request, body, _AT_ONCE, self._patience)
         if complete and len(body) <= min(_AT_ONCE, self._at_most):
-            return _respond(answer, body)
+            try:
+                return _respond(answer, body, wait=False)
+            except PipelineNotLoadedError:
+                return await run_in_threadpool(_respond, answer, body)
         try:
             async with self._held.hold(size, self._patience):
                 complete = complete or await _receive(request, body, self._at_most, self._patience)
@@ -61,7 +66,7 @@ class Bodies:
                 return await self._answer_large(answer, body)
         except TimeoutError:
             busy = "the server is busy with large requests"
-            raise RefusedError(503, busy, headers={"Retry-After": "5"}) from None
+            raise RequestError(503, busy, headers={"Retry-After": "5"}) from None
 
     async def _answer_large(self, answer: Answering, body: bytearray) -> Response:
         weight = await run_in_threadpool(weigh, body)
@@ -71,20 +76,20 @@ class Bodies:
             return await run_in_threadpool(_respond, answer, body)
 
 
-def refusal(refused: RefusedError) -> Response:
-    """Makes the answer to a request that is refused."""
-    return JSONResponse(refusal_content(refused), refused.status, refused.headers)
+def refusal(error: RequestError) -> Response:
+    """Makes the answer to a request that cannot be answered."""
+    return JSONResponse(error_content(error), error.status, error.headers)
 
 
 def _announced(request: Request, at_most: int) -> int:
     """Returns how many bytes a request's body may have, after a look at its headers.
 
     Raises:
-        RefusedError: It is too large, or no JSON.
+        RequestError: It is too large, or no JSON.
     """
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
-        raise RefusedError(415, "the content type is not JSON: send Content-Type: application/json")
+        raise RequestError(415, "the content type is not JSON: send Content-Type: application/json")
     length = request.headers.get("content-length", "")
     size = int(length) if length.isdecimal() else at_most
     if size > at_most:
@@ -99,7 +104,7 @@ async def _receive(request: Request, body: bytearray, at_most: int, patience: in
         Whether it is complete.
 
     Raises:
-        RefusedError: It takes longer than `patience` and what a slow line needs.
+        RequestError: It takes longer than `patience` and what a slow line needs.
         ClientDisconnect: It will not come.
     """
     loop = asyncio.get_running_loop()
@@ -116,22 +121,27 @@ async def _receive(request: Request, body: bytearray, at_most: int, patience: in
                 limit.reschedule(end + len(body) / _SLOWEST)
     except TimeoutError:
         passed = f"{patience + len(body) / _SLOWEST:.0f} s"
-        raise RefusedError(
+        raise RequestError(
             408, f"the request did not arrive within {passed}", headers={"Connection": "close"}
         ) from None
     return False
 
 
-def _respond(answer: Answering, body: bytearray) -> Response:
+def _respond(answer: Answering, body: bytearray, wait: bool = True) -> Response:
     """Answers a body, whatever comes of it.
 
     No exception leaves: that of a thread and the future that hands it on would hold each other, the body, and
     all that was made of it, until the garbage collector comes by.
     """
     try:
-        made = answer(body)
-    except RefusedError as refused:
-        return refusal(refused)
+        made = answer(body, wait)
+    except RequestError as error:
+        return refusal(error)
+    except PipelineNotLoadedError:
+        raise
+    except NbshipError as error:
+        _logger.error("%s; %s", error.message, error.hint)
+        return JSONResponse({"error": "the server failed; its log says how"}, 500)
     except Exception:
         _logger.exception("a request failed")
         return JSONResponse({"error": "the server failed; its log says how"}, 500)
@@ -139,12 +149,12 @@ def _respond(answer: Answering, body: bytearray) -> Response:
     return Response(made.body, media_type="application/json", headers=headers)
 
 
-def _too_large(request: Request, at_most: int) -> RefusedError:
+def _too_large(request: Request, at_most: int) -> RequestError:
     # The rest is read and thrown away, so that the client comes to read the answer; unless it waits to send.
     headers = {"Connection": "close"} if "expect" in request.headers else None
-    return RefusedError(413, f"the body is larger than {at_most:,} bytes: {_SEND_LESS}", headers=headers)
+    return RequestError(413, f"the body is larger than {at_most:,} bytes: {_SEND_LESS}", headers=headers)
 
 
-def _too_heavy(weight: int, at_most: int) -> RefusedError:
+def _too_heavy(weight: int, at_most: int) -> RequestError:
     taken = f"{weight / 2**20:,.0f} MiB once it is read, {at_most / 2**20:,.0f} are accepted"
-    return RefusedError(413, f"the body has so many values that it takes about {taken}: {_SEND_LESS}")
+    return RequestError(413, f"the body has so many values that it takes about {taken}: {_SEND_LESS}")

@@ -35,6 +35,12 @@ FALLBACKS = Counter(
 LOADS = Counter("nbship_model_loads", "Times that the model was loaded again", ["model", "outcome"])
 
 
+def count_request(model: str, protocol: str, status: int, seconds: float) -> None:
+    """Counts a request for predictions that has been answered."""
+    REQUESTS.labels(model, protocol, status).inc()
+    SECONDS.labels(model, protocol).observe(seconds)
+
+
 def count_findings(counter: Counter, model: str, findings: Findings) -> None:
     """Counts problems by field and reason; fields that the model does not have are one."""
     for (field, reason), count in findings.counts.items():

@@ -1,4 +1,4 @@
-"""A model package as one of KServe's models: loaded, described, and asked for predictions.
+"""A model package that is served: loaded, described, and asked for predictions.
 
 Answers bodies of requests with bodies of answers; how they travel is the business of `routes`.
 """
@@ -6,17 +6,19 @@ Answers bodies of requests with bodies of answers; how they travel is the busine
 from __future__ import annotations
 
 import gc
+import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import kserve
 import msgspec
 
-from nbship.package.records import Checked, Problem, Values, check
+from nbship.package.prediction import Prediction
+from nbship.package.records import CheckedValues, Problem, Values, check
 from nbship.serving import metrics, protocol
-from nbship.serving.predictor import Prediction, Predictor, RefusedError, load_predictor
+from nbship.serving.errors import RequestError, problem_content
+from nbship.serving.predictor import Predictor, load_predictor
 from nbship.serving.settings import Settings
 
 # A header that proxies let pass.
@@ -37,89 +39,101 @@ class Answer:
     warnings: str = ""
 
 
-class PackagedModel(kserve.Model):  # type: ignore[misc]
-    """A model that was published by nbship; `load` it before it is asked."""
+class PackagedModel:
+    """A model that was published by nbship; `load` it before it is asked.
+
+    Args:
+        settings: What is served and how.
+
+    Attributes:
+        name: In addresses.
+        predictor: The model that is loaded.
+        generation: That of `Settings.generation` when it was loaded.
+        ready: Whether it is loaded.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings.name)
+        self.name = settings.name
         self.settings = settings
         self.predictor: Predictor
         self.generation = -1
-        self.told = False
+        self.ready = False
+        self._told = False
 
-    def load(self) -> bool:
-        """Loads the package; until that has succeeded, the one that was loaded before stays."""
+    def load(self) -> None:
+        """Loads the package; until that has succeeded, the one that was loaded before stays.
+
+        Raises:
+            NbshipError: It cannot be loaded.
+        """
         generation = self.settings.generation.value
         self.predictor = load_predictor(self.settings.folder)
         self.generation = generation
-        self.told = False
+        self._told = False
         gc.unfreeze()
         gc.collect()  # what is left of a model that was loaded before
         gc.freeze()  # what is loaded stays: large requests would have it looked through again and again
         self.ready = True
-        if not self.predictor.compiled.session:
-            _logger.warning("%s: not compiled, %s", self.name, self.predictor.compiled.why_not)
-        return self.ready
+        compiled = self.predictor.compiled
+        if compiled.why_not:
+            outcome = "compiled again" if compiled.session else "not compiled"
+            _logger.warning("%s: %s, %s", self.name, outcome, compiled.why_not)
 
-    def get_input_types(self) -> list[dict[str, Any]]:
-        """Returns the columns as V2's metadata describes them."""
-        return protocol.input_tensors(self.predictor.columns)
-
-    def get_output_types(self) -> list[dict[str, Any]]:
-        """Returns the output as V2's metadata describes it."""
-        return protocol.output_tensors(self.predictor.package.output)
-
-    def predict_v1(self, body: bytes | bytearray) -> Answer:
+    def predict_v1(self, body: bytes | bytearray, wait: bool = True) -> Answer:
         """Answers a request in V1.
 
+        Args:
+            body: JSON.
+            wait: Whether there is time to load the pipeline.
+
         Raises:
-            RefusedError: It does not fit.
+            RequestError: It does not fit.
+            PipelineNotLoadedError: See `Predictor.predict`.
+            NbshipError: See `Predictor.predict`.
         """
         predictor, at_most = self.predictor, self.settings.records_at_most
         values = predictor.read(body)
         if values is None or values.rows > at_most:
             values = protocol.parse_v1(predictor.columns, protocol.parse_json(body), at_most)
-        prediction, warnings = self._predict(predictor, values)
+        prediction, flags = self.predict(predictor, values, wait)
         answer = protocol.answer_v1(predictor.package.output, values, prediction)
-        return Answer(msgspec.json.encode(answer), warnings)
+        return Answer(msgspec.json.encode(answer), warnings_header(flags))
 
-    def predict_v2(self, body: bytes | bytearray) -> Answer:
-        """Answers a request in V2.
-
-        Raises:
-            RefusedError: It does not fit.
-        """
+    def predict_v2(self, body: bytes | bytearray, wait: bool = True) -> Answer:
+        """Answers a request in V2; see `predict_v1`."""
         predictor, content = self.predictor, protocol.parse_json(body)
         values = protocol.parse_v2(predictor.columns, content, self.settings.records_at_most)
-        prediction, warnings = self._predict(predictor, values)
+        prediction, flags = self.predict(predictor, values, wait)
         output = predictor.package.output
         answer = protocol.answer_v2(self.name, self.version(predictor), output, content, prediction)
-        return Answer(msgspec.json.encode(answer), warnings)
+        return Answer(msgspec.json.encode(answer), warnings_header(flags))
 
-    def _predict(self, predictor: Predictor, values: Values) -> tuple[Prediction, str]:
+    def predict(
+        self, predictor: Predictor, values: Values, wait: bool
+    ) -> tuple[Prediction, Sequence[Problem]]:
+        """Checks and predicts values that some protocol has read; returns what is flagged of them, too."""
         checked = check(predictor.columns, values.columns, values.rows)
         if checked.errors.counts:
             metrics.count_findings(metrics.REJECTED, self.name, checked.errors)
             raise protocol.refusal(checked.errors.told, checked.errors.total)
-        prediction = self._predicted(predictor, checked)
+        prediction = self._predicted(predictor, checked, wait)
         metrics.RECORDS.labels(self.name).inc(values.rows)
-        if not checked.flags.counts:
-            return prediction, ""
-        metrics.count_findings(metrics.FLAGGED, self.name, checked.flags)
-        return prediction, warnings_header(checked.flags.told)
+        if checked.flags.counts:
+            metrics.count_findings(metrics.FLAGGED, self.name, checked.flags)
+        return prediction, checked.flags.told
 
-    def _predicted(self, predictor: Predictor, checked: Checked) -> Prediction:
+    def _predicted(self, predictor: Predictor, checked: CheckedValues, wait: bool) -> Prediction:
         try:
-            prediction = predictor.predict(checked)
-        except RefusedError as refused:
-            for problem in refused.problems:
+            prediction = predictor.predict(checked, wait)
+        except RequestError as error:
+            for problem in error.problems:
                 metrics.REJECTED.labels(self.name, problem.field, problem.reason).inc()
             raise
         if prediction.failure:
             metrics.FALLBACKS.labels(self.name).inc()
-            if not self.told:
+            if not self._told:
                 _logger.warning("%s: the compiled model failed: %s", self.name, prediction.failure)
-                self.told = True
+                self._told = True
         return prediction
 
     def version(self, predictor: Predictor) -> str:
@@ -134,8 +148,8 @@ class PackagedModel(kserve.Model):  # type: ignore[misc]
             "name": self.name,
             "versions": [self.version(predictor)],
             "platform": "nbship-sklearn",
-            "inputs": self.get_input_types(),
-            "outputs": self.get_output_types(),
+            "inputs": protocol.input_tensors(predictor.columns),
+            "outputs": protocol.output_tensors(package.output),
             "nbship": {
                 **self.summary(),
                 "columns": [column.model_dump(mode="json") for column in predictor.columns],
@@ -157,28 +171,10 @@ class PackagedModel(kserve.Model):  # type: ignore[misc]
         return {"name": self.name, "title": title, "description": self.predictor.package.description}
 
 
-def problem_content(problem: Problem) -> dict[str, Any]:
-    """Returns a problem as it is told in answers."""
-    return {
-        "instance": problem.instance,
-        "field": problem.field,
-        "given": problem.given,
-        "problem": problem.problem,
-        "accepted": problem.accepted,
-        "suggestion": problem.suggestion,
-    }
-
-
-def refusal_content(refused: RefusedError) -> Mapping[str, Any]:
-    """Returns the body of an answer to a request that is refused."""
-    fields = [problem_content(problem) for problem in refused.problems]
-    return {"error": refused.message, "fields": fields} if fields else {"error": refused.message}
-
-
-def warnings_header(flags: list[Problem]) -> str:
-    """Writes flags as a header takes them: JSON in ASCII, as many as fit."""
-    import json
-
+def warnings_header(flags: Sequence[Problem]) -> str:
+    """Writes flags as a header takes them: JSON in ASCII, as many as fit; empty if there are none."""
+    if not flags:
+        return ""
     contents = [problem_content(flag) for flag in flags]
     while len(text := json.dumps(contents)) > _HEADER_BYTES:
         contents.pop()

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from nbship import __version__
+from nbship.package import Package
 from nbship.package.records import LONGEST_TEXT, accepted_values
 from nbship.package.schema import Column, Output
 from nbship.serving.protocol import class_name, input_tensors
-
-if TYPE_CHECKING:
-    from nbship.serving.model import PackagedModel
 
 _TYPES = {
     "integer": "integer",
@@ -51,14 +49,18 @@ _ERROR: dict[str, Any] = {
 }
 
 
-def document(model: PackagedModel) -> dict[str, Any]:
-    """Returns the OpenAPI document of a server."""
-    predictor = model.predictor
-    package = predictor.package
-    name = model.name
+def document(name: str, version: str, package: Package, columns: Sequence[Column]) -> dict[str, Any]:
+    """Returns the OpenAPI document of a server.
+
+    Args:
+        name: The model's, in addresses.
+        version: That clients are told.
+        package: The model's description.
+        columns: What it takes, as values are checked by them.
+    """
     return {
         "openapi": "3.1.0",
-        "info": {"title": name, "description": package.description, "version": model.version(predictor)},
+        "info": {"title": name, "description": package.description, "version": version},
         "paths": {
             f"/v1/models/{name}:predict": {"post": _prediction("KServe's V1 protocol", "V1")},
             f"/v2/models/{name}/infer": {"post": _prediction("Open Inference Protocol", "V2")},
@@ -69,11 +71,11 @@ def document(model: PackagedModel) -> dict[str, Any]:
         },
         "components": {
             "schemas": {
-                "Record": _record(predictor.columns, package.golden[0].record),
+                "Record": _record(columns, package.golden[0].record),
                 "Error": _ERROR,
                 "V1Request": _v1_request(),
                 "V1Response": _v1_response(package.output),
-                "V2Request": _v2_request(predictor.columns),
+                "V2Request": _v2_request(columns),
                 "V2Response": _V2_RESPONSE,
             }
         },
@@ -110,7 +112,7 @@ def _json(schema: str) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
 
 
-def _record(columns: tuple[Column, ...], example: dict[str, Any]) -> dict[str, Any]:
+def _record(columns: Sequence[Column], example: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": {column.name: _field(column) for column in columns},
@@ -177,7 +179,7 @@ def _v1_response(output: Output) -> dict[str, Any]:
     return {"type": "object", "required": ["predictions"], "properties": properties}
 
 
-def _v2_request(columns: tuple[Column, ...]) -> dict[str, Any]:
+def _v2_request(columns: Sequence[Column]) -> dict[str, Any]:
     tensor = {
         "type": "object",
         "required": ["name", "shape", "datatype", "data"],

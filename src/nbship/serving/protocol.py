@@ -15,9 +15,10 @@ from itertools import chain
 from operator import itemgetter
 from typing import Any
 
+from nbship.package.prediction import Prediction
 from nbship.package.records import TOLD_AT_MOST, Problem, Values, shortened, unknown_field
 from nbship.package.schema import Column, Output
-from nbship.serving.predictor import Prediction, RefusedError
+from nbship.serving.errors import RequestError
 from nbship.serving.reader import are_plain, object_type
 
 _V1_FORMS = 'send {"instances": [{"field": value, …}]}, or lists of values in the order of the fields'
@@ -55,7 +56,7 @@ def parse_json(body: bytes | bytearray) -> dict[str, Any]:
     """Reads the body of a request.
 
     Raises:
-        RefusedError: It is no JSON object.
+        RequestError: It is no JSON object.
     """
     import orjson
 
@@ -65,9 +66,9 @@ def parse_json(body: bytes | bytearray) -> dict[str, Any]:
         try:
             content = json.loads(body, parse_constant=_NOT_FINITE.get)
         except (ValueError, RecursionError):
-            raise RefusedError(400, f"the body is not JSON: {error}") from None
+            raise RequestError(400, f"the body is not JSON: {error}") from None
     if not isinstance(content, dict):
-        raise RefusedError(400, f"the body is not a JSON object: {_V1_FORMS}")
+        raise RequestError(400, f"the body is not a JSON object: {_V1_FORMS}")
     return content
 
 
@@ -80,14 +81,14 @@ def parse_v1(columns: Sequence[Column], content: Mapping[str, Any], limit: int) 
         limit: How many records there may be.
 
     Raises:
-        RefusedError: There are none, too many, or they have none of these forms.
+        RequestError: There are none, too many, or they have none of these forms.
     """
     instances = content.get("instances", content.get("inputs"))
     if isinstance(instances, dict):
         return _lists_by_name(columns, [instances], limit)
     if not isinstance(instances, list) or not instances:
         problem = "has no instances" if instances is None else "instances is not a list with a record in it"
-        raise RefusedError(400, f"the request {problem}: {_V1_FORMS}")
+        raise RequestError(400, f"the request {problem}: {_V1_FORMS}")
     _check_count(len(instances), limit)
     kinds = set(map(type, instances))
     if kinds == {dict}:
@@ -96,23 +97,23 @@ def parse_v1(columns: Sequence[Column], content: Mapping[str, Any], limit: int) 
         return _records(columns, instances)
     if kinds == {list}:
         return _rows(columns, instances)
-    raise RefusedError(400, f"the instances are not all of one form: {_V1_FORMS}")
+    raise RequestError(400, f"the instances are not all of one form: {_V1_FORMS}")
 
 
 def parse_v2(columns: Sequence[Column], content: Mapping[str, Any], limit: int) -> Values:
     """Reads the tensors of a V2 request: one named tensor a column, or one with a row for each record.
 
     Raises:
-        RefusedError: They are malformed, too many records, or fields that the model does not take.
+        RequestError: They are malformed, too many records, or fields that the model does not take.
     """
     inputs = content.get("inputs")
     if not isinstance(inputs, list) or not inputs or not all(isinstance(each, dict) for each in inputs):
-        raise RefusedError(400, f"the request has no inputs: {_V2_FORMS}")
+        raise RequestError(400, f"the request has no inputs: {_V2_FORMS}")
     tensors = {}
     for each in inputs:
         name = each.get("name")
         if not isinstance(name, str) or name in tensors:
-            raise RefusedError(400, f"an input has no name, or one that another has: {_V2_FORMS}")
+            raise RequestError(400, f"an input has no name, or one that another has: {_V2_FORMS}")
         tensors[name] = _tensor(each, name)
     names = {column.name for column in columns}
     (name, (shape, data)), *others = tensors.items()
@@ -122,12 +123,12 @@ def parse_v2(columns: Sequence[Column], content: Mapping[str, Any], limit: int) 
     for name, (shape, _) in tensors.items():
         expected = shapes.get(name, ())
         if shape[0] != rows or tuple(shape[1:]) not in {expected, (*expected, 1)}:
-            raise RefusedError(
+            raise RequestError(
                 400, f"input '{shortened(name)}': shape {shape[:8]} is not [{rows}]: {_V2_FORMS}"
             )
     _check_count(rows, limit)
     if rows == 0:
-        raise RefusedError(400, f"the request has no records: {_V2_FORMS}")
+        raise RequestError(400, f"the request has no records: {_V2_FORMS}")
     lists = {name: _reshaped(data, (rows, *shapes.get(name, ()))) for name, (_, data) in tensors.items()}
     return _by_name(columns, lists, rows)
 
@@ -154,7 +155,7 @@ def answer_v2(
     """Makes the answer to a V2 request.
 
     Raises:
-        RefusedError: It asks for outputs that the model does not have.
+        RequestError: It asks for outputs that the model does not have.
     """
     data = {
         "predict": prediction.values,
@@ -167,10 +168,10 @@ def answer_v2(
     if not isinstance(wanted, list) or not all(
         isinstance(w, dict) and isinstance(w.get("name"), str) for w in wanted
     ):
-        raise RefusedError(400, 'outputs is not a list of {"name": …}')
+        raise RequestError(400, 'outputs is not a list of {"name": …}')
     unknown = next((each["name"] for each in wanted if each["name"] not in tensors), None)
     if unknown is not None:
-        raise RefusedError(400, f"no output '{shortened(unknown)}'; the model has {', '.join(tensors)}")
+        raise RequestError(400, f"no output '{shortened(unknown)}'; the model has {', '.join(tensors)}")
     rows = len(prediction.values)
     outputs = [
         {**tensors[w["name"]], "shape": [rows, *tensors[w["name"]]["shape"][1:]], "data": data[w["name"]]}
@@ -245,14 +246,14 @@ def _lists_by_name(columns: Sequence[Column], frames: Sequence[Mapping[str, Any]
     for frame in frames:
         lengths = {len(values) if isinstance(values, list) else -1 for values in frame.values()}
         if len(lengths) != 1 or -1 in lengths:
-            raise RefusedError(400, "the lists of the fields are not of one length")
+            raise RequestError(400, "the lists of the fields are not of one length")
         rows += (length := lengths.pop())
         _check_count(rows, limit)
         part = _by_name(columns, frame, length)
         for name, values in part.columns.items():
             joined[name].extend(values)
     if rows == 0:
-        raise RefusedError(400, f"the request has no records: {_V1_FORMS}")
+        raise RequestError(400, f"the request has no records: {_V1_FORMS}")
     return Values(rows, joined, named=True)
 
 
@@ -277,7 +278,7 @@ def _rows(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> Values:
     wrong = next((i for i, row in enumerate(rows) if len(row) != len(columns)), None)
     if wrong is not None:
         names = ", ".join(column.name for column in columns)
-        raise RefusedError(
+        raise RequestError(
             422, f"record {wrong} has {len(rows[wrong])} values, accepted are {len(columns)}: {names}"
         )
     return Values(
@@ -289,7 +290,7 @@ def _flat_rows(columns: Sequence[Column], shape: Sequence[int], data: Sequence[A
     """Reads one tensor with a row for each record."""
     _check_count(shape[0], limit)
     if not data:
-        raise RefusedError(400, f"the request has no records: {_V2_FORMS}")
+        raise RequestError(400, f"the request has no records: {_V2_FORMS}")
     return _rows(columns, _reshaped(data, shape))
 
 
@@ -299,17 +300,17 @@ def _tensor(content: Mapping[str, Any], name: str) -> tuple[list[int], list[Any]
     shape, data = content.get("shape"), content.get("data")
     whole = isinstance(shape, list) and all(type(size) is int and 0 <= size < 2**31 for size in shape)
     if not isinstance(shape, list) or not whole or not 1 <= len(shape) <= 8:
-        raise RefusedError(400, f"{where}: shape is not a list of lengths: {_V2_FORMS}")
+        raise RequestError(400, f"{where}: shape is not a list of lengths: {_V2_FORMS}")
     datatype = content.get("datatype")
     if not isinstance(datatype, str) or datatype not in _KNOWN_DATATYPES:
-        raise RefusedError(400, f"{where}: datatype is not one of {', '.join(sorted(_KNOWN_DATATYPES))}")
+        raise RequestError(400, f"{where}: datatype is not one of {', '.join(sorted(_KNOWN_DATATYPES))}")
     if not isinstance(data, list):
-        raise RefusedError(400, f"{where}: data is not a list (binary data is not offered): {_V2_FORMS}")
+        raise RequestError(400, f"{where}: data is not a list (binary data is not offered): {_V2_FORMS}")
     for _ in range(len(shape) - 1):
         if data and all(isinstance(each, list) for each in data):
             data = list(chain.from_iterable(data))
     if len(data) != math.prod(shape):
-        raise RefusedError(
+        raise RequestError(
             400, f"{where}: shape {shape} takes {math.prod(shape)} values, there are {len(data)}"
         )
     return shape, data
@@ -327,15 +328,15 @@ def _refuse_unknown(problems: Any) -> None:
     raise refusal(told, len(told))
 
 
-def refusal(problems: Sequence[Problem], total: int) -> RefusedError:
+def refusal(problems: Sequence[Problem], total: int) -> RequestError:
     """Makes the answer to a request whose values do not fit."""
     more = f" (and {total - 1} more)" if total > 1 else ""
-    return RefusedError(422, f"{problems[0]}{more}", problems)
+    return RequestError(422, f"{problems[0]}{more}", problems)
 
 
 def _check_count(rows: int, limit: int) -> None:
     if rows > limit:
-        raise RefusedError(
+        raise RequestError(
             413,
             f"{rows} records are too many, {limit} are accepted: send several requests, "
             "or start the server with a larger --max-records",

@@ -1,7 +1,6 @@
-"""The routes of the model server: they come before KServe's own in its application, or beside them.
+"""The HTTP addresses of the model server: KServe's V1, the Open Inference protocol, metrics, and the page.
 
-Before, because these answer a malformed request with what is wrong with it, and speak of the model's columns.
-KServe's own serve the rest: health, lists of models, the server's metadata.
+Says what is where, and who may; what a request holds is the business of `model`.
 """
 
 from __future__ import annotations
@@ -12,24 +11,26 @@ import json
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-import kserve.model_server
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from nbship import __version__
 from nbship.errors import NbshipError
 from nbship.serving import metrics, openapi
 from nbship.serving.bodies import WARNINGS, Answering, Bodies, refusal
+from nbship.serving.errors import RequestError
 from nbship.serving.model import PackagedModel
-from nbship.serving.predictor import RefusedError
-from nbship.serving.settings import Settings
 
 TOKEN = "NBSHIP_SERVER_TOKEN"  # noqa: S105 - the name of the variable that holds it
 PAGE = Path(__file__).parent / "page"
@@ -44,89 +45,107 @@ _logger = logging.getLogger("nbship.serving")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def open_model(settings: Settings) -> PackagedModel:
-    """Makes a model, not loaded yet, and adds its routes to KServe's application in this process."""
-    model = PackagedModel(settings)
-    add_routes(kserve.model_server.app, model)
-    return model
+def application(model: PackagedModel, **more: Any) -> Starlette:
+    """Makes the ASGI application of a loaded model.
+
+    Args:
+        model: What is served.
+        more: For Starlette, such as `lifespan`.
+    """
+    settings = model.settings
+    cross_origin = Middleware(
+        CORSMiddleware,
+        allow_origins=list(settings.origins),
+        allow_methods=["GET", "POST"],
+        allow_headers=["content-type"],
+        expose_headers=[WARNINGS],
+    )
+    return Starlette(
+        routes=[*_of_model(model), *_of_server(model), *_of_page()],
+        middleware=[cross_origin] if settings.origins else [],
+        exception_handlers={HTTPException: _wrong_address, Exception: _failed},
+        **more,
+    )
 
 
-def add_routes(app: FastAPI, model: PackagedModel) -> None:
-    """Adds the routes of a model, the list of models, metrics, and the page if there is one."""
+def _of_model(model: PackagedModel) -> Iterator[Route]:
+    """The addresses of the model, the most frequent first: a request is compared with one after the other."""
     lock = asyncio.Lock()
     bodies = Bodies(model.settings)
 
     async def predict(request: Request, answer: Answering) -> Response:
-        await _refresh(model, lock)
+        await refresh(model, lock)
         return await bodies.answer(request, answer)
 
     async def metadata(_: Request) -> Response:
-        await _refresh(model, lock)
+        await refresh(model, lock)
         return JSONResponse(model.metadata())
 
+    async def readiness(_: Request) -> Response:
+        return JSONResponse({"name": model.name, "ready": model.ready})
+
     async def load(request: Request) -> Response:
-        _authorize(request)
-        return await _reload(model, lock)
+        authorize(request.headers.get("authorization", ""))
+        return JSONResponse(await reload(model, lock))
 
     async def not_offered(_: Request) -> Response:
-        raise RefusedError(501, "this server does not offer that")
+        raise RequestError(501, "this server does not offer that")
 
-    def add(path: str, handler: Handler, method: str, name: str = "") -> None:
-        endpoint = _endpoint(model, handler, method, name)
-        app.router.add_route(path, endpoint, methods=_METHODS, include_in_schema=False)
+    def route(path: str, handler: Handler, method: str, protocol: str = "") -> Route:
+        return Route(path, _endpoint(model, handler, method, protocol), methods=_METHODS)
 
-    add("/v1/models/{name}:predict", lambda r: predict(r, model.predict_v1), "POST", "v1")
-    add("/v2/models/{name}/infer", lambda r: predict(r, model.predict_v2), "POST", "v2")
-    add("/v2/models/{name}", metadata, "GET")
-    add("/v2/repository/models/{name}/load", load, "POST")
+    yield route("/v1/models/{name}:predict", lambda r: predict(r, model.predict_v1), "POST", "v1")
+    yield route("/v2/models/{name}/infer", lambda r: predict(r, model.predict_v2), "POST", "v2")
+    yield route("/v2/repository/models/{name}/load", load, "POST")
     for path in _NOT_OFFERED:
-        add(path, not_offered, "POST")
-    _add_pages(app, model)
-    app.router.lifespan_context = _loaded(model)
-    app.openapi = lambda: openapi.document(model)  # type: ignore[method-assign]
-    if model.settings.origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(model.settings.origins),
-            allow_methods=["GET", "POST"],
-            allow_headers=["content-type"],
-            expose_headers=[WARNINGS],
-        )
+        yield route(path, not_offered, "POST")
+    yield route("/v2/models/{name}/ready", readiness, "GET")
+    yield route("/v2/models/{name}", metadata, "GET")
+    yield route("/v1/models/{name}", readiness, "GET")
 
 
-def _loaded(model: PackagedModel) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """Has a worker process load its model before it takes requests, not while KServe waits for its start."""
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        if not model.ready:
-            await run_in_threadpool(model.load)
-        yield
-
-    return lifespan
-
-
-def _add_pages(app: FastAPI, model: PackagedModel) -> None:
-    async def models(_: Request) -> Response:
-        return JSONResponse({"models": [model.summary()]})
+def _of_server(model: PackagedModel) -> Iterator[Route]:
+    facts: dict[str, Callable[[], Any]] = {
+        "/v2/health/live": lambda: {"live": True},
+        "/v2/health/ready": lambda: {"ready": model.ready},
+        "/v1/models": lambda: {"models": [model.name]},
+        "/v2/models": lambda: {"models": [model.name]},
+        "/v2": lambda: {
+            "name": "nbship",
+            "version": __version__,
+            "extensions": ["model_repository_extension"],
+        },
+        "/models.json": lambda: {"models": [model.summary()]},
+        "/openapi.json": lambda: openapi.document(
+            model.name, model.version(model.predictor), model.predictor.package, model.predictor.columns
+        ),
+    }
+    for path, content in facts.items():
+        yield Route(path, _telling(content))
 
     async def exposition(_: Request) -> Response:
         return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")
 
-    async def index(_: Request) -> Response:
-        return FileResponse(PAGE / "index.html")
+    yield Route("/metrics", exposition)
 
-    app.router.add_route("/models.json", models, include_in_schema=False)
-    app.router.add_route("/metrics", exposition, include_in_schema=False)
+
+def _telling(content: Callable[[], Any]) -> Handler:
+    async def tell(_: Request) -> Response:
+        return JSONResponse(content())
+
+    return tell
+
+
+def _of_page() -> Iterator[BaseRoute]:
     if not PAGE.is_dir():
+        yield Route("/", _telling(lambda: {"status": "alive"}))
         return
-    app.router.add_route("/", index, include_in_schema=False)
-    # One by one: a folder mounted at / would hide KServe's routes, which are added later.
+    yield Route("/", _file(PAGE / "index.html"))
     for entry in PAGE.iterdir():
         if entry.is_dir():
-            app.mount(f"/{entry.name}", StaticFiles(directory=entry, follow_symlink=True))
+            yield Mount(f"/{entry.name}", StaticFiles(directory=entry, follow_symlink=True))
         elif entry.name != "models.json":
-            app.router.add_route(f"/{entry.name}", _file(entry), include_in_schema=False)
+            yield Route(f"/{entry.name}", _file(entry))
 
 
 def _file(path: Path) -> Handler:
@@ -143,48 +162,73 @@ def _endpoint(model: PackagedModel, handler: Handler, method: str, protocol: str
         started = time.perf_counter()
         try:
             if request.method != method:
-                raise RefusedError(405, f"use {method}", headers={"Allow": method})
-            if request.path_params["name"] != model.name:
-                raise RefusedError(404, f"there is no such model here; there is '{model.name}'")
+                raise RequestError(405, f"use {method}", headers={"Allow": method})
+            require_name(model, request.path_params["name"])
             response = await handler(request)
-        except RefusedError as refused:
-            response = refusal(refused)
+        except RequestError as error:
+            response = refusal(error)
         except ClientDisconnect:
             response = Response(status_code=400)
         if protocol:
-            metrics.REQUESTS.labels(model.name, protocol, response.status_code).inc()
-            metrics.SECONDS.labels(model.name, protocol).observe(time.perf_counter() - started)
+            metrics.count_request(model.name, protocol, response.status_code, time.perf_counter() - started)
         return response
 
     return endpoint
 
 
-def _authorize(request: Request) -> None:
+async def _wrong_address(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - by what it is registered for
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _failed(_: Request, __: Exception) -> Response:
+    return JSONResponse({"error": "the server failed; its log says how"}, 500)
+
+
+def require_name(model: PackagedModel, name: str) -> None:
+    """Raises RequestError where a request is for another model than the one that is served."""
+    if name != model.name:
+        raise RequestError(404, f"there is no such model here; there is '{model.name}'")
+
+
+def authorize(given: str) -> None:
+    """Checks who asks to have the model loaded again.
+
+    Args:
+        given: What the request's header `authorization` says.
+
+    Raises:
+        RequestError: It is not who may.
+    """
     expected = os.environ.get(TOKEN, "")
     if not expected:
-        raise RefusedError(403, f"loading again is off: start the server with {TOKEN}")
-    given = request.headers.get("authorization", "").removeprefix("Bearer ")
-    if not hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode()):
-        raise RefusedError(401, "a wrong token, or none", headers={"WWW-Authenticate": "Bearer"})
+        raise RequestError(403, f"loading again is off: start the server with {TOKEN}")
+    token = given.removeprefix("Bearer ")
+    if not hmac.compare_digest(token.encode("utf-8", "replace"), expected.encode()):
+        raise RequestError(401, "a wrong token, or none", headers={"WWW-Authenticate": "Bearer"})
 
 
-async def _reload(model: PackagedModel, lock: asyncio.Lock) -> Response:
-    """Loads the model again while the old one goes on answering, and tells the other worker processes."""
+async def reload(model: PackagedModel, lock: asyncio.Lock) -> dict[str, Any]:
+    """Loads the model again while the old one goes on answering, and tells the other worker processes.
+
+    Raises:
+        RequestError: It cannot be loaded; the old one stays.
+    """
     async with lock:
         error = await run_in_threadpool(_try_to_load, model)
         if error:
             metrics.LOADS.labels(model.name, "failed").inc()
             _logger.error("%s: not loaded again: %s", model.name, error)
-            raise RefusedError(503, f"not loaded, the old model stays: {error.message}")
+            raise RequestError(503, f"not loaded, the old model stays: {error.message}")
         generation = model.settings.generation
         with generation.get_lock():
             generation.value += 1
             model.generation = generation.value
     metrics.LOADS.labels(model.name, "loaded").inc()
-    return JSONResponse({"name": model.name, "load": True, "run": model.predictor.package.origin.run})
+    return {"name": model.name, "load": True, "run": model.predictor.package.origin.run}
 
 
-async def _refresh(model: PackagedModel, lock: asyncio.Lock) -> None:
+async def refresh(model: PackagedModel, lock: asyncio.Lock) -> None:
     """Loads the model again if another worker process was told to, before the next request is answered."""
     if model.settings.generation.value == model.generation:
         return

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,26 +37,27 @@ def serve(settings: Settings, host: str, port: int, workers: int, ready: Callabl
             libraries are not there.
     """
     _require_libraries()
-    _require_free(host, port)
+    from nbship.serving import listening
+
+    listener = listening.bind(host, port)
     # Requests are answered side by side, each by one thread: libraries that start as many as the machine has
     # CPUs for each make all of them wait. They look at these variables when they are imported.
     os.environ.update(threads.limits(1, 1, os.environ))
-    from nbship.package import read_package
-    from nbship.serving import listening
-
-    with _shared_metrics(workers):
+    with listener, _shared_metrics(workers):
         if workers > 1:
+            from nbship.package import read_package
+            from nbship.serving.workers import serve_by_workers
+
             read_package(settings.folder)
-            _keep_interrupt()
-            listening.serve_by_workers(settings, host, port, workers, ready)
+            serve_by_workers(settings, listener, workers, ready)
             return
-        from nbship.serving.routes import open_model
+        from nbship.serving.model import PackagedModel
 
         listening.configure_log()
-        model = open_model(settings)
+        model = PackagedModel(settings)
         model.load()
         ready()
-        listening.serve_here(model, host, port)
+        listening.serve(model, listener)
 
 
 def free_port(host: str) -> int:
@@ -70,34 +69,10 @@ def free_port(host: str) -> int:
 
 
 def _require_libraries() -> None:
-    absent = [name for name in ("kserve", "msgspec", "onnxruntime", "skl2onnx") if find_spec(name) is None]
+    needed = ("httptools", "msgspec", "onnxruntime", "orjson", "starlette", "uvicorn")
+    absent = [name for name in needed if find_spec(name) is None]
     if absent:
         raise NbshipError(f"serving needs {', '.join(absent)}", "pip install 'nbship[serve]'")
-
-
-def _require_free(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", "") or str(error)
-            raise NbshipError(f"cannot listen on {host}:{port}: {reason}", "choose another: --port") from None
-
-
-def _keep_interrupt() -> None:
-    """Has Ctrl-C, which a terminal sends to all processes, end this one, which ends its workers.
-
-    They inherit that it is blocked: one that is about to start would say where it was interrupted. To be
-    called when multiprocessing is in use already, for its resource tracker unblocks the signal as it starts.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-
-    def forward() -> None:
-        signal.sigwait({signal.SIGINT})
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=forward, daemon=True).start()
 
 
 @contextlib.contextmanager

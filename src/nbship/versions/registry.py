@@ -22,7 +22,7 @@ from typing import Literal
 from nbship import files
 from nbship.errors import NbshipError, Report
 from nbship.files import disk_error
-from nbship.package import DESCRIPTION, MODEL
+from nbship.package import COMPILED, DESCRIPTION, MODEL
 from nbship.package.trained import TRAINED_ROWS
 from nbship.versions import dvc, git
 
@@ -94,8 +94,17 @@ def trained_rows(root: Path, name: str, report: Report = lambda _: None) -> Path
     Raises:
         NbshipError: The file is not the one that the `.dvc` file names, or no remote has it.
     """
+    return _beside(root, name, TRAINED_ROWS, report)
+
+
+def compiled(root: Path, name: str, report: Callable[[str], None] = lambda _: None) -> Path | None:
+    """Returns the champion's compiled form; for the rest see `trained_rows`."""
+    return _beside(root, name, COMPILED, report)
+
+
+def _beside(root: Path, name: str, file: str, report: Callable[[str], None]) -> Path | None:
     model = model_folder(root, name) / MODEL
-    path = model.with_name(TRAINED_ROWS)
+    path = model.with_name(file)
     state = dvc.state(path, owner=model)
     if state is dvc.State.UNTRACKED:
         return None

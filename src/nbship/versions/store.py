@@ -1,4 +1,4 @@
-"""The model store: `<store>/<name>/<version>/` with a package's two files, from which model servers load.
+"""The model store: `<store>/<name>/<version>/` with a package's files, from which model servers load.
 
 A version never changes: a file is only ever created, and the description, which is written last, says that
 all of it is there. The store is a folder, or anything that DVC has a filesystem for, with DVC's credentials.
@@ -9,19 +9,19 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from nbship import files
 from nbship.errors import NbshipError, without_credentials
-from nbship.files import disk_error
+from nbship.files import disk_error, remove, write_bytes
 from nbship.package import DESCRIPTION, MODEL
 from nbship.versions import dvc
 
 ADDRESS = "NBSHIP_MODEL_STORE"
+_FILES = (MODEL, DESCRIPTION)
 
 
 class TakenError(NbshipError):
@@ -72,13 +72,13 @@ def open_store(root: Path, address: str) -> Store:
     return Store(address.rstrip("/"), lambda path: _read_remotely(system, f"{base}/{path}"), create)
 
 
-def is_free(store: Store, name: str, version: str, folder: Path) -> bool:
+def is_free(store: Store, name: str, version: str, folder: Path, files: Sequence[str] = _FILES) -> bool:
     """Returns whether the store has nothing else under a version than files of this package."""
-    held = ((read(store, name, version, file), _content(folder, file)) for file in (MODEL, DESCRIPTION))
+    held = ((read(store, name, version, file), _content(folder, file)) for file in files)
     return all(there in (None, content) for there, content in held)
 
 
-def put(store: Store, name: str, version: str, folder: Path) -> str:
+def put(store: Store, name: str, version: str, folder: Path, files: Sequence[str] = _FILES) -> str:
     """Writes a version of a model, if it is not there already.
 
     Args:
@@ -86,6 +86,7 @@ def put(store: Store, name: str, version: str, folder: Path) -> str:
         name: The model.
         version: Its version.
         folder: Its package.
+        files: Of the package, the description last.
 
     Returns:
         The address that a model server is given.
@@ -94,7 +95,7 @@ def put(store: Store, name: str, version: str, folder: Path) -> str:
         NbshipError: The store has something else under this version, or cannot be written to.
     """
     address = f"{store.address}/{name}/{version}"
-    for file in (MODEL, DESCRIPTION):
+    for file in files:
         content = _content(folder, file)
         there = read(store, name, version, file)
         if there is None:
@@ -148,13 +149,13 @@ def _create(path: Path, content: bytes) -> None:
     # Beside the version's folder: what a process that is killed leaves behind is not part of the version.
     temporary = path.parent.with_name(f".{path.parent.name}.{secrets.token_hex(4)}")
     try:
-        files.write_bytes(temporary, content)
+        write_bytes(temporary, content)
         path.parent.mkdir(exist_ok=True)
         # Unlike a rename, a link is refused where another process was faster.
         with contextlib.suppress(FileExistsError):
             os.link(temporary, path)
     finally:
-        files.remove(temporary)
+        remove(temporary)
 
 
 def _read_remotely(system: Any, path: str) -> bytes | None:

@@ -213,8 +213,9 @@ def _place(
     with registry.staged(root, name) as staging:
         package_run(staging, pipeline, settings, record, folder)
         staged = staging / package.MODEL
-        rows = {TRAINED_ROWS: dvc.store(root, staging / TRAINED_ROWS)}
-        tracking = dvc.tracking_text(staged, dvc.store(root, staged), **rows)
+        beside = [name for name in (TRAINED_ROWS, package.COMPILED) if (staging / name).exists()]
+        tracked = {name: dvc.store(root, staging / name) for name in beside}
+        tracking = dvc.tracking_text(staged, dvc.store(root, staged), **tracked)
         files.write_text(dvc.tracking_file(staged), tracking)
     return True
 

@@ -115,11 +115,11 @@ def push(root: Path, destination: Destination, name: str, message: str, report: 
             raise NbshipError(f"{there} did not take the push", "see what Git says above", refused)
         _check(root, there, remote, name, package.read_package(folder).sha256)
         _adopt(root, remote, name)
-        rows = registry.trained_rows(root, name, report)
-        dvc.push(root, folder / package.MODEL, *([rows] if rows else []))
+        beside = (registry.trained_rows(root, name, report), registry.compiled(root, name, report))
+        dvc.push(root, folder / package.MODEL, *filter(None, beside))
         change = _change(root, destination, remote, name, message)
         try:
-            stored = store.put(destination.store, name, change.version, folder) if destination.store else ""
+            stored = _store(destination, name, change.version, folder)
         except store.TakenError as error:  # another publishing took the version; what it did will show
             if not change.new:
                 raise
@@ -139,6 +139,13 @@ def push(root: Path, destination: Destination, name: str, message: str, report: 
         "nothing is lost; push it again",
         refused,
     )
+
+
+def _store(destination: Destination, name: str, version: str, folder: Path) -> str:
+    """Copies the package to the model store, if there is one; returns its address there."""
+    if not destination.store:
+        return ""
+    return store.put(destination.store, name, version, folder, package.read_package(folder).files)
 
 
 def next_version(description: Package, latest: str, before: str | None) -> str:
@@ -241,7 +248,8 @@ def _version(root: Path, destination: Destination, remote: Remote, name: str) ->
         before = git.read_at(root, commit, versioned[1])
         version = next_version(package.read_package(folder), latest, before)
     # A publishing that lost against another one may have left its model in the store.
-    while destination.store and not store.is_free(destination.store, name, version, folder):
+    of_package = package.read_package(folder).files
+    while destination.store and not store.is_free(destination.store, name, version, folder, of_package):
         version = registry.next_version(version, "minor")
     return version
 

@@ -98,6 +98,7 @@ def _folder(root: Path, pipeline: Pipeline, run_id: str | None, report: Report) 
                 f"{pipeline.name} has no champion yet",
                 f"publish one: nbship publish {pipeline.name}; or serve a run's model: --run latest",
             )
+        registry.compiled(root, pipeline.name, report)
         yield registry.model_folder(root, pipeline.name)
         return
     settings = pipeline.publish
