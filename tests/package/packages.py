@@ -127,6 +127,13 @@ def make_images(folder: Path, count: int = 60) -> package.Package:
 @contextlib.contextmanager
 def served(folder: Path, *arguments: str, **environment: str) -> Iterator[str]:
     """Runs the server as a container does, and yields its address once it is ready; prints what it said."""
+    with started(folder, *arguments, **environment) as (address, _):
+        yield address
+
+
+@contextlib.contextmanager
+def started(folder: Path, *arguments: str, **environment: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The same, with the process."""
     port = server.free_port("127.0.0.1")
     command = [sys.executable, "-m", "nbship.serving.server", "--model_name", "cars", "--host", "127.0.0.1"]
     process = subprocess.Popen(
@@ -139,7 +146,7 @@ def served(folder: Path, *arguments: str, **environment: str) -> Iterator[str]:
     address = f"http://127.0.0.1:{port}"
     try:
         wait_until_ready(address, process)
-        yield address
+        yield address, process
     finally:
         process.send_signal(signal.SIGTERM)
         said, _ = process.communicate(timeout=30)

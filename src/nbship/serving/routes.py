@@ -140,12 +140,20 @@ def _of_page() -> Iterator[BaseRoute]:
     if not PAGE.is_dir():
         yield Route("/", _telling(lambda: {"status": "alive"}))
         return
-    yield Route("/", _file(PAGE / "index.html"))
+    yield Route("/", _page_or_status)
     for entry in PAGE.iterdir():
         if entry.is_dir():
             yield Mount(f"/{entry.name}", StaticFiles(directory=entry, follow_symlink=True))
         elif entry.name != "models.json":
             yield Route(f"/{entry.name}", _file(entry))
+
+
+async def _page_or_status(request: Request) -> Response:
+    """Shows the page to a browser, and tells others what KServe's clients look for there."""
+    vary = {"Vary": "Accept"}
+    if "text/html" in request.headers.get("accept", ""):
+        return FileResponse(PAGE / "index.html", headers=vary)
+    return JSONResponse({"status": "alive"}, headers=vary)
 
 
 def _file(path: Path) -> Handler:
