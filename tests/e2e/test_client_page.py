@@ -282,7 +282,7 @@ def test_a_table_from_a_spreadsheet_in_europe(browser: Browser, address: str, tm
     (tmp_path / "autos.csv").write_text("\r\n".join(rows))
     browser.give_file("#chosen", tmp_path / "autos.csv")
     browser.wait("document.getElementById('batch').innerText.includes('3 rows predicted, 1 refused')")
-    assert "1 far outside what the model has learnt from" in browser.text("#batch .lead")
+    assert "1 far outside the training range" in browser.text("#batch .lead")
     browser.click("#batch .tools button")
     lines = list(csv.DictReader(io.StringIO(browser.downloaded("autos-predicted.csv")), delimiter=";"))
     assert lines[0]["predicted mpg"] == lines[1]["predicted mpg"]

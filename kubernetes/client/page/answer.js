@@ -1,6 +1,6 @@
 // Shows one prediction large: a number with its interval, or a class with the probabilities of all.
 
-import { formatValue, labelOf, rangeOf, title } from "./columns.js";
+import { formatValue, isPicture, labelOf, rangeOf, title } from "./columns.js";
 import { element, formatNumber, formatShare, shape } from "./dom.js";
 
 const SHOWN = 10; // classes
@@ -20,7 +20,7 @@ export function summary(output, { prediction, probabilities }) {
 export const figure = (output, value) =>
   formatNumber(value, output.reference.maximum - output.reference.minimum || undefined);
 
-/** Shows an answer; where columns are `far` outside of what the model has learnt from, a warning is its interval. */
+/** Shows an answer; where columns are `far` outside the training range, a warning is its interval. */
 export function showAnswer(container, output, answer, record, far) {
   const warning = far.length ? element("p", { class: "far", role: "status" }, farText(record, far)) : undefined;
   const sure = warning ? { ...answer, interval: undefined } : answer;
@@ -30,7 +30,7 @@ export function showAnswer(container, output, answer, record, far) {
 
 function farText(record, far) {
   const words = far.map((column) => `${title(column)} ${formatValue(column, record[column.name])} (${rangeOf(column)})`);
-  return `Far outside what the model has learnt from: ${words.join(", ")}. How wrong this may be is not known.`;
+  return `Far outside the training range: ${words.join(", ")}. How wrong this may be is not known.`;
 }
 
 function numberParts(output, { prediction, interval }, warning) {
@@ -49,7 +49,7 @@ function likely(output, [low, high]) {
   return `between ${figure(output, low)} and ${figure(output, high)}${known}`;
 }
 
-/** Where the number lies among those that the model has learnt from. */
+/** Where the number lies in the range of the training rows. */
 function scale(output, prediction, interval) {
   const { minimum, maximum } = output.reference;
   if (!(maximum > minimum)) return undefined;
@@ -62,7 +62,7 @@ function scale(output, prediction, interval) {
     interval && shape("line", { class: "likely", x1: x(interval[0]), x2: x(interval[1]), y1: 14, y2: 14 }),
     shape("circle", { class: "dot", cx: x(prediction), cy: 14, r: 7 }),
     shape("text", { x: x(minimum), y: 40 }, figure(output, minimum)),
-    shape("text", { x: 200, y: 40, class: "middle" }, "among those learnt from"),
+    shape("text", { x: 200, y: 40, class: "middle" }, "range in training"),
     shape("text", { x: x(maximum), y: 40, class: "end" }, figure(output, maximum)));
 }
 
@@ -96,11 +96,11 @@ export function showNone(container, message, problems = []) {
 }
 
 export function describeInputs(columns, record, usual) {
-  const changed = columns.filter(({ name, type }) => type !== "array" && record[name] !== usual[name]);
+  const changed = columns.filter((column) => !isPicture(column) && record[column.name] !== usual[column.name]);
   const words = changed.slice(0, 3).map((column) => {
     const value = record[column.name];
     return `${column.name} ${value === undefined ? "unknown" : formatValue(column, value)}`;
   });
   const rest = changed.length > words.length ? ` and ${changed.length - words.length} more` : "";
-  return words.length ? words.join(", ") + rest : columns.some(({ type }) => type === "array") ? "a picture" : "typical example";
+  return words.length ? words.join(", ") + rest : columns.some(isPicture) ? "a picture" : "typical example";
 }

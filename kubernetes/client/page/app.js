@@ -73,7 +73,7 @@ function show(model) {
 function showFacts(model) {
   const facts = {
     version: model.version, trained: model.trained && new Date(model.trained).toLocaleDateString(),
-    "learnt from": model.rows && `${model.rows} rows`, run: model.run, revision: model.revision?.slice(0, 12),
+    "trained on": model.rows && `${model.rows} rows`, run: model.run, revision: model.revision?.slice(0, 12),
     ...Object.fromEntries(Object.entries(model.metrics ?? {}).map(([name, value]) => [name, Number(value.toPrecision(4))])),
   };
   byId("about").hidden = false;

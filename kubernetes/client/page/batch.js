@@ -100,7 +100,7 @@ function showResults(container, { name, style }, done, model, extra, message = "
   const refused = done.filter((each) => each.problem).length;
   const found = `${done.length - refused} rows predicted${refused ? `, ${refused} refused` : ""}.`;
   const far = done.filter((each) => !each.problem && each.far.length).length;
-  const unlike = far ? ` ${far} far outside what the model has learnt from: see “far outside” in the download.` : "";
+  const unlike = far ? ` ${far} far outside the training range: see “far outside” in the download.` : "";
   const unused = extra.length ? ` Not used: ${extra.join(", ")}.` : "";
   const rows = () => done.map((each) => withAnswer(each, model.output));
   const base = name.replace(/\.[^.]*$/, "");

@@ -4,7 +4,22 @@ import { formatNumber } from "./dom.js";
 
 const CHOICES = { true: "yes", false: "no" };
 
-export const isNumber = (column) => column.type === "integer" || column.type === "number";
+// The types that a column may have, as src/nbship/package/types.py has them: how a value is read as it is written, and
+// which values there are to choose from.
+const TYPES = {
+  integer: { number: true, whole: true, read: readNumber, choices: labelled },
+  number: { number: true, read: readNumber, choices: labelled },
+  boolean: { read: (text) => ({ true: true, false: false })[text.toLowerCase()] ?? text, choices: () => [true, false] },
+  category: { choices: ({ categories }) => order(Object.keys(categories ?? {})) },
+  text: {},
+  array: { picture: true },
+};
+
+const typeOf = (column) => TYPES[column.type] ?? {};
+
+export const isNumber = (column) => Boolean(typeOf(column).number);
+export const isWhole = (column) => Boolean(typeOf(column).whole);
+export const isPicture = (column) => Boolean(typeOf(column).picture);
 
 /** Numbers that can be varied: those that are no codes for something else. */
 export const isMeasure = (column) =>
@@ -27,15 +42,14 @@ export const withUnit = (column) => (column.unit ? `${title(column)} (${column.u
 
 export const formatValue = (column, value) =>
   typeof value === "number" && !column.labels?.[String(value)]
-    ? formatNumber(value, column.type === "integer" ? 0.1 : column.maximum - column.minimum)
+    ? formatNumber(value, isWhole(column) ? 0.1 : column.maximum - column.minimum)
     : labelOf(column, value);
 
 /** The values to choose from, where there is a known list of them. */
-export function choices(column) {
-  if (column.type === "boolean") return [true, false];
-  if (column.type === "category") return order(Object.keys(column.categories ?? {}));
-  if (isNumber(column)) return Object.keys(column.labels ?? {}).map(Number).filter(Number.isFinite);
-  return [];
+export const choices = (column) => typeOf(column).choices?.(column) ?? [];
+
+function labelled({ labels }) {
+  return Object.keys(labels ?? {}).map(Number).filter(Number.isFinite);
 }
 
 function order(values) {
@@ -46,9 +60,11 @@ function order(values) {
 export function parseValue(column, text) {
   const trimmed = String(text ?? "").trim();
   if (trimmed === "") return undefined;
-  if (isNumber(column)) return Number.isFinite(Number(trimmed)) ? Number(trimmed) : trimmed;
-  if (column.type === "boolean") return { true: true, false: false }[trimmed.toLowerCase()] ?? trimmed;
-  return trimmed;
+  return typeOf(column).read?.(trimmed) ?? trimmed;
+}
+
+function readNumber(text) {
+  return Number.isFinite(Number(text)) ? Number(text) : text;
 }
 
 export const rangeOf = (column) =>
@@ -59,7 +75,7 @@ export const isOutside = (column, value) =>
 
 /** Says what is unusual about a value that the model accepts nevertheless. */
 export function oddity(column, value) {
-  return isOutside(column, value) ? `outside ${rangeOf(column)}, which the model has learnt from` : "";
+  return isOutside(column, value) ? `outside ${rangeOf(column)}, the training range` : "";
 }
 
 const FAR = 0.1; // of the range, beyond its ends

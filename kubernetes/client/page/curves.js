@@ -1,6 +1,6 @@
 // What if one number were different: a slider each, with the curve of the prediction over the number's range.
 
-import { formatValue, isMeasure, isOutside, title, withUnit } from "./columns.js";
+import { formatValue, isMeasure, isOutside, isWhole, title, withUnit } from "./columns.js";
 import { shareOf } from "./answer.js";
 import { byId, element, formatNumber, formatShare, shape, ticks } from "./dom.js";
 
@@ -63,19 +63,19 @@ function points(column, value, columns) {
   const [low, high] = domain(column, value);
   const most = Math.min(Math.max(Math.floor(ROWS / columns), POINTS.least), POINTS.most);
   const values = Array.from({ length: most }, (_, index) => low + ((high - low) * index) / (most - 1));
-  return column.type === "integer" ? [...new Set(values.map(Math.round))] : values;
+  return isWhole(column) ? [...new Set(values.map(Math.round))] : values;
 }
 
 function makeCard(column, onMove) {
   const shown = element("output", { for: `what-if-${column.name}` });
   const slider = element("input", {
-    type: "range", id: `what-if-${column.name}`, step: column.type === "integer" ? 1 : "any",
+    type: "range", id: `what-if-${column.name}`, step: isWhole(column) ? 1 : "any",
     input: () => told(false), change: () => told(true),
   });
   const told = (done) => {
     // Sliders have far more steps than anybody reads.
     const digits = Math.max(3 - Math.floor(Math.log10(column.maximum - column.minimum)) - 1, 0);
-    onMove(column.name, Number(Number(slider.value).toFixed(column.type === "integer" ? 0 : digits)), done);
+    onMove(column.name, Number(Number(slider.value).toFixed(isWhole(column) ? 0 : digits)), done);
   };
   const drawing = shape("svg", { viewBox: `0 0 ${PLOT.width} ${PLOT.height}`, role: "img" });
   const box = element("div", { class: "card curve" },
@@ -120,8 +120,8 @@ function outside(column, low, high, x) {
 }
 
 function axes(column, low, high, scale, x, y) {
-  const across = ticks(low, high, 4).filter((at) => column.type !== "integer" || Number.isInteger(at));
-  const plain = (at) => (column.type === "integer" && high < 1e4 ? String(at) : formatNumber(at, high - low));
+  const across = ticks(low, high, 4).filter((at) => !isWhole(column) || Number.isInteger(at));
+  const plain = (at) => (isWhole(column) && high < 1e4 ? String(at) : formatNumber(at, high - low));
   return [
     ...ticks(scale.low, scale.high, 3).flatMap((at) => [
       shape("line", { class: "grid", x1: LEFT, x2: RIGHT, y1: y(at), y2: y(at) }),

@@ -1,6 +1,6 @@
 // The form of a model: one field a column, made from what the model says it takes. Knows nothing of predictions.
 
-import { choices, isNumber, labelOf, mayLack, oddity, parseValue, rangeOf, title } from "./columns.js";
+import { choices, isNumber, isPicture, isWhole, labelOf, mayLack, oddity, parseValue, rangeOf, title } from "./columns.js";
 import { element } from "./dom.js";
 import { pictureField } from "./picture.js";
 
@@ -34,8 +34,7 @@ export function makeForm(container, columns) {
 
 function makeField(column) {
   const id = `field-${column.name}`;
-  const ways = { array: pictureField };
-  const own = ways[column.type] ? ways[column.type](column, id) : plainField(column, id);
+  const own = isPicture(column) ? pictureField(column, id) : plainField(column, id);
   const notes = ["help", "oddity", "problem"].map((kind) => element("p", { class: kind, id: `${id}-${kind}` }));
   const [help, odd, problem] = notes;
   help.textContent = helpText(column);
@@ -84,7 +83,7 @@ function selectOf(column, id, options) {
 function inputOf(column, id) {
   const common = { id, name: column.name, autocomplete: "off", placeholder: mayLack(column) ? "unknown" : undefined };
   if (!isNumber(column)) return element("input", { ...common, type: "text" });
-  return element("input", { ...common, type: "number", step: column.type === "integer" ? "1" : "any", inputmode: "decimal" });
+  return element("input", { ...common, type: "number", step: isWhole(column) ? "1" : "any", inputmode: "decimal" });
 }
 
 function helpText(column) {

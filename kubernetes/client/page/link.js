@@ -1,6 +1,6 @@
 // The link that carries a model and its inputs: after the #, which browsers never send to a server.
 
-import { parseValue } from "./columns.js";
+import { isPicture, parseValue } from "./columns.js";
 
 /** The model that a link names; empty if none. */
 export function linkedModel() {
@@ -28,14 +28,14 @@ export function writeLink(model, record) {
 
 function text(column, given) {
   if (given === undefined || given === null) return "";
-  if (column.type !== "array") return String(given);
+  if (!isPicture(column)) return String(given);
   const { low, high } = range(column);
   const bytes = given.flat(2).map((each) => Math.round((Math.min(Math.max((each - low) / (high - low), 0), 1)) * 255));
   return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_");
 }
 
 function value(column, written) {
-  if (column.type !== "array") return parseValue(column, written);
+  if (!isPicture(column)) return parseValue(column, written);
   const [height, width] = column.shape;
   const { low, high } = range(column);
   try {

@@ -14,11 +14,6 @@ from typing import Any
 
 from nbship.package.schema import Column, typical_record
 
-# Tried from the outside in: numbers that nothing in the world is beyond, to those next to zero.
-_STEPS = {
-    "integer": (1e30, 1e15, 1e9, 1e6, 1e3, 1),
-    "number": (1e30, 1e15, 1e9, 1e6, 1e3, 1, 1e-3, 1e-9),
-}
 # No category is called that.
 _UNSEEN = "\N{REPLACEMENT CHARACTER}unseen"
 
@@ -79,7 +74,7 @@ def with_labels(column: Column) -> Column:
 def _value(column: Column, text: str) -> Any:
     if column.type == "boolean":
         return text == "true"
-    if column.type in ("integer", "number"):
+    if column.is_number:
         number = float(text)
         return int(number) if number.is_integer() else number
     return text
@@ -89,6 +84,8 @@ def with_limits(
     columns: Sequence[Column], predict: Predict, typical: Mapping[str, Any]
 ) -> tuple[Column, ...]:
     """Finds how small and how large each number may be for the model to predict it, the others being typical.
+
+    In an array, all numbers are tried together.
 
     A logarithm has no value at zero, and what is beyond 32 bits is none to a tree.
 
@@ -100,13 +97,17 @@ def with_limits(
     Returns:
         The columns with `lowest` and `highest`; as they are if the model cannot predict the record.
     """
+    shapes = {column.name: column.shape for column in columns}
+
+    def filled(name: str, number: float) -> Any:
+        return _array(number, shapes[name])
 
     def fits(numbers: Mapping[str, Sequence[float]]) -> bool:
         count = sum(map(len, numbers.values()))
         values = {name: [value] * max(count, 1) for name, value in typical.items()}
         first = 0
         for name, tried in numbers.items():
-            values[name][first : first + len(tried)] = tried
+            values[name][first : first + len(tried)] = [filled(name, number) for number in tried]
             first += len(tried)
         try:
             with warnings.catch_warnings():
@@ -116,7 +117,7 @@ def with_limits(
             return False
         return True
 
-    ladders = {column.name: _ladder(column) for column in columns if column.type in _STEPS}
+    ladders = {column.name: _ladder(column) for column in columns if column.kind.sizes}
     all_fit = fits(ladders)  # as they mostly do
     if not all_fit and not fits({}):
         return tuple(columns)
@@ -139,6 +140,13 @@ def with_limits(
     return tuple(map(limited, columns))
 
 
+def _array(number: float, shape: Sequence[int]) -> Any:
+    """Returns nested lists of one number; itself where there is no shape."""
+    if not shape:
+        return number
+    return [_array(number, shape[1:])] * shape[0]
+
+
 def _ladder(column: Column) -> list[float]:
-    steps = _STEPS[column.type]
+    steps = column.kind.sizes
     return sorted({*(-step for step in steps), 0.0, *steps})

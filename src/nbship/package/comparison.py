@@ -196,7 +196,7 @@ def _unlikely(column: Column, known: Sequence[Any]) -> list[Any]:
 
     if column.type == "array":
         return [np.full(column.shape, end or 0.0) for end in (column.minimum, column.maximum)]
-    if column.type in ("category", "text"):
+    if column.kind.textual:
         texts = [*column.categories, *filter(None, {*known, column.typical})]
         cased = [variant for text in texts[:_COMPARED] for variant in (text.upper(), f" {text}", text[1:])]
         return [None, *_WORDS, *texts, *cased]
@@ -205,7 +205,7 @@ def _unlikely(column: Column, known: Sequence[Any]) -> list[Any]:
     if column.minimum is None or column.maximum is None:
         return [None, 0, 1, -1]
     ends = [column.minimum, column.maximum]
-    return [None, 0, *(map(int, ends) if column.type == "integer" else ends)]
+    return [None, 0, *(map(int, ends) if column.kind.whole else ends)]
 
 
 def sample(columns: Sequence[Column], rows: int) -> dict[str, list[Any]]:
@@ -233,7 +233,7 @@ def _draw(column: Column, rows: int, random: Generator) -> list[Any]:
     if column.type == "array":
         arrays: list[Any] = list(numbers.reshape(rows, *column.shape))
         return arrays
-    values: list[Any] = [round(n) for n in numbers.tolist()] if column.type == "integer" else numbers.tolist()
+    values: list[Any] = [round(n) for n in numbers.tolist()] if column.kind.whole else numbers.tolist()
     if not column.required:
         values[::7] = [None] * len(values[::7])
     return values

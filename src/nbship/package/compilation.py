@@ -65,7 +65,7 @@ def _is_too_fine(column: Column) -> bool:
     if column.minimum is None or column.maximum is None:
         return False
     widest = max(abs(column.minimum), abs(column.maximum))
-    if column.type == "integer":
+    if column.kind.whole:
         return widest > _WHOLE_BELOW
     return 0 < (column.maximum - column.minimum) * _STEP < widest / _WHOLE_BELOW
 
@@ -83,7 +83,7 @@ def _converted(estimator: Any, columns: Sequence[Column]) -> bytes:
         (
             column.name,
             StringTensorType([None, 1])
-            if column.type in ("category", "text")
+            if column.kind.textual
             else FloatTensorType([None, *(column.shape or (1,))]),
         )
         for column in columns

@@ -14,8 +14,6 @@ from nbship.package.schema import Column
 if TYPE_CHECKING:
     import numpy as np
 
-# What is not named here is a number of 32 bits.
-_KINDS = {"category": "int64", "text": "object"}
 # Records from which on a run's memory is worth more than the time to get it again.
 _MANY = 20_000
 
@@ -45,7 +43,7 @@ class Compiled:
 
         feed = {}
         for position, column in enumerate(columns):
-            array = np.asarray(coded[column.name], dtype=_KINDS.get(column.type, np.float32))
+            array = np.asarray(coded[column.name], dtype=column.kind.compiled)
             name = code_name(position) if column.type == "category" else input_name(position)
             feed[name] = array if column.type in ("array", "category") else array.reshape(-1, 1)
         return list(self.session.run(None, feed, _returning() if len(array) > _MANY else None))

@@ -128,7 +128,7 @@ def column_taken_alone(estimator: Any, columns: Sequence[Column], rows: pd.DataF
     records = to_records(rows.head(len(columns) + 1))
     if can_predict(estimator, columns, records):
         return ""
-    texts = [column for column in columns if column.type in ("text", "category")]
+    texts = [column for column in columns if column.kind.textual]
     fit = [c.name for c in texts if can_predict(estimator, [c.model_copy(update={"alone": True})], records)]
     if len(fit) > 1:
         raise NbshipError(

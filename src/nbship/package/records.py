@@ -25,20 +25,6 @@ _TEXT_AT_MOST = 80
 LONGEST_TEXT = 1_000_000
 # Records from which on an array is quicker to look at than a list.
 _MANY = 100
-_WORDS = {
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
-    "category": "text",
-    "text": "text",
-}
-_TYPES: Mapping[str, set[type]] = {
-    "integer": {int, float},
-    "number": {int, float},
-    "boolean": {bool},
-    "category": {str},
-    "text": {str},
-}
 
 
 @dataclass(frozen=True)
@@ -189,8 +175,8 @@ def accepted_values(column: Column) -> str:
     if column.type == "category":
         return _listed([*column.categories])
     if column.type == "array":
-        return f"numbers of shape {' × '.join(map(str, column.shape))}"
-    words = _WORDS[column.type]
+        return f"{column.kind.words} of shape {' × '.join(map(str, column.shape))}"
+    words = column.kind.words
     if column.minimum is not None and column.maximum is not None:
         words += f", {column.minimum:g} to {column.maximum:g} in training"
     return words
@@ -204,11 +190,11 @@ def _ordinary(column: Column, given: Sequence[Any]) -> Sequence[Any] | np.ndarra
     """
     if column.type == "category":
         return _codes(column, given)
-    if column.type in ("integer", "number"):
+    if column.is_number:
         return _numbers(column, given)
-    if not set(map(type, given)) <= _TYPES[column.type]:
+    if not set(map(type, given)) <= column.kind.read:
         return None
-    return given if column.type != "text" or max(map(len, given)) <= LONGEST_TEXT else None
+    return given if not column.kind.textual or max(map(len, given)) <= LONGEST_TEXT else None
 
 
 def _numbers(column: Column, given: Sequence[Any]) -> Sequence[Any] | np.ndarray[Any, Any] | None:
@@ -217,7 +203,7 @@ def _numbers(column: Column, given: Sequence[Any]) -> Sequence[Any] | np.ndarray
         kinds.discard(type(None))
     if not kinds:
         return given
-    if not kinds <= _TYPES[column.type] or column.minimum is None or column.maximum is None:
+    if not kinds <= column.kind.read or column.minimum is None or column.maximum is None:
         return None
     try:
         numbers, lowest, highest = _with_ends(given)
@@ -226,9 +212,7 @@ def _numbers(column: Column, given: Sequence[Any]) -> Sequence[Any] | np.ndarray
     if not (column.minimum <= lowest and highest <= column.maximum):
         return None
     whole = (
-        column.type == "number"
-        or kinds == {int}
-        or all(float(v).is_integer() for v in given if v is not None)
+        not column.kind.whole or kinds == {int} or all(float(v).is_integer() for v in given if v is not None)
     )
     return numbers if whole else None
 
@@ -284,13 +268,13 @@ def _missing(column: Column) -> tuple[str, str] | None:
 
 def _finding(column: Column, value: Any) -> tuple[str, str] | None:
     """Returns the reason and the wording of what is unusual about a value; None if nothing is."""
-    if type(value) not in _TYPES[column.type]:
+    if type(value) not in column.kind.read:
         return "type", f"is {_kind(value)}"
     if isinstance(value, str) and len(value) > LONGEST_TEXT:
         return "limit", f"is longer than {LONGEST_TEXT:,} characters"
     if column.type == "category" and value not in column.categories:
         return "category", "is a value that the model has not seen"
-    if column.type not in ("integer", "number"):
+    if not column.is_number:
         return None
     try:
         number = float(value)
@@ -298,7 +282,7 @@ def _finding(column: Column, value: Any) -> tuple[str, str] | None:
         return "type", "is a number of too many digits"
     if not math.isfinite(number):
         return "type", "is not a finite number"
-    if column.type == "integer" and not number.is_integer():
+    if column.kind.whole and not number.is_integer():
         return "type", "is not a whole number"
     return _place(column, number)
 
@@ -344,10 +328,12 @@ def _to_array(column: Column, value: Any) -> tuple[Any, str, str]:
         return None, "shape", f"has shape {' × '.join(map(str, array.shape[:8])) or 'of a single value'}"
     if not np.isfinite(array).all():
         return None, "type", "has a number that is not finite"
-    low, high = column.minimum, column.maximum
-    if low is not None and high is not None and not (low <= array.min() and array.max() <= high):
-        return array, "range", "has a number outside the training range"
-    return array, "", ""
+    ends = filter(None, (_place(column, float(end)) for end in (array.min(), array.max())))
+    found = sorted(ends, key=lambda end: end[0])  # a limit before the range
+    if not found:
+        return array, "", ""
+    reason, problem = found[0]
+    return array, reason, f"has a number {problem.removeprefix('is ')}"
 
 
 def _without_alias(column: Column, value: Any) -> Any:

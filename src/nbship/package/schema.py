@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
+from nbship.package.types import COLUMN_TYPES, ColumnType, TypeName
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
 Record = Mapping[str, Any]
 Table: TypeAlias = "pd.DataFrame | pd.Series[Any] | np.ndarray[Any, Any]"
-Type = Literal["integer", "number", "boolean", "category", "text", "array"]
 # Text with at most this many values, each seen twice on average, is a choice among them.
 _CATEGORIES_AT_MOST = 50
 _BINS = 10
@@ -72,7 +73,7 @@ class Column(_Frozen):
     """
 
     name: str
-    type: Type
+    type: TypeName
     missing: int = 0
     typical: bool | int | float | str | None = None
     minimum: float | None = None
@@ -91,6 +92,16 @@ class Column(_Frozen):
     lowest: float | None = None
     highest: float | None = None
     takes_unseen: bool = True
+
+    @property
+    def kind(self) -> ColumnType:
+        """What its type means."""
+        return COLUMN_TYPES[self.type]
+
+    @property
+    def is_number(self) -> bool:
+        """Whether a value is one number."""
+        return bool(self.kind.sizes) and self.type != "array"
 
     @property
     def required(self) -> bool:
@@ -236,8 +247,8 @@ def _to_series(column: Column, given: Sequence[Any]) -> pd.Series[Any]:
     import numpy as np
     import pandas as pd
 
-    if column.type in ("integer", "number"):
-        whole = _whole(given) if column.type == "integer" and not column.missing else None
+    if column.is_number:
+        whole = _whole(given) if column.kind.whole and not column.missing else None
         return pd.Series(np.array(given, dtype="float64") if whole is None else whole)  # None becomes NaN
     if column.type == "boolean" and not column.missing and None not in given:
         return pd.Series(given, dtype="bool")

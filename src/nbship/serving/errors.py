@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from nbship.package.records import Problem
+from nbship.serving.content import ErrorContent, FieldProblem
 
 
 class RequestError(Exception):
@@ -36,7 +36,7 @@ class PipelineNotLoadedError(Exception):
     """A request that the pipeline has to answer, which is not loaded yet; that takes seconds."""
 
 
-def problem_content(problem: Problem) -> dict[str, Any]:
+def problem_content(problem: Problem) -> FieldProblem:
     """Returns a problem as it is told in answers."""
     return {
         "instance": problem.instance,
@@ -48,7 +48,7 @@ def problem_content(problem: Problem) -> dict[str, Any]:
     }
 
 
-def error_content(error: RequestError) -> Mapping[str, Any]:
+def error_content(error: RequestError) -> ErrorContent:
     """Returns the body of the answer to a request that cannot be answered."""
     fields = [problem_content(problem) for problem in error.problems]
     return {"error": error.message, "fields": fields} if fields else {"error": error.message}

@@ -18,30 +18,13 @@ from typing import Any
 from nbship.package.prediction import Prediction
 from nbship.package.records import TOLD_AT_MOST, Problem, Values, shortened, unknown_field
 from nbship.package.schema import Column, Output
+from nbship.serving.content import DATATYPES
 from nbship.serving.errors import RequestError
 from nbship.serving.reader import are_plain, object_type
 
 _V1_FORMS = 'send {"instances": [{"field": value, …}]}, or lists of values in the order of the fields'
 _V2_FORMS = 'send {"inputs": [{"name": …, "shape": […], "datatype": …, "data": […]}]}'
-_DATATYPES = {"integer": "INT64", "number": "FP64", "boolean": "BOOL", "array": "FP64"}
 _DATATYPES_OF_CLASSES = {frozenset([bool]): "BOOL", frozenset([int]): "INT64", frozenset([float]): "FP64"}
-_KNOWN_DATATYPES = frozenset(
-    [
-        "BOOL",
-        "UINT8",
-        "UINT16",
-        "UINT32",
-        "UINT64",
-        "INT8",
-        "INT16",
-        "INT32",
-        "INT64",
-        "FP16",
-        "FP32",
-        "FP64",
-        "BYTES",
-    ]
-)
 
 
 class _NotFinite(str):
@@ -185,10 +168,7 @@ def answer_v2(
 
 def input_tensors(columns: Sequence[Column]) -> list[dict[str, Any]]:
     """Describes the columns as V2's metadata does."""
-    return [
-        {"name": c.name, "datatype": _DATATYPES.get(c.type, "BYTES"), "shape": [-1, *c.shape]}
-        for c in columns
-    ]
+    return [{"name": c.name, "datatype": c.kind.datatype, "shape": [-1, *c.shape]} for c in columns]
 
 
 def output_tensors(output: Output) -> list[dict[str, Any]]:
@@ -302,8 +282,8 @@ def _tensor(content: Mapping[str, Any], name: str) -> tuple[list[int], list[Any]
     if not isinstance(shape, list) or not whole or not 1 <= len(shape) <= 8:
         raise RequestError(400, f"{where}: shape is not a list of lengths: {_V2_FORMS}")
     datatype = content.get("datatype")
-    if not isinstance(datatype, str) or datatype not in _KNOWN_DATATYPES:
-        raise RequestError(400, f"{where}: datatype is not one of {', '.join(sorted(_KNOWN_DATATYPES))}")
+    if not isinstance(datatype, str) or datatype not in DATATYPES:
+        raise RequestError(400, f"{where}: datatype is not one of {', '.join(DATATYPES)}")
     if not isinstance(data, list):
         raise RequestError(400, f"{where}: data is not a list (binary data is not offered): {_V2_FORMS}")
     for _ in range(len(shape) - 1):

@@ -7,6 +7,8 @@ tells what is wrong.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from types import GenericAlias
@@ -21,12 +23,7 @@ Reader = Callable[[bytes | bytearray], Values | None]
 
 # Beyond these, `protocol` reads a number without a point as a floating point number.
 _Integer = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
-_TYPES: dict[str, Any] = {
-    "integer": _Integer | float | None,
-    "number": _Integer | float | None,
-    "boolean": bool | None,
-    "text": str | None,
-}
+_READ: dict[type, Any] = {int: _Integer}
 
 
 def make_reader(columns: Sequence[Column]) -> Reader:
@@ -39,9 +36,9 @@ def make_reader(columns: Sequence[Column]) -> Reader:
         A function of a body; it returns the values, or None for a body that `protocol` has to read.
     """
     names = [column.name for column in columns]
-    if not are_plain(names) or any(c.type not in _TYPES and not c.categories for c in columns):
+    if not are_plain(names) or any(_has_no_type(column) for column in columns):
         return lambda _: None
-    types = [_TYPES.get(column.type) or Literal[(*column.categories, None)] for column in columns]
+    types = [_type_of(column) for column in columns]
     record = object_type(names, types, optional=True)
     table = object_type(names, [GenericAlias(list, each) for each in types])
     forms: list[tuple[Any, bool, Callable[[Any], Iterable[Sequence[Any]]]]] = [
@@ -63,6 +60,17 @@ def make_reader(columns: Sequence[Column]) -> Reader:
         return None
 
     return read
+
+
+def _has_no_type(column: Column) -> bool:
+    return list in column.kind.read or (column.type == "category" and not column.categories)
+
+
+def _type_of(column: Column) -> Any:
+    """Returns the type that msgspec reads a column's values by; a category is one of those that are known."""
+    if column.type == "category":
+        return Literal[(*column.categories, None)]
+    return functools.reduce(operator.or_, (_READ.get(each, each) for each in column.kind.read)) | None
 
 
 def _decoder(instances: Any) -> Any:
