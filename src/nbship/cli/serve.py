@@ -36,6 +36,10 @@ def serve(
     host: Annotated[
         str, typer.Option("--host", metavar="ADDRESS", help="The address to listen on; 0.0.0.0 is all.")
     ] = "127.0.0.1",
+    grpc_port: Annotated[
+        int,
+        typer.Option("--grpc-port", min=0, max=65535, help="The port for gRPC, 8081 in KServe; 0 is none."),
+    ] = 0,
     workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes that answer.")] = 1,
     max_records: Annotated[
         int, typer.Option("--max-records", min=1, help="Records in one request.")
@@ -52,7 +56,7 @@ def serve(
 
     run_id = None if not run else "" if run == _LATEST else run
     limits = Limits(max_records, max_bytes)
-    workflow(project_root(), name, run_id, host, port, workers, _print_ready, _report, limits)
+    workflow(project_root(), name, run_id, host, port, workers, _print_ready, _report, limits, grpc_port)
 
 
 def _report(line: str) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
@@ -21,7 +22,7 @@ from nbship.serving.settings import Settings
 
 WARNINGS = "nbship-warnings"
 # A body up to here is answered at once; a larger one by a thread, so that others do not wait for it.
-_AT_ONCE = 32 * 2**10
+AT_ONCE = 32 * 2**10
 # Bytes a second that a body has to arrive with, beyond the time that every request has: a modem's.
 _SLOWEST = 4 * 2**10
 # Bodies of the largest size that are held at a time, and by how much one may grow when it is read.
@@ -52,28 +53,48 @@ class Bodies:
         """
         size = _announced(request, self._at_most)
         body = bytearray()
-        complete = await _receive(request, body, _AT_ONCE, self._patience)
-        if complete and len(body) <= min(_AT_ONCE, self._at_most):
+        complete = await _receive(request, body, AT_ONCE, self._patience)
+        if complete and len(body) <= min(AT_ONCE, self._at_most):
             try:
                 return _respond(answer, body, wait=False)
             except PipelineNotLoadedError:
                 return await run_in_threadpool(_respond, answer, body)
-        try:
-            async with self._held.hold(size, self._patience):
-                complete = complete or await _receive(request, body, self._at_most, self._patience)
-                if not complete or len(body) > self._at_most:
-                    raise _too_large(request, self._at_most)
-                return await self._answer_large(answer, body)
-        except TimeoutError:
-            busy = "the server is busy with large requests"
-            raise RequestError(503, busy, headers={"Retry-After": "5"}) from None
+        async with self.hold(size):
+            complete = complete or await _receive(request, body, self._at_most, self._patience)
+            if not complete or len(body) > self._at_most:
+                raise _too_large(request, self._at_most)
+            async with self.work(await run_in_threadpool(weigh, body)):
+                return await run_in_threadpool(_respond, answer, body)
 
-    async def _answer_large(self, answer: Answering, body: bytearray) -> Response:
-        weight = await run_in_threadpool(weigh, body)
+    @asynccontextmanager
+    async def hold(self, size: int) -> AsyncIterator[None]:
+        """Holds the memory for a large body while the context lasts.
+
+        Raises:
+            RequestError: Others have it for too long.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._held.hold(size, self._patience))
+            except TimeoutError:
+                busy = "the server is busy with large requests"
+                raise RequestError(503, busy, headers={"Retry-After": "5"}) from None
+            yield
+
+    @asynccontextmanager
+    async def work(self, weight: int) -> AsyncIterator[None]:
+        """Holds the memory for what is in a large body, as soon as others have given it back.
+
+        Args:
+            weight: Bytes that its values take once they are read.
+
+        Raises:
+            RequestError: They are more than any request may have.
+        """
         if weight > _GROWTH * self._at_most:
             raise _too_heavy(weight, _GROWTH * self._at_most)
         async with self._read.hold(_OVERALL * weight):
-            return await run_in_threadpool(_respond, answer, body)
+            yield
 
 
 def refusal(error: RequestError) -> Response:

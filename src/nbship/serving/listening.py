@@ -33,11 +33,17 @@ def serve(model: PackagedModel, listener: socket.socket) -> None:
         model: What is served.
         listener: Bound to the address to listen on; not listening yet.
     """
+    from nbship.serving.bodies import Bodies
     from nbship.serving.routes import application
 
     return_what_is_freed()
+    bodies, more = Bodies(model.settings), {}
+    if model.settings.grpc_address:
+        from nbship.serving.grpc_service import lifespan
+
+        more["lifespan"] = lifespan(model, bodies, GRACE)
     config = uvicorn.Config(
-        application(model),
+        application(model, bodies, **more),
         http=_Connection,
         log_config=None,
         access_log=False,
@@ -54,8 +60,13 @@ def serve(model: PackagedModel, listener: socket.socket) -> None:
     server.run([listener])
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, option: str = "--port") -> socket.socket:
     """Takes a port, without listening yet: who connects is refused until there is somebody to answer.
+
+    Args:
+        host: The address.
+        port: The port.
+        option: What an error says to choose another by.
 
     Raises:
         NbshipError: The address is not this machine's, or the port is taken.
@@ -67,7 +78,7 @@ def bind(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         bound.close()
         reason = getattr(error, "strerror", "") or str(error)
-        raise NbshipError(f"cannot listen on {host}:{port}: {reason}", "choose another: --port") from None
+        raise NbshipError(f"cannot listen on {host}:{port}: {reason}", f"choose another: {option}") from None
     return bound
 
 

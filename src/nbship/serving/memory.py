@@ -36,6 +36,11 @@ def weigh(body: bytes | bytearray) -> int:
     return len(body) + (commas + containers) * _VALUE + containers * _CONTAINER + colons * _KEY
 
 
+def weigh_values(count: int) -> int:
+    """Returns about how many bytes values take, numbers or short texts, beside what they were read from."""
+    return 2 * count * _VALUE
+
+
 class Budget:
     """Bytes that requests share: who needs more than are left waits until others are done, in order.
 

@@ -5,6 +5,7 @@ Answers bodies of requests with bodies of answers; how they travel is the busine
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import logging
@@ -50,6 +51,7 @@ class PackagedModel:
         predictor: The model that is loaded.
         generation: That of `Settings.generation` when it was loaded.
         ready: Whether it is loaded.
+        loading: Held while it is loaded again.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -58,6 +60,7 @@ class PackagedModel:
         self.predictor: Predictor
         self.generation = -1
         self.ready = False
+        self.loading = asyncio.Lock()
         self._told = False
 
     def load(self) -> None:

@@ -5,7 +5,6 @@ Says what is where, and who may; what a request holds is the business of `model`
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import json
 import logging
@@ -45,11 +44,12 @@ _logger = logging.getLogger("nbship.serving")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def application(model: PackagedModel, **more: Any) -> Starlette:
+def application(model: PackagedModel, bodies: Bodies, **more: Any) -> Starlette:
     """Makes the ASGI application of a loaded model.
 
     Args:
         model: What is served.
+        bodies: Takes in what is asked.
         more: For Starlette, such as `lifespan`.
     """
     settings = model.settings
@@ -61,24 +61,22 @@ def application(model: PackagedModel, **more: Any) -> Starlette:
         expose_headers=[WARNINGS],
     )
     return Starlette(
-        routes=[*_of_model(model), *_of_server(model), *_of_page()],
+        routes=[*_of_model(model, bodies), *_of_server(model), *_of_page()],
         middleware=[cross_origin] if settings.origins else [],
         exception_handlers={HTTPException: _wrong_address, Exception: _failed},
         **more,
     )
 
 
-def _of_model(model: PackagedModel) -> Iterator[Route]:
+def _of_model(model: PackagedModel, bodies: Bodies) -> Iterator[Route]:
     """The addresses of the model, the most frequent first: a request is compared with one after the other."""
-    lock = asyncio.Lock()
-    bodies = Bodies(model.settings)
 
     async def predict(request: Request, answer: Answering) -> Response:
-        await refresh(model, lock)
+        await refresh(model)
         return await bodies.answer(request, answer)
 
     async def metadata(_: Request) -> Response:
-        await refresh(model, lock)
+        await refresh(model)
         return JSONResponse(model.metadata())
 
     async def readiness(_: Request) -> Response:
@@ -86,7 +84,7 @@ def _of_model(model: PackagedModel) -> Iterator[Route]:
 
     async def load(request: Request) -> Response:
         authorize(request.headers.get("authorization", ""))
-        return JSONResponse(await reload(model, lock))
+        return JSONResponse(await reload(model))
 
     async def not_offered(_: Request) -> Response:
         raise RequestError(501, "this server does not offer that")
@@ -216,13 +214,13 @@ def authorize(given: str) -> None:
         raise RequestError(401, "a wrong token, or none", headers={"WWW-Authenticate": "Bearer"})
 
 
-async def reload(model: PackagedModel, lock: asyncio.Lock) -> dict[str, Any]:
+async def reload(model: PackagedModel) -> dict[str, Any]:
     """Loads the model again while the old one goes on answering, and tells the other worker processes.
 
     Raises:
         RequestError: It cannot be loaded; the old one stays.
     """
-    async with lock:
+    async with model.loading:
         error = await run_in_threadpool(_try_to_load, model)
         if error:
             metrics.LOADS.labels(model.name, "failed").inc()
@@ -236,11 +234,11 @@ async def reload(model: PackagedModel, lock: asyncio.Lock) -> dict[str, Any]:
     return {"name": model.name, "load": True, "run": model.predictor.package.origin.run}
 
 
-async def refresh(model: PackagedModel, lock: asyncio.Lock) -> None:
+async def refresh(model: PackagedModel) -> None:
     """Loads the model again if another worker process was told to, before the next request is answered."""
     if model.settings.generation.value == model.generation:
         return
-    async with lock:
+    async with model.loading:
         if model.settings.generation.value == model.generation:
             return
         error = await run_in_threadpool(_try_to_load, model)

@@ -40,6 +40,9 @@ def serve(settings: Settings, host: str, port: int, workers: int, ready: Callabl
     from nbship.serving import listening
 
     listener = listening.bind(host, port)
+    if settings.grpc_address:
+        grpc_host, _, grpc_port = settings.grpc_address.rpartition(":")
+        listening.bind(grpc_host.strip("[]"), int(grpc_port), "--grpc-port").close()
     # Requests are answered side by side, each by one thread: libraries that start as many as the machine has
     # CPUs for each make all of them wait. They look at these variables when they are imported.
     os.environ.update(threads.limits(1, 1, os.environ))
@@ -60,6 +63,11 @@ def serve(settings: Settings, host: str, port: int, workers: int, ready: Callabl
         listening.serve(model, listener)
 
 
+def grpc_address(host: str, port: int) -> str:
+    """Returns where gRPC is served; empty where there is no port for it."""
+    return f"{f'[{host}]' if ':' in host else host}:{port}" if port else ""
+
+
 def free_port(host: str) -> int:
     """Returns a port that nobody listens on."""
     with socket.socket() as found:
@@ -69,7 +77,7 @@ def free_port(host: str) -> int:
 
 
 def _require_libraries() -> None:
-    needed = ("httptools", "msgspec", "onnxruntime", "orjson", "starlette", "uvicorn")
+    needed = ("httptools", "msgspec", "onnxruntime", "orjson", "starlette", "uvicorn", "grpc")
     absent = [name for name in needed if find_spec(name) is None]
     if absent:
         raise NbshipError(f"serving needs {', '.join(absent)}", "pip install 'nbship[serve]'")
@@ -100,6 +108,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--model_version", default="", help="the version that clients are told")
     parser.add_argument("--host", default=_EVERYWHERE, help="the address to listen on")
     parser.add_argument("--http_port", type=int, default=8080, help="the port to listen on")
+    parser.add_argument(
+        "--grpc_port", "--grpc-port", type=int, default=0, help="for gRPC, 8081 as a rule; 0 leaves it"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes that answer")
     parser.add_argument("--max_records", "--max-records", type=int, default=RECORDS_AT_MOST)
     parser.add_argument("--max_bytes", "--max-bytes", type=int, default=BYTES_AT_MOST, help="of one body")
@@ -114,6 +125,7 @@ def main(arguments: Sequence[str]) -> None:
         records_at_most=given.max_records,
         bytes_at_most=given.max_bytes,
         patience=given.patience,
+        grpc_address=grpc_address(given.host, given.grpc_port),
         origins=tuple(filter(None, given.allowed_origins.split(","))),
     )
     serve(settings, given.host, given.http_port, given.workers, ready=lambda: None)

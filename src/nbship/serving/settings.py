@@ -32,6 +32,7 @@ class Settings:
         bytes_at_most: Of one request's body.
         patience: Seconds in which a request has to arrive; a large body has more, see `bodies`.
             An idle connection is closed after as long.
+        grpc_address: Where gRPC is served, as `host:port`; empty to leave it.
         origins: From which other hosts' pages a browser may call; `*` is all.
         generation: Shared by all worker processes: raised when one has been told to load the model again.
     """
@@ -42,5 +43,6 @@ class Settings:
     records_at_most: int = RECORDS_AT_MOST
     bytes_at_most: int = BYTES_AT_MOST
     patience: int = PATIENCE
+    grpc_address: str = ""
     origins: tuple[str, ...] = ()
     generation: Synchronized[int] = field(default_factory=_generation)

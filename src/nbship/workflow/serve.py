@@ -58,6 +58,7 @@ def serve(
     ready: Callable[[Serving], None],
     report: Report = lambda _: None,
     limits: Limits = Limits(),
+    grpc_port: int = 0,
 ) -> None:
     """Serves a model until a signal ends it.
 
@@ -71,6 +72,7 @@ def serve(
         ready: Called when the model is loaded, just before the server starts to listen.
         report: Told in a line what is being waited for.
         limits: Of one request.
+        grpc_port: The port for gRPC; none if 0.
 
     Raises:
         NbshipError: There is no such model, it cannot be loaded, or the port is taken.
@@ -80,7 +82,8 @@ def serve(
     with _folder(root, pipeline, run_id, report) as folder:
         version = "" if run_id is not None else _champion_version(root, name)
 
-        settings = Settings(name, folder, version, limits.records, limits.bytes)
+        grpc_address = server.grpc_address(host, grpc_port)
+        settings = Settings(name, folder, version, limits.records, limits.bytes, grpc_address=grpc_address)
 
         def tell() -> None:
             shown = f"[{host}]" if ":" in host else host
