@@ -5,7 +5,18 @@ from __future__ import annotations
 from datetime import date
 
 from benchmarks.serving import memory
-from benchmarks.serving.results import BEGIN, END, NBSHIP, STOCK, Batch, Load, Serving, markdown, update
+from benchmarks.serving.results import (
+    BEGIN,
+    END,
+    NBSHIP,
+    STOCK,
+    Batch,
+    Load,
+    Serving,
+    Start,
+    markdown,
+    update,
+)
 
 from tests.test_benchmarks import ROOT
 
@@ -19,6 +30,10 @@ SERVING = Serving(
         Load(model="line", server=NBSHIP, connections=8, per_second=790, p50=1, p99=2),
         Load(model="line", server=STOCK, connections=8, per_second=100, p50=10, p99=20),
     ],
+    starts=[
+        Start(model="line", server=NBSHIP, seconds=0.9, resident=160),
+        Start(model="line", server=STOCK, seconds=5, resident=400),
+    ],
     batches=[Batch(model="line", records=10_000, bare=10, with_table=20, named=13, lists=12)],
 )
 
@@ -30,6 +45,10 @@ def test_bars_are_met_or_missed() -> None:
     assert "| line, 8 connections: p99 | 2.0 ms | < 20.0 ms | met |" in lines
     assert "| line, 10,000 named records ÷ bare | 1.30× | ≤ 1.2× | **missed** |" in lines
     assert "| line, 10,000 lists ÷ bare | 1.20× | ≤ 1.2× | met |" in lines
+    assert "| line: ready after | 0.90 s | ≤ 1 s | met |" in lines
+    assert "| line: ready ÷ KServe | 0.18× | ≤ 0.2× | met |" in lines
+    assert "| line: resident | 160 MB | ≤ 150 MB | **missed** |" in lines
+    assert "| line | nbship | 0.90 s | 0.18× | 160 MB |" in lines
     assert "| line, 10,000 | nbship, named records | 13 ms | 1.30× | 0.65× |" in lines
 
 

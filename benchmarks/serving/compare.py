@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 import requests
 
 from benchmarks.serving.packages import make_packages
-from benchmarks.serving.results import LOOP, NBSHIP, Batch, Load, Serving
-from benchmarks.serving.servers import MLSERVER, Server, install_mlserver, running
+from benchmarks.serving.results import LOOP, NBSHIP, Batch, Load, Serving, Start
+from benchmarks.serving.servers import MLSERVER, Server, alone, install_mlserver, running
 from benchmarks.workspace import CommandError, Workspace
 from nbship.package import Package, load_model, read_package
 from nbship.package.schema import to_table
@@ -43,6 +44,7 @@ class _Measured:
         default_factory=lambda: defaultdict(list)
     )
     batches: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    starts: defaultdict[str, list[tuple[float, float]]] = field(default_factory=lambda: defaultdict(list))
 
 
 def compare(space: Workspace, root: Path, quick: bool, report: Report) -> Serving:
@@ -65,11 +67,13 @@ def compare(space: Workspace, root: Path, quick: bool, report: Report) -> Servin
         absent.append(f"MLServer: {error}")
     loads: list[Load] = []
     batches: list[Batch] = []
+    starts: list[Start] = []
     for folder in folders:
         package = read_package(folder)
         measured = _measure(space, folder, mlserver, 1 if quick else _ROUNDS, report)
         loads += [_load(package.name, *key, found) for key, found in measured.loads.items()]
         times = {way: statistics.median(taken) for way, taken in measured.batches.items()}
+        starts += [_start(package.name, server, found) for server, found in measured.starts.items()]
         batches.append(Batch(model=package.name, records=_RECORDS, **times))
     return Serving(
         measured=datetime.now(UTC).date(),
@@ -78,6 +82,7 @@ def compare(space: Workspace, root: Path, quick: bool, report: Report) -> Servin
         versions={name: version(name) for name in _LIBRARIES} | MLSERVER,
         loads=loads,
         batches=batches,
+        starts=starts,
         absent=absent,
     )
 
@@ -85,6 +90,11 @@ def compare(space: Workspace, root: Path, quick: bool, report: Report) -> Servin
 def _measure(space: Workspace, folder: Path, mlserver: Path | None, rounds: int, report: Report) -> _Measured:
     package, estimator, measured = read_package(folder), load_model(folder), _Measured()
     complete = [golden.record for golden in package.golden if None not in golden.record.values()]
+    for number in range(rounds):
+        report(f"{package.name}, start {number + 1} of {rounds}")
+        for starting in alone(folder, package, mlserver):
+            with starting as server:
+                measured.starts[server.name].append((server.ready, _resident(server, package, complete[0])))
     with running(folder, package, mlserver) as servers:
         for number in range(rounds):
             report(f"{package.name}, round {number + 1} of {rounds}")
@@ -98,6 +108,14 @@ def _measure(space: Workspace, folder: Path, mlserver: Path | None, rounds: int,
             for way, taken in _batch(estimator, package, ours, records).items():
                 measured.batches[way].append(taken)
     return measured
+
+
+def _resident(server: Server, package: Package, record: dict[str, Any]) -> float:
+    """Returns the megabytes of resident memory of a server that has answered one record."""
+    content = _v2(package, record) if server.protocol == "v2" else {"instances": [record]}
+    requests.post(server.address, json=content, timeout=60).raise_for_status()
+    process = psutil.Process(server.process)
+    return sum(each.memory_info().rss for each in [process, *process.children(recursive=True)]) / 1e6
 
 
 def _loop(estimator: Any, package: Package, record: dict[str, Any]) -> dict[str, Any]:
@@ -174,6 +192,11 @@ def _milliseconds(ways: dict[str, Callable[[], Any]]) -> dict[str, float]:
             work()
             taken[way].append((time.perf_counter() - started) * 1000)
     return {way: statistics.median(times[1:]) for way, times in taken.items()}
+
+
+def _start(model: str, server: str, found: Sequence[tuple[float, float]]) -> Start:
+    seconds, resident = (statistics.median(values) for values in zip(*found, strict=True))
+    return Start(model=model, server=server, seconds=round(seconds, 3), resident=round(resident, 1))
 
 
 def _load(model: str, server: str, connections: int, found: Sequence[dict[str, Any]]) -> Load:

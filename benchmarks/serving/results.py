@@ -16,6 +16,9 @@ NBSHIP = "nbship"
 STOCK = "`kserve.Model` and a DataFrame"
 # At least so many times the requests per second of KServe's sklearn path, at most so many times bare.
 FASTER, BATCH = 8, 1.2
+# At most so many seconds from the start of the process until it is ready, that share of KServe, and so many resident
+# megabytes.
+READY, OF_KSERVE, RESIDENT = 1.0, 0.2, 150
 
 
 class Load(BaseModel):
@@ -58,6 +61,22 @@ class Batch(BaseModel):
     lists: float
 
 
+class Start(BaseModel):
+    """A server of one process that is started, and asked for one record.
+
+    Attributes:
+        model: Which model.
+        server: Which server.
+        seconds: From the start of the process until it says that it is ready, median over the rounds.
+        resident: Megabytes of resident memory after the answer, median over the rounds.
+    """
+
+    model: str
+    server: str
+    seconds: float
+    resident: float
+
+
 class Serving(BaseModel):
     """All that one run of the comparison measured.
 
@@ -71,6 +90,7 @@ class Serving(BaseModel):
     versions: dict[str, str]
     loads: list[Load]
     batches: list[Batch]
+    starts: list[Start] = []
     absent: list[str]
 
 
@@ -92,6 +112,8 @@ def markdown(serving: Serving) -> str:
         *table(["", "measured", "bar", ""], _bars(serving)),
         "\n### Single records\n",
         *table(["model", "server", "connections", "requests/s", "÷ KServe", "p50", "p99"], _loads(serving)),
+        "\n### From the start of the process\n",
+        *table(["model", "server", "ready", "÷ KServe", "resident"], _starts(serving)),
         "\n### Many records in one request\n",
         *table(["model", "", "time", "÷ bare", "÷ bare with its table"], _batches(serving)),
     ]
@@ -105,6 +127,12 @@ def _bars(serving: Serving) -> Iterable[Sequence[str]]:
         ratio = load.per_second / stock.per_second
         yield f"{what}: requests ÷ KServe", f"{ratio:.1f}×", f"≥ {FASTER}×", _met(ratio >= FASTER)
         yield f"{what}: p99", f"{load.p99:.1f} ms", f"< {stock.p99:.1f} ms", _met(load.p99 < stock.p99)
+    for start in (each for each in serving.starts if each.server == NBSHIP):
+        ratio = start.seconds / _stock_start(serving, start).seconds
+        seconds, resident = f"{start.seconds:.2f} s", f"{start.resident:.0f} MB"
+        yield f"{start.model}: ready after", seconds, f"≤ {READY:.0f} s", _met(start.seconds <= READY)
+        yield f"{start.model}: ready ÷ KServe", f"{ratio:.2f}×", f"≤ {OF_KSERVE}×", _met(ratio <= OF_KSERVE)
+        yield f"{start.model}: resident", resident, f"≤ {RESIDENT} MB", _met(start.resident <= RESIDENT)
     for batch in serving.batches:
         for form, taken in (("named records", batch.named), ("lists", batch.lists)):
             ratio = taken / batch.bare
@@ -121,6 +149,17 @@ def _loads(serving: Serving) -> Iterable[Sequence[str]]:
         ratio = f"{load.per_second / _stock(serving, load).per_second:.1f}×"
         times = (f"{load.p50:.2f} ms", f"{load.p99:.2f} ms")
         yield load.model, load.server, str(load.connections), f"{load.per_second:.0f}", ratio, *times
+
+
+def _starts(serving: Serving) -> Iterable[Sequence[str]]:
+    for start in serving.starts:
+        ratio = f"{start.seconds / _stock_start(serving, start).seconds:.2f}×"
+        yield start.model, start.server, f"{start.seconds:.2f} s", ratio, f"{start.resident:.0f} MB"
+
+
+def _stock_start(serving: Serving, start: Start) -> Start:
+    same = (each for each in serving.starts if each.server == STOCK)
+    return next(each for each in same if each.model == start.model)
 
 
 def _batches(serving: Serving) -> Iterable[Sequence[str]]:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -35,11 +36,15 @@ class Server:
         name: In the table.
         address: Where it predicts.
         protocol: Of the requests it gets: v1 or v2.
+        process: Its number.
+        ready: Seconds from the start of the process until it said that it is ready.
     """
 
     name: str
     address: str
     protocol: str
+    process: int
+    ready: float
 
 
 @contextlib.contextmanager
@@ -51,20 +56,27 @@ def running(folder: Path, package: Package, mlserver: Path | None) -> Iterator[l
         package: Its description.
         mlserver: MLServer's program; None to go without it.
     """
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(server) for server in _servers(folder, package, mlserver)]
+
+
+def alone(folder: Path, package: Package, mlserver: Path | None) -> list[AbstractContextManager[Server]]:
+    """Returns the servers of one process each, to be started one by one; the arguments are the same."""
+    return [server for at, server in enumerate(_servers(folder, package, mlserver)) if at != 1]
+
+
+def _servers(
+    folder: Path, package: Package, mlserver: Path | None
+) -> Iterator[AbstractContextManager[Server]]:
     name = package.name
     ours = [sys.executable, "-m", "nbship.serving.server", "--model_name", name, "--model_dir", str(folder)]
     stock = [sys.executable, "-m", "benchmarks.serving.stock", "--model_name", name]
     stock += ["--model_file", str(folder / MODEL)]
-    with contextlib.ExitStack() as stack, tempfile.TemporaryDirectory() as scratch:
-        servers = [
-            stack.enter_context(_running(NBSHIP, ours, name)),
-            stack.enter_context(_running(f"{NBSHIP}, 2 workers", [*ours, "--workers", "2"], name)),
-            stack.enter_context(_running(STOCK, stock, name)),
-        ]
-        if mlserver:
-            _write_settings(Path(scratch), name, folder)
-            servers.append(stack.enter_context(_running_mlserver([str(mlserver), "start", scratch], name)))
-        yield servers
+    yield _running(NBSHIP, ours, name)
+    yield _running(f"{NBSHIP}, 2 workers", [*ours, "--workers", "2"], name)
+    yield _running(STOCK, stock, name)
+    if mlserver:
+        yield _running_mlserver(mlserver, name, folder)
 
 
 def install_mlserver() -> Path:
@@ -103,37 +115,44 @@ def _write_settings(folder: Path, name: str, package: Path) -> None:
 @contextlib.contextmanager
 def _running(name: str, command: Sequence[str], model: str) -> Iterator[Server]:
     port = free_port("127.0.0.1")
-    with _process([*command, "--http_port", str(port)], {}, model, port) as base:
-        yield Server(name, f"{base}/v1/models/{model}:predict", "v1")
+    with _process([*command, "--http_port", str(port)], {}, model, port) as (base, process, ready):
+        yield Server(name, f"{base}/v1/models/{model}:predict", "v1", process, ready)
 
 
 @contextlib.contextmanager
-def _running_mlserver(command: Sequence[str], model: str) -> Iterator[Server]:
+def _running_mlserver(program: Path, model: str, folder: Path) -> Iterator[Server]:
     ports = {f"MLSERVER_{kind}_PORT": free_port("127.0.0.1") for kind in ("HTTP", "GRPC", "METRICS")}
     variables = {name: str(port) for name, port in ports.items()}
-    with _process(command, variables, model, ports["MLSERVER_HTTP_PORT"]) as base:
-        yield Server("MLServer's sklearn runtime", f"{base}/v2/models/{model}/infer", "v2")
+    with tempfile.TemporaryDirectory() as scratch:
+        _write_settings(Path(scratch), model, folder)
+        command, port = [str(program), "start", scratch], ports["MLSERVER_HTTP_PORT"]
+        with _process(command, variables, model, port) as (base, process, ready):
+            address = f"{base}/v2/models/{model}/infer"
+            yield Server("MLServer's sklearn runtime", address, "v2", process, ready)
 
 
 @contextlib.contextmanager
-def _process(command: Sequence[str], variables: dict[str, str], model: str, port: int) -> Iterator[str]:
+def _process(
+    command: Sequence[str], variables: dict[str, str], model: str, port: int
+) -> Iterator[tuple[str, int, float]]:
     base = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile() as log:
+        started = time.perf_counter()
         process = subprocess.Popen(command, env=os.environ | variables, stdout=log, stderr=subprocess.STDOUT)
         try:
             _wait(f"{base}/v2/models/{model}/ready", process)
-            yield base
+            yield base, process.pid, time.perf_counter() - started
         finally:
             process.terminate()
             process.wait(timeout=30)
 
 
 def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
+    for _ in range(6000):
         with contextlib.suppress(requests.ConnectionError):
             if requests.get(address, timeout=5).ok:
                 return
         if process.poll() is not None:
             break
-        time.sleep(0.1)
+        time.sleep(0.01)
     raise CommandError(f"{address} does not answer")
