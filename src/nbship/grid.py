@@ -17,6 +17,7 @@ import yaml
 
 from nbship.errors import UsageError
 from nbship.graph import Graph, Reference, Step
+from nbship.values import split_setting
 
 _MOST = 1000
 
@@ -36,9 +37,8 @@ def parse_choice(setting: str) -> Choice:
     Raises:
         UsageError: It is not of that form.
     """
-    path, equals, text = setting.partition("=")
-    step, dot, parameter = path.strip().partition(".")
-    if not (equals and dot and step and parameter) or "." in parameter:
+    keys, text = split_setting(setting)
+    if len(keys) != 2:
         raise UsageError(
             f"--set {setting}: not of the form step.parameter=value,value,…",
             "for example --set train.C=0.1,1,10",
@@ -46,7 +46,7 @@ def parse_choice(setting: str) -> Choice:
     values = _items(text)
     if not values:
         raise UsageError(f"--set {setting}: no values", "for example --set train.C=0.1,1,10")
-    return Choice(step, parameter, tuple(dict.fromkeys(values)))
+    return Choice(keys[0], keys[1], tuple(dict.fromkeys(values)))
 
 
 def combinations(choices: Sequence[Choice], at_random: int = 0, seed: int = 0) -> list[tuple[str, ...]]:

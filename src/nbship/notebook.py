@@ -143,7 +143,7 @@ def read_notebook(path: Path, name: str = "") -> Notebook:
             more than one, has a cell with a syntax error, or declares something that is not understood.
     """
     name = name or str(path)
-    content = _content(path, name)
+    content = read_content(path, name)
     _check_language(content, name)
     cells = list(_cells(content, name))
     tagged = [cell for cell in cells if cell.kind == "code" and PARAMETERS_TAG in cell.tags]
@@ -191,15 +191,25 @@ def read_signature(source: str, where: str = "parameters cell") -> Signature:
     return Signature(tuple(variables.values()))
 
 
-def _content(path: Path, name: str) -> Any:
+def read_content(path: Path, name: str) -> dict[str, Any]:
+    """Reads a notebook's JSON as it is stored; of what is in it, only the format is checked.
+
+    Raises:
+        UsageError: It is missing, or no notebook of format 4.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["nbformat"] < 4:
+            raise UsageError(
+                f"{name}: notebook format {content['nbformat']} is too old", "save it in Jupyter"
+            )
+        return dict(content)
     except FileNotFoundError:
         raise UsageError(f"{name}: there is no such notebook", _nearest_notebook(path)) from None
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror}", "check the path and its permissions") from None
-    except (ValueError, RecursionError):
-        raise _no_notebook(name) from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise no_notebook(name) from None
 
 
 def _check_language(content: Any, name: str) -> None:
@@ -217,16 +227,13 @@ def _check_language(content: Any, name: str) -> None:
             )
 
 
-def _no_notebook(name: str) -> UsageError:
+def no_notebook(name: str) -> UsageError:
+    """Returns what to tell of a file that is no notebook."""
     return UsageError(f"{name}: not a notebook (nbformat 4 JSON)", "open and save it in Jupyter")
 
 
 def _cells(content: Any, name: str) -> Iterator[_Cell]:
     try:
-        if content["nbformat"] < 4:
-            raise UsageError(
-                f"{name}: notebook format {content['nbformat']} is too old", "save it in Jupyter"
-            )
         for number, cell in enumerate(content["cells"], start=1):
             source = cell["source"]
             yield _Cell(
@@ -236,7 +243,7 @@ def _cells(content: Any, name: str) -> Iterator[_Cell]:
                 tags=tuple(cell.get("metadata", {}).get("tags", ())),
             )
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise _no_notebook(name) from None
+        raise no_notebook(name) from None
 
 
 def _nearest_notebook(path: Path) -> str:

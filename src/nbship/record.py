@@ -1,4 +1,4 @@
-"""What is written of a run: `runs/NAME/<id>/run.json`, and how it is found again.
+"""What is written of a run: `runs/NAME/<id>/run.json`, where the rest of it is, and how it is found again.
 
 The record is rewritten whole and atomically whenever something changes, so a reader never sees half of one.
 """
@@ -7,23 +7,31 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import platform
 import secrets
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 
+from nbship import __version__
 from nbship.config import Gate
 from nbship.errors import NbshipError, UsageError, suggestion
 from nbship.files import disk_error, write_text
 from nbship.gate import Verdict
 
 RUNS = "runs"
+# What is in the folder of a run.
 RECORD = "run.json"
+PAGE = "index.html"
+METRICS = "metrics.json"
 _MARK = ".running"
+# How settings of each kind began while all of them were in one list.
+_EARLIER = {"config-override: ": "override_files", "environment: ": "variables"}
 
 
 class State(StrEnum):
@@ -91,8 +99,13 @@ class Environment(BaseModel):
 class RunRecord(BaseModel):
     """A run.
 
-    `gate` is what the pipeline file said of the gate when it started; `synthetic` names the data files in
-    whose place a sample was used.
+    Attributes:
+        settings: What was set for it, as `step.parameter=value`.
+        override_files: Files that were laid over the pipeline file, as they were named.
+        variables: Names of variables that were; a value may be a secret.
+        synthetic: The data files in whose place a sample was used.
+        gate: What the pipeline file said of the gate when it started.
+        champion: SHA-256 of the champion; empty if there was none.
     """
 
     id: str
@@ -103,6 +116,8 @@ class RunRecord(BaseModel):
     seconds: float = 0.0
     process: int = 0
     settings: list[str] = []
+    override_files: list[str] = []
+    variables: list[str] = []
     synthetic: list[str] = []
     environment: Environment
     steps: dict[str, StepRecord] = {}
@@ -110,6 +125,18 @@ class RunRecord(BaseModel):
     verdict: Verdict | None = None
     champion: str = ""
     error: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier(cls, content: Any) -> Any:
+        """Takes apart the list in which all settings were, each kind with a beginning of its own."""
+        if not isinstance(content, dict) or "override_files" in content or "variables" in content:
+            return content
+        kinds: dict[str, list[str]] = {"settings": [], "override_files": [], "variables": []}
+        for setting in content.get("settings", ()):
+            beginning = next((each for each in _EARLIER if str(setting).startswith(each)), "")
+            kinds[_EARLIER.get(beginning, "settings")].append(str(setting).removeprefix(beginning))
+        return {**content, **kinds}
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -120,6 +147,45 @@ class RunRecord(BaseModel):
             for name, value in {**step.results, **step.metrics}.items()
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
+
+
+@dataclass(frozen=True)
+class StepFiles:
+    """Where the files of a step are in a run's folder."""
+
+    step: str
+
+    @property
+    def notebook(self) -> str:
+        """The executed notebook."""
+        return f"notebooks/{self.step}.ipynb"
+
+    @property
+    def html(self) -> str:
+        """The executed notebook for a browser."""
+        return f"notebooks/{self.step}.html"
+
+    def artifact(self, file: str) -> str:
+        """What it made."""
+        return f"artifacts/{self.step}/{file}"
+
+
+def this_environment(lock: str = "", revision: str = "", dirty: bool = False) -> Environment:
+    """Returns where this process runs.
+
+    Args:
+        lock: Hash of what stands for the installed packages.
+        revision: The commit, if there is one.
+        dirty: Whether something here is not in the commit.
+    """
+    return Environment(
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}",
+        nbship=__version__,
+        lock=lock,
+        revision=revision,
+        dirty=dirty,
+    )
 
 
 def new_run_id() -> str:

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from nbship.errors import UsageError
+
 SCALARS = ("bool", "float", "int", "str")
 TYPES = ("bool", "dict", "float", "int", "list", "str")
 _PYTHON: dict[str, type] = {"bool": bool, "dict": dict, "float": float, "int": int, "list": list, "str": str}
@@ -50,6 +52,24 @@ YamlLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
 )
 YamlLoader.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: node.value)
+
+
+def split_setting(setting: str) -> tuple[list[str], str]:
+    """Splits what a person typed after `--set`, `step.parameter=value`, at its first `=`.
+
+    Returns:
+        The key's parts, between its dots, and the value's text, which may have any character.
+
+    Raises:
+        UsageError: It is not of that form.
+    """
+    path, equals, text = setting.partition("=")
+    keys = [key.strip() for key in path.split(".")]
+    if not equals or not all(keys):
+        raise UsageError(
+            f"--set {setting}: not of the form step.parameter=value", "for example --set train.folds=3"
+        )
+    return keys, text
 
 
 def parse_yaml(text: str) -> Any:

@@ -66,7 +66,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1
 @given(st.lists(TEXT), st.lists(TEXT))
 @settings(max_examples=50)
 def test_settings_and_files_of_any_text_survive_a_shell(texts, files):
-    record = make_record(settings=[*texts, *(f"config-override: {file}" for file in files)])
+    record = make_record(settings=texts, override_files=files)
     given_ = parsed(formatting.repeat_command(record))
     assert given_["settings"] == texts
     assert given_["override_files"] == [Path(file) for file in files]

@@ -94,13 +94,13 @@ def test_commands_to_type_next():
 
 
 def test_override_files_are_repeated_as_such():
-    record = make_record(settings=["train.C=2", "config-override: my file.yaml"])
+    record = make_record(settings=["train.C=2"], override_files=["my file.yaml"])
     command = "nbship run auto-mpg --set train.C=2 --config-override 'my file.yaml'"
     assert formatting.repeat_command(record) == command
 
 
 def test_variables_are_told_of_and_not_repeated():
-    record = make_record(settings=["train.C=2", "environment: NBSHIP_TRAIN__FOLDS"])
+    record = make_record(settings=["train.C=2"], variables=["NBSHIP_TRAIN__FOLDS"])
     said = "Run it again with the same settings, with NBSHIP_TRAIN__FOLDS set as before"
     assert ("nbship run auto-mpg --set train.C=2", said) in formatting.next_commands(record)
 

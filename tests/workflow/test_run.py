@@ -81,14 +81,14 @@ def test_an_override_file_counts(after_a_run, tmp_path):
     override.write_text("steps: {train: {parameters: {slope: 9}}}\n")
     record, _ = run_points(after_a_run, override_files=[override])
     assert record.steps["train"].parameters == {"slope": 9.0}
-    assert record.settings == [f"config-override: {override}"]
+    assert record.override_files == [str(override)]
 
 
 def test_a_variable_counts_and_is_recorded(after_a_run, monkeypatch):
     monkeypatch.setenv("NBSHIP_TRAIN__SLOPE", "9")
     record, _ = run_points(after_a_run)
     assert record.steps["train"].parameters == {"slope": 9.0}
-    assert record.settings == ["environment: NBSHIP_TRAIN__SLOPE"]
+    assert record.variables == ["NBSHIP_TRAIN__SLOPE"]
 
 
 @pytest.mark.parametrize(

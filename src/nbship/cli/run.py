@@ -131,7 +131,9 @@ def _print_summary(record: RunRecord, folder: Path) -> None:
         console.print(f"metrics   {escape(metrics)}")
     outcome = "" if record.state == "done" else f"{record.state} after "
     console.print(f"run       {record.id}, {outcome}{record.seconds:.1f} s")
-    page = folder / "index.html"
+    from nbship.record import PAGE
+
+    page = folder / PAGE
     if page.exists():
         console.print(f"page      {escape(os.path.relpath(page))}")
     following = _next(record, bool(synthetic))

@@ -87,8 +87,10 @@ def sweep(
     if as_json:
         print_json({"event": "sweep", **record.model_dump(mode="json")})
     else:
+        from nbship.record import PAGE
+
         _print(record)
-        console.print(f"\npage      {escape(os.path.relpath(folder / 'index.html'))}")
+        console.print(f"\npage      {escape(os.path.relpath(folder / PAGE))}")
     if record.held_out:
         _report(
             "note: chosen on the held-out rows, the best looks better there than it is; train.cv_… does not"

@@ -13,7 +13,7 @@ from nbship.config.locations import has, keys_at
 from nbship.config.models import Pipeline
 from nbship.errors import NbshipError, UsageError, suggestion
 from nbship.notebook import read_notebook
-from nbship.values import Text, ValueTypeError, parse_text
+from nbship.values import Text, ValueTypeError, parse_text, split_setting
 
 PREFIX = "NBSHIP_"
 _DOT = "__"
@@ -29,10 +29,9 @@ def from_setting(setting: str, tree: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: It is not of that form, or names nothing that the pipeline file can have.
     """
-    path, equals, text = setting.partition("=")
-    keys = [key.strip() for key in path.split(".")]
+    keys, text = split_setting(setting)
     known = first_keys(tree)
-    if not equals or not all(keys) or (len(keys) == 1 and keys[0] in _steps(tree)):
+    if len(keys) == 1 and keys[0] in _steps(tree):
         raise UsageError(
             f"--set {setting}: not of the form step.parameter=value", "for example --set train.folds=3"
         )

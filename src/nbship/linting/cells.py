@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nbship.errors import UsageError
 from nbship.linting.magics import Magic, magic, parse
-from nbship.notebook import PARAMETERS_TAG
+from nbship.notebook import PARAMETERS_TAG, no_notebook, read_content
 
 _IGNORE = re.compile(r"nbship: ignore\[([\w, -]+)\]")
 
@@ -124,21 +122,15 @@ def read_source(path: Path, name: str) -> Source:
     Raises:
         UsageError: It is missing, or no notebook.
     """
+    content = read_content(path, name)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["nbformat"] < 4:
-            raise UsageError(
-                f"{name}: notebook format {content['nbformat']} is too old", "save it in Jupyter"
-            )
         cells = tuple(_cell(number, cell) for number, cell in enumerate(content["cells"], start=1))
         content["metadata"].keys()
         int(content["nbformat_minor"])
         source = Source(path, name, content, cells)
         source.is_python  # noqa: B018 (metadata of another shape is no notebook)
-    except OSError as error:
-        raise UsageError(f"{name}: {error.strerror}", "check the path") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise UsageError(f"{name}: not a notebook (nbformat 4 JSON)", "open and save it in Jupyter") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise no_notebook(name) from None
     return source
 
 

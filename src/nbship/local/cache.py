@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from nbship.files import content_hash, copy, link, remove, write_text
 from nbship.graph import Graph, Step
 from nbship.own_code import step_code
+from nbship.record import StepFiles
 
 CACHE = ".nbship/cache"
 LOCK = "requirements.lock"
@@ -126,12 +127,13 @@ def look_up(root: Path, key: str) -> Entry | None:
 
 def for_step(entry: Entry, name: str) -> Entry:
     """Returns an entry with the paths of a step; it was found by content, whichever step made it."""
+    files = StepFiles(name)
     outputs = {
-        key: Stored(hash=stored.hash, path=f"artifacts/{name}/{Path(stored.path).name}")
+        key: Stored(hash=stored.hash, path=files.artifact(Path(stored.path).name))
         for key, stored in entry.outputs.items()
     }
-    notebook = Stored(hash=entry.notebook.hash, path=f"notebooks/{name}.ipynb")
-    html = Stored(hash=entry.html.hash, path=f"notebooks/{name}.html")
+    notebook = Stored(hash=entry.notebook.hash, path=files.notebook)
+    html = Stored(hash=entry.html.hash, path=files.html)
     return entry.model_copy(update={"outputs": outputs, "notebook": notebook, "html": html})
 
 

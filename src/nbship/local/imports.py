@@ -6,7 +6,16 @@ import ast
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from nbship.own_code import find
+from nbship.notebook import Notebook
+from nbship.own_code import find, python_path
+
+
+def libraries_of(root: Path, notebooks: Iterable[Notebook]) -> list[str]:
+    """Returns what the notebooks of a project import of libraries."""
+    notebooks = list(notebooks)
+    code = [source for notebook in notebooks for source in notebook.code]
+    folders = [path for notebook in notebooks for path in python_path(root, notebook.path.parent)]
+    return libraries(code, folders)
 
 
 def libraries(code: Iterable[str], folders: Iterable[Path]) -> list[str]:

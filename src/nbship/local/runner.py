@@ -24,9 +24,9 @@ from nbship.local import bytecode, cache
 from nbship.local.artifacts import Contents, Input, check_outputs, file_names, unaltered
 from nbship.local.execute import StepError, execute, explained
 from nbship.local.html import export_html
-from nbship.local.imports import libraries
-from nbship.own_code import python_path, step_code
-from nbship.record import Artifact, RunRecord, State, StepRecord, save
+from nbship.local.imports import libraries_of
+from nbship.own_code import step_code
+from nbship.record import Artifact, RunRecord, State, StepFiles, StepRecord, save
 from nbship.threads import share
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _execute(run: _Run, step: Step) -> None:
     record = run.record.steps[step.name]
     started = time.perf_counter()
     paths = {name: run.folder / path for name, path in _output_paths(step).items()}
-    record.notebook = f"notebooks/{step.name}.ipynb"
+    record.notebook = StepFiles(step.name).notebook
 
     def on_cell(cell: int, cells: int) -> None:
         record.cells = cells
@@ -278,7 +278,7 @@ def _entry(
     return cache.Entry(
         outputs=outputs,
         notebook=cache.Stored(hash="", path=record.notebook),
-        html=cache.Stored(hash="", path=f"notebooks/{record.name}.html"),
+        html=cache.Stored(hash="", path=StepFiles(record.name).html),
         metrics=dict(metrics),
         results=dict(results),
         cells=record.cells,
@@ -290,10 +290,10 @@ def _export(run: _Run, step: Step, entry: cache.Entry | None) -> None:
     """Writes a step's HTML, and keeps the step if it ran to its end on the code that its key names."""
     record = run.record.steps[step.name]
     executed = run.folder / record.notebook
-    html = executed.with_suffix(".html")
+    html = run.folder / StepFiles(step.name).html
     if executed.exists():
+        record.html = StepFiles(step.name).html
         export_html(executed, html)
-        record.html = html.relative_to(run.folder).as_posix()
     if entry is not None and cache.code_hash(run.root, run.graph, step) == record.code:
         final = {
             "notebook": cache.Stored(hash=content_hash(executed), path=record.notebook),
@@ -307,15 +307,9 @@ def _start_fork_server(run: _Run, first: Iterable[Step]) -> None:
     if run.options.kernel != WARM_KERNEL:
         return
     now = list(first)[: run.options.jobs]
-    everything = _libraries(run, run.graph.steps.values())
-    forkserver.start(everything, first=_libraries(run, now), kernels=len(now), environment=run.variables)
-
-
-def _libraries(run: _Run, steps: Iterable[Step]) -> list[str]:
-    notebooks = [step.notebook for step in steps]
-    code = [source for notebook in notebooks for source in notebook.code]
-    folders = [path for n in notebooks for path in python_path(run.root, n.path.parent)]
-    return libraries(code, folders)
+    everything = libraries_of(run.root, (step.notebook for step in run.graph.steps.values()))
+    soon = libraries_of(run.root, (step.notebook for step in now))
+    forkserver.start(everything, first=soon, kernels=len(now), environment=run.variables)
 
 
 def _kernel_started(run: _Run, step: str, kernel: Kernel) -> None:
@@ -375,7 +369,7 @@ def _fill(record: StepRecord, step: Step, entry: cache.Entry) -> None:
 
 
 def _output_paths(step: Step) -> Mapping[str, str]:
-    return {name: f"artifacts/{step.name}/{file}" for name, file in file_names(step.notebook).items()}
+    return {name: StepFiles(step.name).artifact(file) for name, file in file_names(step.notebook).items()}
 
 
 def _is_artifact(step: Step, name: str) -> bool:

@@ -17,8 +17,6 @@ from nbship.gate import Check, Comparison, Verdict, percent_text, share_text
 from nbship.record import RunRecord, State
 
 # How a record tells an override file, and a variable whose value it does not have, from a setting.
-_OVERRIDE_FILE = "config-override: "
-_VARIABLE = "environment: "
 _ROUNDING = 1e-9
 _FINISHED = (State.DONE, State.CACHED)
 
@@ -86,10 +84,9 @@ def repeat_command(record: RunRecord) -> str:
     """Returns the command that repeats a run, ready for a shell that has the variables of that run."""
     options = []
     for setting in record.settings:
-        if setting.startswith(_OVERRIDE_FILE):
-            options += ["--config-override", setting.removeprefix(_OVERRIDE_FILE)]
-        elif not setting.startswith(_VARIABLE):
-            options += ["--set", setting]
+        options += ["--set", setting]
+    for file in record.override_files:
+        options += ["--config-override", file]
     if record.synthetic:
         options.append("--sample")
     return shlex.join(["nbship", "run", record.pipeline, *options])
@@ -97,8 +94,7 @@ def repeat_command(record: RunRecord) -> str:
 
 def _with(record: RunRecord) -> str:
     """Which variables a command needs that repeats a run; a value may be a secret, so no record has it."""
-    names = [s.removeprefix(_VARIABLE) for s in record.settings if s.startswith(_VARIABLE)]
-    return f", with {' and '.join(names)} set as before" if names else ""
+    return f", with {' and '.join(record.variables)} set as before" if record.variables else ""
 
 
 def synthetic_text(record: RunRecord) -> str:

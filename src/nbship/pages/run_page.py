@@ -23,12 +23,11 @@ from nbship.pages.interval import interval_svg
 from nbship.pages.metrics import Metric, compared, measured
 from nbship.pages.outputs import Shown, read_shown
 from nbship.pages.template import TEMPLATES, template
-from nbship.record import Artifact, RunRecord, State, StepRecord
+from nbship.record import PAGE, Artifact, RunRecord, State, StepRecord
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-PAGE = "index.html"
 # The project's folder, seen from runs/NAME/ID.
 _PROJECT = "../../../"
 _SIGNS = {

@@ -18,11 +18,10 @@ from pydantic import BaseModel
 from nbship.files import write_text
 from nbship.pages import formatting
 from nbship.pages.template import TEMPLATES, template
-from nbship.record import RUNS, State
+from nbship.record import PAGE, RUNS, State
 
 Goal = Literal["min", "max"]
 RECORD = "sweep.json"
-PAGE = "index.html"
 _PANEL = (300, 190)
 _MARGIN = (54, 16, 14, 40)
 

@@ -100,7 +100,7 @@ _HASHED = (Kind.NUMBER, Kind.WORDS, Kind.DATE, Kind.TEXT)
 
 def find_key(table: Table, target: str) -> str:
     """Returns the column that identifies each row, whatever its place in the file; empty if there is none."""
-    for name in table.of_kind(Kind.IDENTIFIER):
+    for name in (c for c, kind in table.columns.items() if kind is Kind.IDENTIFIER):
         values = table.sample[name]
         unique = values.notna().all() and values.is_unique and not _repeats(table, name)
         is_code = not _is_whole(values) and not values.astype(str).str.contains(r"\s").any()

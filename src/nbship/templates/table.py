@@ -63,10 +63,6 @@ class Table:
     sampled: bool
     repeats: Mapping[str, float]
 
-    def of_kind(self, *kinds: Kind) -> list[str]:
-        """Returns the columns that hold one of some kinds of values."""
-        return [name for name, kind in self.columns.items() if kind in kinds]
-
 
 def read_table(path: Path) -> Table:
     """Looks at a file.

@@ -15,7 +15,7 @@ from nbship.ci import RunState
 from nbship.gate import Verdict
 from nbship.pages import formatting
 from nbship.pages.metrics import compared, measured
-from nbship.record import RunRecord, State
+from nbship.record import PAGE, RunRecord, State
 
 # With what the note begins, by which it is found again whatever happened to the branch.
 MARK = "<!-- nbship: report -->"
@@ -174,7 +174,7 @@ def _notebooks(record: RunRecord, files: str) -> str:
     if not files:
         return ""
     steps = [f"[{step.name}]({files}/{step.html})" for step in record.steps.values() if step.html]
-    page = f"[Run page]({files}/index.html)"
+    page = f"[Run page]({files}/{PAGE})"
     return f"{page} · executed notebooks: {', '.join(steps)}" if steps else page
 
 
@@ -182,6 +182,7 @@ def _footer(record: RunRecord) -> str:
     environment = record.environment
     commit = f"commit {environment.revision[:12]}" if environment.revision else "no commit"
     changed = " with changes" if environment.dirty else ""
-    settings = f" · {' '.join(map(plain, record.settings))}" if record.settings else ""
+    given = [*record.settings, *record.override_files, *record.variables]
+    settings = f" · {' '.join(map(plain, given))}" if given else ""
     seconds = formatting.seconds_text(record.seconds)
     return f"<sub>run {record.id} · {commit}{changed} · {seconds}{settings}</sub>"

@@ -12,7 +12,7 @@ from typing import Any
 from nbship import config
 from nbship.errors import UsageError, suggestion
 from nbship.graph import Graph, read_graph
-from nbship.values import Text, ValueTypeError, check_value
+from nbship.values import Text, ValueTypeError, check_value, split_setting
 
 # What a pipeline file says of the server, which is no part of the compiled pipeline.
 SERVER_KEYS = ("host", "namespace", "auth", "ca")
@@ -31,12 +31,8 @@ def run_parameters(graph: Graph, settings: Sequence[str]) -> dict[str, Any]:
     known = {(p.origin if p.origin.partition(".")[0] in graph.steps else p.name): p for p in parameters}
     values = {}
     for setting in settings:
-        key, equals, text = setting.partition("=")
-        key = key.strip()
-        if not equals or not key:
-            raise UsageError(
-                f"--set {setting}: not of the form step.parameter=value", "for example --set train.C=3"
-            )
+        keys, text = split_setting(setting)
+        key = ".".join(keys)
         if key not in known:
             raise UsageError(f"--set {setting}: a run has no parameter '{key}'", suggestion(key, known))
         parameter = known[key]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -12,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from nbship import __version__, config, package
+from nbship import config, package
 from nbship.config import load_pipeline
 from nbship.errors import NbshipError, Report, UsageError, suggestion
 from nbship.files import content_hash, write_text
@@ -34,6 +33,7 @@ from nbship.local.cache import environment_hash
 from nbship.local.execute import explained
 from nbship.pages.run_page import write_run_page
 from nbship.record import (
+    METRICS,
     Environment,
     RunRecord,
     State,
@@ -42,13 +42,12 @@ from nbship.record import (
     run_folder,
     running,
     save,
+    this_environment,
 )
 from nbship.samples import with_samples
 from nbship.versions import git, registry
 from nbship.workflow import data, judging
 from nbship.workflow.judging import Evidence
-
-METRICS = "metrics.json"
 
 # Kernels of the environment that this process runs in.
 _OWN_KERNELS = (runner.WARM_KERNEL, "python3")
@@ -130,11 +129,9 @@ def run(
         description=pipeline.description,
         started=datetime.now(UTC),
         process=os.getpid(),
-        settings=[
-            *request.settings,
-            *(f"config-override: {file}" for file in request.override_files),
-            *(f"environment: {name}" for name in config.variables(os.environ)),
-        ],
+        settings=list(request.settings),
+        override_files=[str(file) for file in request.override_files],
+        variables=config.variables(os.environ),
         synthetic=[name for name in pipeline.data if name not in graph.data],
         environment=_environment(root),
         gate=pipeline.gate,
@@ -264,11 +261,5 @@ def _check_step(graph: Graph, name: str) -> None:
 
 def _environment(root: Path) -> Environment:
     revision = git.revision(root)
-    return Environment(
-        python=platform.python_version(),
-        platform=f"{platform.system()} {platform.machine()}",
-        nbship=__version__,
-        lock=environment_hash(root),
-        revision=revision.commit if revision else "",
-        dirty=revision.dirty if revision else False,
-    )
+    lock = environment_hash(root)
+    return this_environment(lock, revision.commit, revision.dirty) if revision else this_environment(lock)

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nbship.errors import NbshipError, UsageError
-from nbship.pages.run_page import PAGE
-from nbship.record import RunRecord, StepRecord, all_runs, find_run, run_folder
+from nbship.record import PAGE, RunRecord, StepRecord, all_runs, find_run, run_folder
 
 LATEST = "latest"
 PREVIOUS = "previous"

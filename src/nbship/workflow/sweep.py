@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -11,7 +10,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from nbship import __version__
 from nbship.config import Gate, Pipeline, load_pipeline
 from nbship.config.edit import set_parameters
 from nbship.errors import NbshipError, Report, UsageError, suggestion
@@ -22,7 +20,7 @@ from nbship.local import runner
 from nbship.notebook import read_notebook
 from nbship.pages.sweep_page import Goal, SweepRecord, Trial, ranked, sweep_folder, write_sweep
 from nbship.project import PIPELINES
-from nbship.record import Environment, RunRecord, State, StepRecord, new_run_id, running
+from nbship.record import RunRecord, State, StepRecord, new_run_id, running, this_environment
 from nbship.workflow import data
 from nbship.workflow.compile import own_files
 from nbship.workflow.image import image_reference
@@ -228,17 +226,12 @@ def _check_reached(graph: Graph, choices: Sequence[Choice], step: str) -> None:
 
 
 def _run_record(record: SweepRecord) -> RunRecord:
-    environment = Environment(
-        python=platform.python_version(),
-        platform=f"{platform.system()} {platform.machine()}",
-        nbship=__version__,
-    )
     return RunRecord(
         id=record.id,
         pipeline=record.pipeline,
         started=record.started,
         process=os.getpid(),
-        environment=environment,
+        environment=this_environment(),
     )
 
 

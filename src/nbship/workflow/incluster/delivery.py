@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from nbship import __version__, files
+from nbship import files
 from nbship import record as records
 from nbship.config import Gate
 from nbship.errors import NbshipError
@@ -26,7 +25,7 @@ from nbship.kubeflow.delivery import PASS, REJECT
 from nbship.kubeflow.server import Server
 from nbship.package import DESCRIPTION, parse_package
 from nbship.pages.formatting import comparison_notes
-from nbship.record import Environment, RunRecord, State, StepRecord
+from nbship.record import RunRecord, State, StepRecord
 from nbship.versions.clone import find_commit
 from nbship.workflow import judging
 from nbship.workflow.incluster import result
@@ -270,12 +269,7 @@ def _record(
         pipeline=pipeline,
         state=State.DONE,
         started=datetime.now(UTC),
-        environment=Environment(
-            python=platform.python_version(),
-            platform=f"{platform.system()} {platform.machine()}",
-            nbship=__version__,
-            revision=commit,
-        ),
+        environment=records.this_environment(revision=commit),
         steps=steps,
         champion=hashes.get(CHAMPION, ""),
     )
@@ -288,8 +282,8 @@ def _read_record(run: Artifact) -> RunRecord:
 def _take_in(record: RunRecord, folder: Path, reference: str, artifact: Artifact, name: str) -> None:
     """Puts an artifact into the run's folder, as the local engine would have left it there."""
     step, _, output = reference.partition(".")
-    path = Path("artifacts", step, output, name)
+    path = records.StepFiles(step).artifact(f"{output}/{name}")
     files.copy(Path(artifact.path), folder / path)
     entry = record.steps.setdefault(step, StepRecord(name=step, source="", state=State.DONE))
     digest = files.content_hash(folder / path)
-    entry.outputs[output] = records.Artifact(type="Artifact", path=str(path), hash=digest, origin=reference)
+    entry.outputs[output] = records.Artifact(type="Artifact", path=path, hash=digest, origin=reference)
