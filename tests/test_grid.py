@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nbship.errors import UsageError
 from nbship.grid import Choice, combinations, merge_graphs, parse_choice, varied
-from tests.projects import graph_of, write_project
+from tests.projects import graph_of, write_notebook, write_project
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,18 @@ def test_what_combinations_share_is_there_once(tmp_path):
     assert places[0] == places[2] == {"prepare": "prepare-1", "train-line": "train-line-1"}
     assert graph.steps["train-line-2"].upstream == ("prepare-2",)
     assert graph.steps["prepare-2"].parameters["most"] == 3
+
+
+def test_what_a_step_waits_for_is_as_it_is_called_in_the_merged_graph(tmp_path):
+    root = write_project(tmp_path)
+    write_notebook(root / "notebooks/late.ipynb", "", "late = True")
+    path = root / "pipelines/line.yaml"
+    path.write_text(path.read_text() + "  late: {notebook: notebooks/late.ipynb, after: [prepare]}\n")
+    graph, places = merge_graphs([graph_of(root, f"prepare.most={most}") for most in (2, 3)])
+    assert places[0]["late"] != places[1]["late"]
+    for place, other in zip(places, ("prepare-1", "prepare-2"), strict=True):
+        assert graph.steps[place["late"]].settings.after == [other]
+        assert graph.steps[place["late"]].upstream == (other,)
 
 
 def test_a_single_combination_keeps_its_names(tmp_path):

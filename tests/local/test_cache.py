@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,13 @@ def test_the_projects_modules_and_files_that_a_step_uses_are_its_code(root):
     assert len(set(keys)) == 8
     (root / "notebooks/unrelated.py").write_text("fit = 3")
     assert key(root) == keys[-1]
+
+
+@pytest.mark.parametrize(("version", "is_same"), [((3, 99, 0), False), ((*sys.version_info[:2], 99), True)])
+def test_another_python_counts_and_a_patch_of_it_does_not(root, monkeypatch, version, is_same):
+    before = key(root)
+    monkeypatch.setattr(sys, "version_info", version)
+    assert (key(root) == before) is is_same
 
 
 def test_without_a_lock_file_the_installed_packages_count(root):

@@ -69,6 +69,23 @@ def test_crossings_are_untangled():
         assert plan.nodes[source].position == pytest.approx(plan.nodes[target].position)
 
 
+def test_crossings_are_untangled_from_behind_as_well():
+    # From the front alone, one crossing stays.
+    edges = [("a", "b"), ("a", "c"), ("a", "d"), ("b", "c"), ("b", "d")]
+    plan = layout(["d", "a", "b", "c"], edges, BREADTH, GAP)
+    lines = [
+        (here.layer, here.position, there.position)
+        for route in plan.edges.values()
+        for here, there in pairwise(route)
+    ]
+    crossed = [
+        (one, other)
+        for one, other in combinations(lines, 2)
+        if one[0] == other[0] and (one[1] - other[1]) * (one[2] - other[2]) < 0
+    ]
+    assert crossed == []
+
+
 def test_what_feeds_a_late_step_stands_next_to_it():
     edges = [("table", "prepare"), ("prepare", "train"), ("train", "judge"), ("champion", "judge")]
     plan = layout(["table", "champion", "prepare", "train", "judge"], edges, BREADTH, GAP)
