@@ -45,7 +45,7 @@ SECTIONS = {
     "Pipeline": "the-file",
     "Data": "data",
     "Source": "source",
-    "Step": "steps",
+    "StepSettings": "steps",
     "Gate": "gate",
     "Threshold": "thresholds",
     "Publish": "publish",

@@ -13,14 +13,14 @@ import pandas as pd
 from sklearn.linear_model import LinearRegression
 
 from nbship import files
-from nbship.config import Data, Gate, Pipeline, Publish, Step, Threshold
+from nbship.config import Data, Gate, Pipeline, Publish, StepSettings, Threshold
 from nbship.gate import Check, Verdict
 from nbship.record import Artifact, Environment, RunRecord, State, StepRecord, run_folder, save
 
 NAME = "line"
 PASSED = Verdict(
     passed=True,
-    reasons=("first model: thresholds alone",),
+    reasons=("no champion yet: only the thresholds were applied",),
     checks=(Check(metric="rmse", value=0.5, min=None, max=1, passed=True),),
 )
 REJECTED = Verdict(passed=False, reasons=("rmse 3 (≤ 1)",))
@@ -30,7 +30,7 @@ def make_pipeline(**changes: Any) -> Pipeline:
     """A pipeline that fits a line through points."""
     settings: dict[str, Any] = {
         "data": {"table": Data(path="data.csv")},
-        "steps": {name: Step(notebook=f"{name}.ipynb") for name in ("prepare", "train", "evaluate")},
+        "steps": {name: StepSettings(notebook=f"{name}.ipynb") for name in ("prepare", "train", "evaluate")},
         "gate": Gate(thresholds={"rmse": Threshold(max=1)}),
         "publish": Publish(target="y"),
     }

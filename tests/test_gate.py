@@ -71,7 +71,7 @@ def test_a_metric_is_held_against_its_bounds(bounds, value, passed, text):
     verdict = judge(gate(thresholds={"rmse": bounds}), {"evaluate.rmse": value})
     (check,) = verdict.checks
     assert (verdict.passed, check.passed, str(check)) == (passed, passed, text)
-    assert (text in verdict.reasons) == (not passed or verdict.reasons[0].startswith("first model"))
+    assert (text in verdict.reasons) == (not passed or verdict.reasons[0].startswith("no champion yet"))
 
 
 @given(st.floats(), st.none() | st.floats(-1e9, 1e9), st.none() | st.floats(-1e9, 1e9))
@@ -92,7 +92,7 @@ def test_every_failed_threshold_is_a_reason():
 def test_a_first_model_is_judged_by_thresholds_alone():
     verdict = judge(gate(), {"evaluate.rmse": 2.5}, {"0": 1.0})
     assert verdict.passed
-    assert verdict.reasons == ("first model: thresholds alone", "rmse 2.5 ≤ 3.2")
+    assert verdict.reasons == ("no champion yet: only the thresholds were applied", "rmse 2.5 ≤ 3.2")
     assert verdict.comparison is None
 
 
@@ -316,10 +316,10 @@ def test_losses_read_back_as_pandas_writes_them(tmp_path_factory, losses):
         ("", "losses.csv: has the columns none"),
         ("row,los\n1,2\n", "losses.csv: has the columns row, los"),
         ("row,loss\n1,2\n2,3\n1,2\n", "losses.csv, line 4: row '1' is there twice"),
-        ("row,loss\n1,two\n", "losses.csv, line 2: loss 'two' is no finite number"),
-        ("row,loss\n1,2\n2\n", "losses.csv, line 3: loss 'None' is no finite number"),
-        ("row,loss\n1,nan\n", "losses.csv, line 2: loss 'nan' is no finite number"),
-        ("row,loss\n1,inf\n", "losses.csv, line 2: loss 'inf' is no finite number"),
+        ("row,loss\n1,two\n", "losses.csv, line 2: loss 'two' is not a finite number"),
+        ("row,loss\n1,2\n2\n", "losses.csv, line 3: loss 'None' is not a finite number"),
+        ("row,loss\n1,nan\n", "losses.csv, line 2: loss 'nan' is not a finite number"),
+        ("row,loss\n1,inf\n", "losses.csv, line 2: loss 'inf' is not a finite number"),
         ("loss,row\n1\n", "losses.csv, line 2: "),
         (b"row,loss\n\xff,1\n", "losses.csv: cannot be read: "),
         (f"row,loss\n{'1' * 200_000},1\n", "losses.csv: cannot be read: field larger than field limit"),
@@ -476,7 +476,7 @@ def test_with_too_few_rows_left_thresholds_decide_and_it_is_said():
     assert verdict.notes == (
         "the champion was trained on 72 of 85 held-out rows; 13 are left, too few to compare on",
     )
-    assert verdict.reasons == ("thresholds alone", "rmse 1 ≤ 3.2")
+    assert verdict.reasons == ("only the thresholds were applied", "rmse 1 ≤ 3.2")
     assert (verdict.above_best, verdict.tries, verdict.held_out_set) == (0.03, 2, "these")
     assert not judge(gate(require="better"), {"evaluate.rmse": 1}, candidate, champion, known=known).passed
     assert not judge(gate(), {"evaluate.rmse": 9}, candidate, champion, known=known).passed

@@ -49,7 +49,7 @@ class Step:
 
     name: str
     notebook: Notebook
-    settings: config.Step
+    settings: config.StepSettings
     inputs: Mapping[str, Reference]
     parameters: Mapping[str, Any]
 
@@ -237,7 +237,7 @@ def _step(name: str, pipeline: Pipeline, notebooks: Mapping[str, Notebook]) -> S
 
 
 def _parameters(
-    name: str, settings: config.Step, notebook: Notebook, inputs: Mapping[str, Reference]
+    name: str, settings: config.StepSettings, notebook: Notebook, inputs: Mapping[str, Reference]
 ) -> dict[str, Any]:
     declared = notebook.signature.parameters
     values = {key: variable.default for key, variable in declared.items() if key not in inputs}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nbship import graph as graphs
-from nbship.config import Step
+from nbship.config import StepSettings
 from nbship.errors import UsageError
 from nbship.graph import Graph, Reference
 from nbship.notebook import read_notebook
@@ -58,6 +58,6 @@ def _sample_step(root: Path, name: str, source: str, graph: Graph) -> graphs.Ste
             f"{where}: {source} does not make a data set out of nothing",
             "its parameters cell has one Output[Dataset] and no input",
         )
-    settings = Step(notebook=source)
+    settings = StepSettings(notebook=source)
     parameters = {variable.name: variable.default for variable in signature.parameters.values()}
     return graphs.Step(step_name, notebook, settings, {}, parameters)

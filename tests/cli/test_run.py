@@ -42,7 +42,7 @@ def nbship(*arguments: str):
 def test_a_run_ends_with_what_to_type_next(root):
     result = nbship()
     assert result.return_value == 0
-    assert "gate      passed: first model: thresholds alone" in result.output
+    assert "gate      passed: no champion yet: only the thresholds were applied" in result.output
     assert "metrics   error 1\n" in result.output
     assert f"page      runs/{NAME}/" in result.output
     assert result.output.rstrip().endswith(f"nbship publish {NAME} --commit")

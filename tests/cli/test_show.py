@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from nbship.cli import compile as compile_command
 from nbship.cli import show as show_command
-from nbship.config import Step
+from nbship.config import StepSettings
 from tests.projects import PIPELINE, write_notebook, write_project
 
 GATE = """\
@@ -96,7 +96,7 @@ KEYS = {
 
 
 def test_every_key_of_a_step_can_be_shown(root):
-    assert set(KEYS) == set(Step.model_fields) - {"notebook", "inputs", "parameters", "after"}
+    assert set(KEYS) == set(StepSettings.model_fields) - {"notebook", "inputs", "parameters", "after"}
     for key, (value, shown) in KEYS.items():
         setting = f"steps.prepare.{key}={value}"
         assert f"notebooks/prepare.ipynb · {shown}\n" in nbship_("show", "line", "--set", setting)

@@ -143,7 +143,7 @@ NOTEBOOKS = {
 def test_a_first_model_then_a_better_one_then_a_worse_one(shared, submit, tmp_path):
     first = submit(train_scale=1.5)
     assert tasks(first) == {*NOTEBOOKS, "publish"}
-    assert verdict(first).verdict.reasons[0] == "first model: thresholds alone"
+    assert verdict(first).verdict.reasons[0] == "no champion yet: only the thresholds were applied"
     assert (first / "publish/version").read_text() == "v1.0.0"
     assert tags(shared) == ["line@v1.0.0"]
 

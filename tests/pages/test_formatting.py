@@ -54,7 +54,7 @@ def test_reasons_are_plain_sentences():
         f"{better}.",
         "The champion stays.",
     ]
-    assert reasons("first")[0] == "There is no champion yet: thresholds alone decide."
+    assert reasons("first")[0] == "There is no champion yet: only the thresholds were applied."
     assert reasons("first, rejected") == ["rmse is 3.45; the gate asks for at most 3.2."]
     assert reasons("failed") == [
         "step 'train': train.ipynb: ValueError: too many folds.",
@@ -204,7 +204,7 @@ def test_what_is_to_be_known_of_a_comparison():
 
 def test_thresholds_that_decide_although_there_is_a_champion():
     outcome = formatting.outcome(make_record(verdict=Verdict(passed=True, reasons=()), champion="c0ffee"))
-    assert outcome.title == "Passed by thresholds alone"
+    assert outcome.title == "Passed: only the thresholds were applied"
     assert "Too few held-out rows" in outcome.reasons[0]
 
 

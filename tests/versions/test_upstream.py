@@ -45,7 +45,7 @@ def test_the_remote_that_is_pushed_to(project: Path, origin: Path) -> None:
 def test_a_remote_that_cannot_be_asked(project: Path, origin: Path) -> None:
     run_git(project, "remote", "set-url", "origin", "http://ada:hunter2@127.0.0.1:9/origin.git")
     with pytest.raises(NbshipError, match="cannot read from the remote 'origin'") as failure:
-        upstream.look(project, Upstream("origin", "main"), "line")
+        upstream.fetch_state(project, Upstream("origin", "main"), "line")
     assert "127.0.0.1" in failure.value.details
     assert "hunter2" not in failure.value.details
 
@@ -56,7 +56,7 @@ def test_what_a_remote_has(project: Path, origin: Path) -> None:
     run_git(project, "tag", "line@v1.0.0!", "--message", "Withdrawn")
     run_git(project, "tag", "other@v2.0.0", "--message", "Another model")
     run_git(project, "push", "--quiet", "--tags")
-    remote = upstream.look(project, Upstream("origin", "main"), "line")
+    remote = upstream.fetch_state(project, Upstream("origin", "main"), "line")
     assert remote.head == head
     assert {name: tag.commit for name, tag in remote.tags.items()} == {
         "line@v1.0.0": head,

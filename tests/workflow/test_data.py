@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nbship.config import Data, Pipeline, Source, Step
+from nbship.config import Data, Pipeline, Source, StepSettings
 from nbship.errors import NbshipError
 from nbship.versions import dvc
 from nbship.workflow import data
@@ -17,7 +17,9 @@ CONTENT = b"x,y\n1,2\n"
 
 def make_pipeline(path: str = "data.csv", source: Source | None = None, name: str = "line") -> Pipeline:
     return Pipeline(
-        name=name, data={"table": Data(path=path, source=source)}, steps={"fit": Step(notebook="fit.ipynb")}
+        name=name,
+        data={"table": Data(path=path, source=source)},
+        steps={"fit": StepSettings(notebook="fit.ipynb")},
     )
 
 

@@ -58,7 +58,7 @@ def test_a_run_is_judged_and_shown(root):
     record, folder = run_points(root)
     assert record.state is State.DONE
     assert record.verdict.passed
-    assert record.verdict.reasons[0] == "first model: thresholds alone"
+    assert record.verdict.reasons[0] == "no champion yet: only the thresholds were applied"
     assert record.champion == ""
     assert read(folder) == record
     assert "<html" in (folder / "index.html").read_text()

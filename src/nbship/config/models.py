@@ -6,6 +6,7 @@ the business of `graph`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,14 @@ from nbship.errors import without_credentials
 from nbship.project import LONGEST_NAME, NAME_PATTERN
 
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[kKMGTPE]i?)?$"
-_SOURCES = ({"package", "version", "file"}, {"url"}, {"file"}, {"sql", "connection"})
+SourceKind = Literal["package", "url", "file", "sql"]
+# What each kind of source is told by; what is done with it is in `versions.sources`.
+_SOURCES: Mapping[SourceKind, Set[str]] = {
+    "package": {"package", "version", "file"},
+    "url": {"url"},
+    "file": {"file"},
+    "sql": {"sql", "connection"},
+}
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=LONGEST_NAME)]
 # What each does is in `kubeflow.credentials`.
@@ -71,9 +79,17 @@ class Source(Model):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Source:
-        if {key for key, value in self if value} not in _SOURCES:
+        if self._given() not in _SOURCES.values():
             raise ValueError("give package, version and file; or url; or file; or sql and connection")
         return self
+
+    @property
+    def kind(self) -> SourceKind:
+        """Which kind it is."""
+        return next(kind for kind, keys in _SOURCES.items() if keys == self._given())
+
+    def _given(self) -> set[str]:
+        return {key for key, value in self if value}
 
 
 class Data(Model):
@@ -99,7 +115,7 @@ class Toleration(Model):
     seconds: int | None = Field(None, ge=0, description="how long NoExecute is tolerated; for ever if none")
 
 
-class Step(Model):
+class StepSettings(Model):
     """One notebook of the pipeline and what it needs to run."""
 
     notebook: ProjectPath = Field(description="the notebook, from the project's folder")
@@ -316,7 +332,7 @@ class Pipeline(Model):
         description="container image of the steps on Kubeflow; without a tag, it gets that of `nbship image`",
     )
     data: dict[str, Data] = Field({}, description="data files by the name that notebooks call them")
-    steps: dict[Name, Step] = Field(min_length=1, description="notebooks by step name")
+    steps: dict[Name, StepSettings] = Field(min_length=1, description="notebooks by step name")
     gate: Gate | None = Field(None, description="the quality gate")
     publish: Publish | None = Field(None, description="what `nbship publish` publishes")
     kubeflow: Kubeflow = Field(Kubeflow(), description="where and how it runs on Kubeflow")

@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, create_model
 
-from nbship.config.models import Deploy, Kubeflow, Model, Step, StoreAddress, Vertex
+from nbship.config.models import Deploy, Kubeflow, Model, StepSettings, StoreAddress, Vertex
 
 # What a step has of its own: nothing that steps could share.
 _OWN = ("notebook", "inputs", "parameters", "after")
 
 if TYPE_CHECKING:
-    StepDefaults = Step
+    StepDefaults = StepSettings
 else:
     StepDefaults = create_model(
         "StepDefaults",
         __base__=Model,
         __doc__="What every step gets that does not say otherwise.",
-        **{name: (field.annotation, field) for name, field in Step.model_fields.items() if name not in _OWN},
+        **{
+            name: (field.annotation, field)
+            for name, field in StepSettings.model_fields.items()
+            if name not in _OWN
+        },
     )
 
 

@@ -135,7 +135,7 @@ def compare(
         tries: How many models were tried on these rows, this one included.
 
     Raises:
-        NbshipError: The rows differ, there are none, or a loss is no finite number.
+        NbshipError: The rows differ, there are none, or a loss is not a finite number.
     """
     import numpy as np
 

@@ -102,5 +102,5 @@ def _losses(lines: Iterable[str], name: str) -> Iterator[tuple[str, float]]:
         except (TypeError, ValueError):
             loss = math.nan
         if row is None or not math.isfinite(loss):
-            raise NbshipError(f"{where}: loss '{text}' is no finite number", "write one number a row")
+            raise NbshipError(f"{where}: loss '{text}' is not a finite number", "write one number a row")
         yield row, loss

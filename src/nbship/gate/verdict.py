@@ -123,7 +123,7 @@ def judge(
     checks = tuple(_check(gate, key, bounds, metrics) for key, bounds in gate.thresholds.items())
     failures = [str(check) for check in checks if not check.passed]
     if champion is None:
-        passes = ["first model: thresholds alone", *map(str, checks)]
+        passes = ["no champion yet: only the thresholds were applied", *map(str, checks)]
         reasons = tuple(failures or passes)
         return Verdict(passed=not failures, reasons=reasons, checks=checks, notes=known.notes)
     held_out, notes = _on_held_out_rows(gate, candidate or {}, champion, known)
@@ -138,7 +138,7 @@ def judge(
     above = _above_best(comparison, known.above_best)
     objections = _objections(gate, comparison, beside, known.above_best, above)
     failures += [*_failures(gate, comparison), *objections]
-    passes = [str(comparison)] if comparison else ["thresholds alone", *map(str, checks)]
+    passes = [str(comparison)] if comparison else ["only the thresholds were applied", *map(str, checks)]
     return Verdict(
         passed=not failures,
         reasons=tuple(failures or passes),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nbship.config import Step
+from nbship.config import StepSettings
 from nbship.errors import UsageError
 from nbship.kubeflow.escaping import travels
 
@@ -21,7 +21,7 @@ SECRET_KEYS = (
 )
 
 
-def configure(task: Any, name: str, settings: Step) -> None:
+def configure(task: Any, name: str, settings: StepSettings) -> None:
     """Sets what a step asks for.
 
     Args:
@@ -69,7 +69,7 @@ def use_secret(task: Any, secret: str) -> None:
     kubernetes.use_secret_as_env(task, secret, {key: key for key in SECRET_KEYS}, optional=True)
 
 
-def _limit(task: Any, name: str, settings: Step) -> None:
+def _limit(task: Any, name: str, settings: StepSettings) -> None:
     limits = {
         "cpu": (settings.cpu, (task.set_cpu_request, task.set_cpu_limit), "2, 0.5 or 500m"),
         "memory": (

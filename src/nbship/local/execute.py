@@ -90,7 +90,7 @@ def execute(
     with TemporaryDirectory(prefix="nbship-") as temporary:
         handover, log = Path(temporary, "results.json"), Path(temporary, "kernel.log")
         node = _prepared(notebook, handover)
-        with _told(notebook, node, executed, timeout, log), log.open("wb") as stream:
+        with _failures_explained(notebook, node, executed, timeout, log), log.open("wb") as stream:
             executed.parent.mkdir(parents=True, exist_ok=True)
             papermill.execute_notebook(
                 node,
@@ -169,7 +169,7 @@ def _results(notebook: Notebook, handover: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _told(
+def _failures_explained(
     notebook: Notebook, node: NotebookNode, executed: Path, timeout: float | None, log: Path
 ) -> Iterator[None]:
     """Says what happened, and in which cell of the source it was that papermill stopped."""

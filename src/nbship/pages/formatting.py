@@ -221,9 +221,9 @@ def _judged(verdict: Verdict, record: RunRecord) -> Outcome:
     if record.synthetic:
         return Outcome(Tone.GOOD, "Passed on synthetic data", tuple(held))
     if record.champion:
-        alone = "Too few held-out rows are left to compare on: thresholds alone decide."
-        return Outcome(Tone.GOOD, "Passed by thresholds alone", (alone, *held))
-    first = "There is no champion yet: thresholds alone decide."
+        alone = "Too few held-out rows are left to compare on: only the thresholds were applied."
+        return Outcome(Tone.GOOD, "Passed: only the thresholds were applied", (alone, *held))
+    first = "There is no champion yet: only the thresholds were applied."
     return Outcome(Tone.GOOD, "Passed: the first model", (first, *held))
 
 

@@ -20,13 +20,14 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from http.client import HTTPException, IncompleteRead
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from nbship.config import Source
+from nbship.config import Source, SourceKind
 from nbship.errors import NbshipError, UsageError
 from nbship.files import disk_error
 
@@ -51,7 +52,7 @@ def fetch(source: Source, target: Path, root: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
-            _fetch(source, file, root)
+            _KINDS[source.kind].fetch(source, file, root)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
@@ -63,24 +64,7 @@ def fetch(source: Source, target: Path, root: Path) -> None:
 
 def describe(source: Source) -> str:
     """Returns in a few words where a source is; no secret is in it."""
-    if source.package:
-        return f"package {source.package} {source.version}"
-    if source.url:
-        return _without_secrets(source.url)
-    if source.sql:
-        return f"the database in {source.connection}"
-    return f"file {source.file}"
-
-
-def _fetch(source: Source, file: IO[bytes], root: Path) -> None:
-    if source.package and source.version and source.file:
-        _from_package(source.package, source.version, source.file, file)
-    elif source.url:
-        _from_url(source.url, file)
-    elif source.sql and source.connection:
-        _from_database(source.sql, source.connection, file)
-    elif source.file:
-        _from_file(root / Path(source.file).expanduser(), file)
+    return _KINDS[source.kind].describe(source)
 
 
 def _from_file(path: Path, file: IO[bytes]) -> None:
@@ -230,3 +214,33 @@ def _write_csv(result: Any, file: IO[bytes]) -> None:
     for row in result:
         writer.writerow(bytes(v).hex() if isinstance(v, bytes | memoryview) else v for v in row)
     text.detach()
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What is done with a kind of source: said in a few words, and fetched into an open file."""
+
+    describe: Callable[[Source], str]
+    fetch: Callable[[Source, IO[bytes], Path], None]
+
+
+_KINDS: Mapping[SourceKind, _Kind] = {
+    "package": _Kind(
+        lambda source: f"package {source.package} {source.version}",
+        lambda source, file, _: _from_package(
+            str(source.package), str(source.version), str(source.file), file
+        ),
+    ),
+    "url": _Kind(
+        lambda source: _without_secrets(str(source.url)),
+        lambda source, file, _: _from_url(str(source.url), file),
+    ),
+    "file": _Kind(
+        lambda source: f"file {source.file}",
+        lambda source, file, root: _from_file(root / Path(str(source.file)).expanduser(), file),
+    ),
+    "sql": _Kind(
+        lambda source: f"the database in {source.connection}",
+        lambda source, file, _: _from_database(str(source.sql), str(source.connection), file),
+    ),
+}

@@ -89,7 +89,7 @@ def find(root: Path, branch: str = "", built: str = "") -> Upstream:
     return Upstream(remote, chosen or _default_branch(root, remote))
 
 
-def look(root: Path, upstream: Upstream, model: str) -> Remote:
+def fetch_state(root: Path, upstream: Upstream, model: str) -> Remote:
     """Fetches the head of the branch and the newest version of a model, and lists the model's tags.
 
     Raises:

@@ -87,7 +87,7 @@ def check(root: Path, destination: Destination, name: str, sha256: str) -> None:
     Raises:
         NbshipError: The champion there is neither this one nor one that this one follows.
     """
-    _check(root, destination.upstream, upstream.look(root, destination.upstream, name), name, sha256)
+    _check(root, destination.upstream, upstream.fetch_state(root, destination.upstream, name), name, sha256)
 
 
 def push(root: Path, destination: Destination, name: str, message: str, report: Report) -> Registration:
@@ -110,7 +110,7 @@ def push(root: Path, destination: Destination, name: str, message: str, report: 
         hooks.check_files(root, registry.versioned_files(root, name))
     for pause in _PAUSES:
         time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - two that collided must not do so again
-        remote = upstream.look(root, there, name)
+        remote = upstream.fetch_state(root, there, name)
         if remote == previous and not upstream.is_race(refused):
             raise NbshipError(f"{there} did not take the push", "see what Git says above", refused)
         _check(root, there, remote, name, package.read_package(folder).sha256)

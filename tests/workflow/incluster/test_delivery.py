@@ -206,7 +206,7 @@ def test_the_champion_that_is_handed_on_is_what_the_model_is_judged_by(tmp_path:
     verdict = RunRecord.model_validate_json(Path(run.path).read_text()).verdict
     assert verdict is not None
     if not there:
-        assert verdict.reasons[0] == "first model: thresholds alone"
+        assert verdict.reasons[0] == "no champion yet: only the thresholds were applied"
         return
     assert verdict.comparison is not None
     assert verdict.comparison.rows == 40

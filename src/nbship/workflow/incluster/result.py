@@ -66,14 +66,14 @@ def has_result(run: RemoteRun) -> bool:
 
 def read_result(connection: Connection, run: RemoteRun) -> Result | None:
     """Reads the result of a run that has ended; None if its logs cannot be had, or do not tell it."""
-    judged = _told(connection, run, GATE) or _told(connection, run, RECORD)
-    published = _told(connection, run, PUBLISH)
+    judged = _read_log(connection, run, GATE) or _read_log(connection, run, RECORD)
+    published = _read_log(connection, run, PUBLISH)
     if judged and published:
         return judged.model_copy(update={"version": published.version})
     return judged
 
 
-def _told(connection: Connection, run: RemoteRun, step: str) -> Result | None:
+def _read_log(connection: Connection, run: RemoteRun, step: str) -> Result | None:
     from nbship.kubeflow.logs import marked_line
 
     for task in run.tasks:
