@@ -19,7 +19,7 @@ def root(tmp_path):
 def nbship(*arguments):
     app = typer.Typer()
     config_command.register(app)
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner().invoke(app, ["config", *arguments])
     assert result.exit_code == 0
     return result.output
 

@@ -1,15 +1,25 @@
-"""`nbship config`: what a pipeline's configuration is in the end, and where each value comes from."""
+"""`nbship config`: what a configuration is in the end, where each value comes from, and what is missing."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
+from typer.core import TyperGroup
 
-from nbship.cli.common import ConfigOverrideOption, JsonOption, PipelineArgument, SetOption, print_json
+from nbship.cli.common import (
+    ConfigOverrideOption,
+    JsonOption,
+    PipelineArgument,
+    SetOption,
+    complete_pipeline,
+    console,
+    print_json,
+)
 from nbship.project import project_root
 
 if TYPE_CHECKING:
@@ -19,9 +29,63 @@ _INDENT = "  "
 _MOST_PADDING = 60
 
 
+_WIDTH = 16
+
+
+class _ShowUnlessNamed(TyperGroup):
+    """`nbship config NAME` is short for `nbship config show NAME`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Reads the command line."""
+        named = not args or args[0] in (*self.commands, "-h", "--help")
+        return super().parse_args(ctx, args if named else ["show", *args])
+
+
 def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    app.command("config")(config)
+    """Adds the commands."""
+    group = typer.Typer(
+        name="config",
+        cls=_ShowUnlessNamed,
+        help="Show what a pipeline's configuration is in the end, or what is missing: nbship config NAME.",
+        no_args_is_help=True,
+    )
+    group.command("show")(config)
+    group.command("check")(check)
+    app.add_typer(group)
+
+
+def check(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME", help="The pipelines; all if not given.", autocompletion=complete_pipeline
+        ),
+    ] = [],  # noqa: B006 (typer reads the default and never changes it)
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is missing to run, publish, submit and deploy, and how to set it. No server is asked.
+
+    Example: nbship config check
+    """
+    from dataclasses import asdict
+
+    from nbship.workflow.readiness import find_readiness
+
+    found = find_readiness(project_root(), names, os.environ)
+    if as_json:
+        print_json([asdict(each) for each in found])
+        return
+    for each in found:
+        if each.purpose == "run":
+            console.print(f"[bold]{escape(each.pipeline)}[/]")
+        if not each.lacking:
+            console.print(f"  [green]✓[/] {each.purpose}")
+        for number, (what, how) in enumerate(each.lacking):
+            mark = "[yellow]✗[/]" if number == 0 else " "
+            console.print(f"  {mark} {each.purpose if number == 0 else '':{_WIDTH}}{escape(what)}")
+            console.print(f"    {'':{_WIDTH}}{escape(how)}", style="dim")
+    if not found:
+        console.print("no pipeline yet: nbship new NAME --data FILE --target COLUMN")
 
 
 def config(

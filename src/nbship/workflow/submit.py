@@ -194,7 +194,7 @@ def prepared(root: Path, request: SubmitRequest) -> Iterator[Prepared]:
     """
     with TemporaryDirectory(prefix="nbship-") as folder:
         if not request.revision:
-            _check_current(root, request.pipeline)
+            check_current(root, request.pipeline)
             source, version = root, _version(root, request.pipeline)
         else:
             git.require_repository(root)
@@ -217,7 +217,12 @@ def default_experiment(root: Path, environment: Mapping[str, str]) -> str:
     return name
 
 
-def _check_current(root: Path, pipeline: str) -> None:
+def check_current(root: Path, pipeline: str) -> None:
+    """Checks that the compiled pipeline is what its sources say.
+
+    Raises:
+        NbshipError: It is not.
+    """
     generated = compile_pipeline(root, pipeline)
     if generated.stale:
         shown = generated.path.relative_to(root)
