@@ -6,6 +6,7 @@ How a run is worded for people is not decided here.
 from collections.abc import Mapping
 
 from nbship.ci.forge import SKIP_CI, Forge, Job, MergeRequest, Project, RunState
+from nbship.ci.github import GITHUB
 from nbship.ci.gitlab import GITLAB
 
 __all__ = [
@@ -21,7 +22,7 @@ __all__ = [
 ]
 
 # The first is taken where nothing tells.
-FORGES: tuple[Forge, ...] = (GITLAB,)
+FORGES: tuple[Forge, ...] = (GITLAB, GITHUB)
 
 
 def current_job(environment: Mapping[str, str]) -> Job:

@@ -71,7 +71,7 @@ class Project(Protocol):
         """Returns the merge requests that hold a commit: the open ones, or the one that brought it in."""
 
     def upload(self, name: str, content: bytes) -> str:
-        """Keeps a picture for notes and returns its address."""
+        """Keeps a picture for notes and returns its address; empty if there is no place for it."""
 
 
 class Forge(Protocol):

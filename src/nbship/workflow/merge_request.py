@@ -154,7 +154,8 @@ def _uploaded(project: ci.Project, root: Path, record: RunRecord, note: str) -> 
     for plot in islice(_plots(root, record), _MOST_PLOTS):
         known = re.search(rf"/uploads/\w+/{re.escape(plot.name)}", note)
         address = known[0] if known else project.upload(plot.name, plot.content)
-        uploaded.append(UploadedPlot(plot.caption, address))
+        if address:
+            uploaded.append(UploadedPlot(plot.caption, address))
     return uploaded
 
 

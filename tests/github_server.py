@@ -1,0 +1,338 @@
+"""A GitHub API server on loopback, for tests: the calls that nbship makes, in memory.
+
+`github_openapi.json` is what GitHub publishes of these operations (MIT), cut out of its OpenAPI description:
+a request must fit its parameters and schema, or it is refused, and answers are its examples with our values.
+It can be told to fail.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import jsonschema
+
+from tests.kubeflow_server import Fault, RefusedError
+from tests.servers import http_server
+
+OWNER, NAME = "octo", "cars"
+REPOSITORY = f"{OWNER}/{NAME}"
+TOKEN = "ghs_battery-staple"  # noqa: S105
+Record = dict[str, Any]
+OPERATIONS = json.loads((Path(__file__).parent / "github_openapi.json").read_text())["operations"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One operation that is asked for: its parameters, and its body."""
+
+    parameters: dict[str, str]
+    body: Any
+
+
+@dataclass
+class GithubServer:
+    """What one repository has, and how the server behaves.
+
+    Attributes:
+        address: Where it is, once it runs.
+        user: Who the token is; a job's own token may not ask.
+        may_ask: Whether it may.
+        statuses: By commit and context.
+        pulls: By number; `commits` lists what they hold.
+        comments: By number of the pull request, in the order in which they were made.
+        files: Content by branch and path; a branch without any is there.
+        seen: Lines `METHOD path` of the requests.
+        page: How many records an answer holds at most.
+    """
+
+    address: str = ""
+    user: str = "github-actions[bot]"
+    may_ask: bool = False
+    statuses: dict[tuple[str, str], Record] = field(default_factory=dict)
+    pulls: dict[int, Record] = field(default_factory=dict)
+    comments: dict[int, list[Record]] = field(default_factory=dict)
+    files: dict[str, dict[str, bytes]] = field(default_factory=lambda: {"main": {}})
+    faults: list[Fault] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
+    page: int = 100
+    _ids: Iterator[int] = field(default_factory=lambda: itertools.count(100))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which nbship finds it in a job."""
+        return {
+            "NBSHIP_GITHUB_TOKEN": TOKEN,
+            "GITHUB_API_URL": self.address,
+            "GITHUB_REPOSITORY": REPOSITORY,
+            "GITHUB_ACTIONS": "true",
+        }
+
+    def add_pull(
+        self, number: int, branch: str, commits: list[str], state: str = "open", merged_at: str = ""
+    ) -> None:
+        pull = example("pulls/get", "200")
+        pull["head"] |= {"ref": branch, "label": f"{OWNER}:{branch}"}
+        self.pulls[number] = {
+            **pull,
+            "number": number,
+            "state": state,
+            "merged_at": merged_at or None,
+            "commits": commits,
+        }
+
+    def add_comment(self, number: int, body: str, author: str) -> Record:
+        identifier = next(self._ids)
+        comment = example("issues/create-comment", "201") | {"id": identifier, "body": body}
+        comment["user"]["login"] = author
+        comment["html_url"] = f"https://github.com/{REPOSITORY}/pull/{number}#issuecomment-{identifier}"
+        self.comments.setdefault(number, []).append(comment)
+        return comment
+
+    def bodies(self, number: int) -> list[str]:
+        return [comment["body"] for comment in self.comments.get(number, [])]
+
+    def lines(self, part: str) -> list[str]:
+        return [line for line in self.seen if part in line]
+
+    def fault(self, line: str) -> Fault:
+        for fault in self.faults:
+            if fault.on in line and fault.times:
+                fault.times -= 1
+                return fault
+        return Fault("", times=0)
+
+    def _status(self, call: Call) -> tuple[int, Any]:
+        commit = call.parameters["sha"]
+        if not re.fullmatch("[0-9a-f]{40}", commit):
+            raise RefusedError(422, f"No commit found for SHA: {commit}")
+        if len(call.body.get("description", "")) > 140:
+            raise RefusedError(422, "Validation Failed: description is too long (maximum is 140 characters)")
+        self.statuses[commit, call.body["context"]] = call.body
+        return 201, example("repos/create-commit-status", "201") | call.body
+
+    def _list_pulls(self, call: Call) -> tuple[int, Any]:
+        head, state = call.parameters.get("head", ""), call.parameters.get("state", "open")
+        return 200, [p for p in self.pulls.values() if p["head"]["label"] == head and p["state"] == state]
+
+    def _pull(self, call: Call) -> tuple[int, Any]:
+        return 200, self._found(call.parameters["pull_number"])
+
+    def _of_commit(self, call: Call) -> tuple[int, Any]:
+        return 200, [pull for pull in self.pulls.values() if call.parameters["commit_sha"] in pull["commits"]]
+
+    def _list_comments(self, call: Call) -> tuple[int, Any]:
+        number = call.parameters["issue_number"]
+        self._found(number)
+        return 200, self.comments.get(int(number), [])
+
+    def _comment(self, call: Call) -> tuple[int, Any]:
+        self._found(call.parameters["issue_number"])
+        return 201, self.add_comment(int(call.parameters["issue_number"]), call.body["body"], self.user)
+
+    def _change_comment(self, call: Call) -> tuple[int, Any]:
+        _, comment = self._found_comment(call.parameters["comment_id"])
+        comment["body"] = call.body["body"]
+        return 200, comment
+
+    def _delete_comment(self, call: Call) -> tuple[int, Any]:
+        comments, comment = self._found_comment(call.parameters["comment_id"])
+        comments.remove(comment)
+        return 204, None
+
+    def _user(self, call: Call) -> tuple[int, Any]:
+        if not self.may_ask:
+            raise RefusedError(403, "Resource not accessible by integration")
+        return 200, example("users/get-authenticated", "200") | {"login": self.user}
+
+    def _content(self, call: Call) -> tuple[int, Any]:
+        branch, path = call.parameters.get("ref", "main"), call.parameters["path"]
+        if path not in self.files.get(branch, {}):
+            raise RefusedError(404, "Not Found")
+        return 200, self._file(branch, path)
+
+    def _put(self, call: Call) -> tuple[int, Any]:
+        branch, path = call.body["branch"], call.parameters["path"]
+        if branch not in self.files:
+            raise RefusedError(404, f"Branch {branch} not found")
+        if path in self.files[branch] and "sha" not in call.body:
+            raise RefusedError(422, 'Invalid request. "sha" wasn\'t supplied.')
+        self.files[branch][path] = base64.b64decode(call.body["content"], validate=True)
+        return 201, example("repos/create-or-update-file-contents", "201") | {
+            "content": self._file(branch, path)
+        }
+
+    def _ref(self, call: Call) -> tuple[int, Any]:
+        if call.parameters["ref"].removeprefix("heads/") not in self.files:
+            raise RefusedError(404, "Not Found")
+        return 200, example("git/get-ref", "200")
+
+    def _make_ref(self, call: Call) -> tuple[int, Any]:
+        branch = call.body["ref"].removeprefix("refs/heads/")
+        if branch in self.files:
+            raise RefusedError(422, "Reference already exists")
+        self.files[branch] = {}
+        return 201, example("git/create-ref", "201")
+
+    def _tree(self, call: Call) -> tuple[int, Any]:
+        return 201, example("git/create-tree", "201")
+
+    def _commit(self, call: Call) -> tuple[int, Any]:
+        return 201, example("git/create-commit", "201")
+
+    def _file(self, branch: str, path: str) -> Record:
+        return {
+            "name": path,
+            "path": path,
+            "html_url": f"https://github.com/{REPOSITORY}/blob/{branch}/{path}",
+        }
+
+    def _found(self, number: str) -> Record:
+        if int(number) not in self.pulls:
+            raise RefusedError(404, "Not Found")
+        return self.pulls[int(number)]
+
+    def _found_comment(self, identifier: str) -> tuple[list[Record], Record]:
+        for comments in self.comments.values():
+            for comment in comments:
+                if comment["id"] == int(identifier):
+                    return comments, comment
+        raise RefusedError(404, "Not Found")
+
+
+CARRIED_OUT: dict[str, Callable[[GithubServer, Call], tuple[int, Any]]] = {
+    "repos/create-commit-status": GithubServer._status,
+    "pulls/list": GithubServer._list_pulls,
+    "pulls/get": GithubServer._pull,
+    "repos/list-pull-requests-associated-with-commit": GithubServer._of_commit,
+    "issues/list-comments": GithubServer._list_comments,
+    "issues/create-comment": GithubServer._comment,
+    "issues/update-comment": GithubServer._change_comment,
+    "issues/delete-comment": GithubServer._delete_comment,
+    "users/get-authenticated": GithubServer._user,
+    "repos/get-content": GithubServer._content,
+    "repos/create-or-update-file-contents": GithubServer._put,
+    "git/get-ref": GithubServer._ref,
+    "git/create-ref": GithubServer._make_ref,
+    "git/create-tree": GithubServer._tree,
+    "git/create-commit": GithubServer._commit,
+}
+
+
+def example(operation: str, status: str) -> Any:
+    """The answer that GitHub publishes as an example."""
+    (found,) = [each for each in OPERATIONS if each["operationId"] == operation]
+    return copy.deepcopy(found["responses"][status])
+
+
+def understood(method: str, path: str, query: dict[str, str], body: bytes) -> tuple[str, Call]:
+    """The operation that a request asks for; refuses one that does not fit what is published."""
+    for operation in OPERATIONS:
+        pattern = re.sub(r"\{(path|ref)\}", r"(?P<\1>.+)", operation["path"])
+        match = re.fullmatch(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", pattern), path)
+        if match and operation["method"] == method.lower():
+            break
+    else:
+        raise RefusedError(404, "Not Found")
+    given = {**match.groupdict(), **query}
+    if given.get("owner", OWNER) != OWNER or given.get("repo", NAME) != NAME:
+        raise RefusedError(404, "Not Found")
+    for parameter in operation["parameters"]:
+        check(given, parameter)
+    unknown = set(query) - {parameter["name"] for parameter in operation["parameters"]}
+    value = json.loads(body) if body else None
+    if operation["body"] is not None:
+        try:
+            jsonschema.validate(value, operation["body"])
+        except jsonschema.ValidationError as error:
+            raise RefusedError(422, f"Validation Failed: {error.message}") from None
+        unknown |= set(value) - set(operation["body"].get("properties", {}))
+    if unknown:
+        raise RefusedError(422, f"not published: {unknown}")
+    return operation["operationId"], Call(given, value)
+
+
+def check(given: dict[str, str], parameter: Record) -> None:
+    name, schema = parameter["name"], parameter["schema"]
+    if name not in given:
+        if parameter.get("required"):
+            raise RefusedError(422, f"{name} is missing")
+        return
+    value = int(given[name]) if schema.get("type") == "integer" and given[name].isdigit() else given[name]
+    try:
+        jsonschema.validate(value, schema)
+    except jsonschema.ValidationError as error:
+        raise RefusedError(422, f"{name}: {error.message}") from None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    github: GithubServer
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        url = urlsplit(self.path)
+        path = unquote(url.path)
+        line = f"{self.command} {path}"
+        self.github.seen.append(line)
+        fault = self.github.fault(line)
+        if fault.cut == "before":
+            self.close_connection = True
+            return
+        if fault.status:
+            self._send(fault.status, fault.body, fault.headers)
+            return
+        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        try:
+            if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+                raise RefusedError(401, "Bad credentials")
+            if self.headers.get("X-GitHub-Api-Version") != "2022-11-28":
+                raise RefusedError(400, "this version of the API is not supported")
+            paged = {key: value for key, value in query.items() if key != "page"}
+            operation, call = understood(self.command, path, paged, body)
+            status, answer = CARRIED_OUT[operation](self.github, call)
+        except RefusedError as refused:
+            status, answer = refused.status, {"message": str(refused), "status": str(refused.status)}
+        if fault.cut:
+            self.close_connection = True
+        elif isinstance(answer, list):
+            self._send_page(answer, path, query)
+        else:
+            self._send(status, "" if answer is None else json.dumps(answer), {})
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
+
+    def _send_page(self, records: list[Record], path: str, query: dict[str, str]) -> None:
+        number, size = int(query.get("page", 1)), min(int(query.get("per_page", 30)), self.github.page)
+        headers = {}
+        if number * size < len(records):
+            rest = "&".join(f"{key}={value}" for key, value in query.items() if key != "page")
+            headers["Link"] = f'<{self.github.address}{path}?{rest}&page={number + 1}>; rel="next"'
+        self._send(200, json.dumps(records[(number - 1) * size : number * size]), headers)
+
+    def _send(self, status: int, body: str, headers: dict[str, str]) -> None:
+        content = body.encode()
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", **headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+@contextmanager
+def serve(github: GithubServer) -> Iterator[GithubServer]:
+    """Runs a server on loopback."""
+    handler = type("Handler", (_Handler,), {"github": github})
+    with http_server(handler, None, "localhost") as github.address:
+        yield github
