@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -174,14 +175,75 @@ def test_the_files_for_gitlab_are_what_gitlab_accepts(root, ci_folder):
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.parametrize("image", [True, False])
+@pytest.mark.parametrize("below", ["", "teams/ml"])
+def test_the_files_for_github_are_what_github_accepts(root, below, image):
+    git(root, "init", "--quiet", "--initial-branch", "trunk")
+    folder = root / below
+    folder.mkdir(parents=True, exist_ok=True)
+    initialize(folder, Wish(ci="github", image=image))
+    (workflow,) = (root / ".github/workflows").glob("*.yml")
+    (action,) = (root / ".github/actions").glob("*/action.yml")
+    for schema, path in (("workflows", workflow), ("actions", action)):
+        command = [
+            Path(sys.executable).parent / "check-jsonschema",
+            "--builtin-schema",
+            f"vendor.github-{schema}",
+        ]
+        done = subprocess.run([*command, path], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+    tree = yaml.safe_load(workflow.read_text())
+    jobs = tree["jobs"]
+    assert ("image" in jobs) == image
+    for job in jobs.values():
+        assert set(job.get("needs", [])) <= set(jobs)
+        local = [step["uses"] for step in job["steps"] if step.get("uses", "").startswith("./")]
+        assert local == [f"./{action.parent.relative_to(root).as_posix()}"]
+    assert tree[True]["push"]["branches"] == ["trunk"]  # YAML takes `on` for true
+    assert tree["defaults"]["run"].get("working-directory", "").rstrip("/") == below
+
+
+@pytest.fixture
+def workflow(root):
+    initialize(root, Wish(ci="github", image=True))
+    return yaml.safe_load((root / ".github/workflows/nbship.yml").read_text())
+
+
+def test_code_of_a_pull_request_meets_no_secret_and_may_write_nothing_but_the_comment(workflow):
+    assert "pull_request" in workflow[True] and "pull_request_target" not in workflow[True]
+    assert workflow["permissions"] == {}
+    for name, job in workflow["jobs"].items():
+        of_requests = "!= 'pull_request'" not in job.get("if", "") and "published" not in job.get("if", "")
+        assert of_requests == (name in ("check", "run"))
+        if of_requests:
+            assert "secrets." not in json.dumps(job)
+            assert {key for key, value in job["permissions"].items() if value == "write"} <= {"pull-requests"}
+
+
+def test_no_text_of_an_event_is_a_part_of_a_script(workflow):
+    scripts = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    assert not [script for script in scripts if "${{" in script]
+
+
+def test_actions_are_pinned_by_commit_and_keep_no_credentials(root, workflow):
+    texts = [path.read_text() for path in (root / ".github").rglob("*.yml")]
+    used = [line.split("uses:")[1].strip() for text in texts for line in text.splitlines() if "uses:" in line]
+    others = [each for each in used if not each.startswith("./")]
+    assert others
+    assert all(re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40} # v[\d.]+", each) for each in others)
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    checkouts = [step for step in steps if step.get("uses", "").startswith("actions/checkout@")]
+    assert len(checkouts) == len(workflow["jobs"])
+    assert not any(step["with"]["persist-credentials"] for step in checkouts)
+
+
 def test_manifests_are_for_the_namespace_of_the_project(root):
     initialize(root, Wish(kubernetes=True))
     texts = {path: (root / path).read_text() for path in contents(root) if path.startswith("kubernetes/")}
     kustomization = yaml.safe_load(texts["kubernetes/pipelines/kustomization.yaml"])
-    namespace = yaml.safe_load(texts["kubernetes/pipelines/namespace.yaml"])
+    namespace = yaml.safe_load(texts["kubernetes/pipelines/namespace/namespace.yaml"])
     assert kustomization["namespace"] == namespace["metadata"]["name"] == "bike-sharing"
-    settings = yaml.safe_load(texts["kubernetes/client/kustomization.yaml"])["configMapGenerator"][0]
-    assert "MODEL_ADDRESS=http://$model-predictor.bike-sharing.svc.cluster.local" in settings["literals"]
+    assert not [path for path, text in texts.items() if re.search(r"namespace:? nbship\b", text)]
     assert json.loads(texts["kubernetes/client/models.json"]) == {"models": []}
     pages = yaml.safe_load(texts["kubernetes/client/kustomization.yaml"])["configMapGenerator"][-1]["files"]
     assert {f"kubernetes/client/{page}" for page in pages} <= set(texts)

@@ -31,11 +31,7 @@ _PAGE = Path(__file__).parent.parent / "serving" / "page"
 _PYTHON = "python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b"
 _KUBERNETES = ("pipelines", "serving", "client")
 # The namespace of runs and models, wherever the manifests name it.
-_NAMESPACE = re.compile(
-    r"(?<=namespace: )nbship$|(?<=--namespace )nbship\b"
-    r"|(?<=-predictor\.)nbship(?=\.svc)|(?<=\$model\.)nbship",
-    re.MULTILINE,
-)
+_NAMESPACE = re.compile(r"(?<=namespace: )nbship$|(?<=--namespace )nbship\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -47,6 +43,7 @@ class Wish:
         ci: The forge that trains and deploys; empty for none.
         image: Whether an image of its own is built.
         kubernetes: Whether it has manifests for a cluster.
+        branch: That production is trained from.
         setup: The command by which a CI job makes `.venv`; from the lock if empty.
         check: The command of CI's first job; nbship's checks if empty.
     """
@@ -55,6 +52,7 @@ class Wish:
     ci: Literal["", "gitlab", "github"] = ""
     image: bool = False
     kubernetes: bool = False
+    branch: str = ""
     setup: str = ""
     check: str = ""
 
@@ -74,6 +72,9 @@ def project_texts(wish: Wish, below: str, schemas: Mapping[str, Any]) -> dict[st
     """
     values = {"name": wish.name, "image": wish.name, "python_image": _PYTHON} | {
         "at": f"{below}/" if below else "",
+        "suffix": f"-{wish.name}" if below else "",
+        "branch": wish.branch,
+        "image_job": wish.image,
         "setup": wish.setup,
         "check": wish.check,
     }
@@ -90,6 +91,11 @@ def project_texts(wish: Wish, below: str, schemas: Mapping[str, Any]) -> dict[st
             for name in ("default", "deploy", "jobs")
         }
         texts["../" * len(Path(below).parts) + GITLAB] = _rendered("gitlab/gitlab-ci.yml", values)
+    if wish.ci == "github":
+        top = "../" * len(Path(below).parts) + ".github"
+        own = f"nbship{values['suffix']}"
+        texts[f"{top}/workflows/{own}.yml"] = _rendered("github/nbship.yml", values)
+        texts[f"{top}/actions/{own}/action.yml"] = _rendered("github/action.yml", values)
     if wish.kubernetes:
         texts |= dict(_manifests(wish.name))
     return texts

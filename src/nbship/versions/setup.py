@@ -27,6 +27,12 @@ def below(root: Path) -> str:
     return git.output(root, "rev-parse", "--show-prefix").strip().rstrip("/")
 
 
+def default_branch(root: Path) -> str:
+    """Returns the branch that others start from: what `origin` says, or else the one that is checked out."""
+    remote = git.call(root, "symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD").stdout.strip()
+    return remote.partition("/")[2] or git.branch(root) or "main"
+
+
 def make(root: Path, what: str) -> None:
     """Makes a Git or a DVC repository.
 

@@ -128,7 +128,7 @@ def initialize(root: Path, wish: Wish) -> Initialized:
     for what in made:
         setup.make(root, what)
     record = _read_record(root)
-    wish = _joined(record.wish, wish, root.resolve().name)
+    wish = _joined(record.wish, wish, root)
     texts = _texts(root, wish)
     new = {path: text for path, text in texts.items() if not _is_there(root / path)}
     # What the user deleted stays deleted.
@@ -200,14 +200,15 @@ def _texts(root: Path, wish: Wish) -> dict[str, str]:
     return project_texts(wish, setup.below(root), schemas)
 
 
-def _joined(before: Wish, now: Wish, folder: str) -> Wish:
+def _joined(before: Wish, now: Wish, root: Path) -> Wish:
     """What was asked for at any time."""
     if before.ci and now.ci and before.ci != now.ci:
         raise UsageError(
             f"this project has CI for {before.ci}", f"to change it, delete its files, and `ci` in {RECORD}"
         )
     both = {key: value or getattr(before, key) for key, value in asdict(now).items()}
-    return Wish(**both | {"name": both["name"] or project_name(folder)})
+    found = {"name": project_name(root.resolve().name), "branch": setup.default_branch(root)}
+    return Wish(**both | {key: both[key] or value for key, value in found.items()})
 
 
 def _extend(root: Path) -> list[str]:
