@@ -23,6 +23,7 @@ FLOORS = {
     "grid": 2,
     "samples": 2,
     "linting": 2,
+    "splitting": 2,
     "templates": 2,
     "gate": 2,
     "own_code": 2,

@@ -26,6 +26,7 @@ from nbship.cli import (
     schedule,
     serve,
     show,
+    split,
     submit,
     sweep,
 )
@@ -44,7 +45,7 @@ app = typer.Typer(
 
 # In the order of `nbship --help`.
 _PANELS: dict[str, tuple[ModuleType, ...]] = {
-    "Begin": (init, new, show, config, lint, data, add),
+    "Begin": (init, new, split, show, config, lint, data, add),
     "Run and judge": (run, sweep, runs),
     "Publish and serve": (publish, serve, app_command),
     "Run on Kubeflow": (compile_command, image, submit, schedule),

@@ -92,12 +92,12 @@ def undeclared_files(notebook: Source) -> Iterator[Finding]:
             continue
         apart = elsewhere(notebook, cell)
         told |= {word for found, _ in cell.magics for word in _WORDS.findall(f"{found.text} {found.body}")}
-        for node in _in_order(cell):
+        for node in calls_and_assignments(cell):
             if isinstance(node, ast.Assign):
-                _remember(node, constants)
+                remember_texts(node, constants)
                 continue
             name = full_name(node.func, origins)
-            written, read = (find(node, name, constants) for find in (_written_path, _read_path))
+            written, read = (find(node, name, constants) for find in (written_path, read_path))
             if read and _is_code(notebook, read):
                 told.add(read)
             for path, verb, role in ((written, "written", "Output"), (read, "read", "Input")):
@@ -108,7 +108,7 @@ def undeclared_files(notebook: Source) -> Iterator[Finding]:
                 told.add(path)
             if not _ASKS.search(name):  # any other call may make the file: HDFBackend("samples.h5")
                 given = [*node.args, *(keyword.value for keyword in node.keywords)]
-                told |= {_path_text(part, constants) for part in given}
+                told |= {path_text(part, constants) for part in given}
 
 
 def _is_code(notebook: Source, path: str) -> bool:
@@ -123,44 +123,45 @@ def _is_code(notebook: Source, path: str) -> bool:
     return file.is_file() and not is_data and not any(part.startswith(".") for part in inside)
 
 
-def _in_order(cell: Cell) -> list[ast.Assign | ast.Call]:
-    """A cell's calls and assignments by line; what is assigned is there for the calls of its line."""
+def calls_and_assignments(cell: Cell) -> list[ast.Assign | ast.Call]:
+    """Returns a cell's calls and assignments by line; what is assigned is there for the calls of its line."""
     nodes = [node for node in cell.nodes if isinstance(node, ast.Assign | ast.Call)]
     return sorted(nodes, key=lambda node: (node.lineno, isinstance(node, ast.Call)))
 
 
-def _remember(node: ast.Assign, constants: dict[str, str]) -> None:
+def remember_texts(node: ast.Assign, constants: dict[str, str]) -> None:
+    """Notes the path that an assignment gives a variable, or that it has none now."""
     for target in node.targets:
         if isinstance(target, ast.Name):
-            path = _path_text(node.value, constants)
+            path = path_text(node.value, constants)
             constants.pop(target.id, None)
             if path:
                 constants[target.id] = path
 
 
-def _read_path(call: ast.Call, name: str, constants: Mapping[str, str]) -> str:
-    """The path that a call reads, where it is written in the code."""
+def read_path(call: ast.Call, name: str, constants: Mapping[str, str]) -> str:
+    """Returns the path that a call reads, where it is written in the code."""
     place = _READ_BY.get(name) or (None if _writes(call, 1) else _OPENED_BY.get(name))
     if place:
-        return _path_text(argument(call, *place), constants)
+        return path_text(argument(call, *place), constants)
     if _TABLES.match(name):
-        return _path_text(argument(call, 0, *_PATH_NAMES, "filepath_or_buffer", "io", "source"), constants)
+        return path_text(argument(call, 0, *_PATH_NAMES, "filepath_or_buffer", "io", "source"), constants)
     if isinstance(call.func, ast.Attribute):
         reads = call.func.attr in _PATH_READS or (call.func.attr == "open" and not _writes(call, 0))
-        return _path_text(call.func.value, constants) if reads else ""
+        return path_text(call.func.value, constants) if reads else ""
     return ""
 
 
-def _written_path(call: ast.Call, name: str, constants: Mapping[str, str]) -> str:
-    """The path that a call writes, where it is written in the code."""
+def written_path(call: ast.Call, name: str, constants: Mapping[str, str]) -> str:
+    """Returns the path that a call writes, where it is written in the code."""
     place = _WRITTEN_BY.get(name) or (_OPENED_BY.get(name) if _writes(call, 1) else None)
     if place:
-        return _path_text(argument(call, *place), constants)
+        return path_text(argument(call, *place), constants)
     if isinstance(call.func, ast.Attribute) and name not in _OPENED_BY:
         if call.func.attr in _PATH_WRITES or (call.func.attr == "open" and _writes(call, 0)):
-            return _path_text(call.func.value, constants)
+            return path_text(call.func.value, constants)
         if _WRITING_METHODS.match(call.func.attr):
-            return _path_text(argument(call, 0, *_PATH_NAMES), constants)
+            return path_text(argument(call, 0, *_PATH_NAMES), constants)
     return ""
 
 
@@ -169,8 +170,8 @@ def _writes(call: ast.Call, position: int) -> bool:
     return text(argument(call, position, "mode"))[:1] in {"w", "a", "x"}
 
 
-def _path_text(node: ast.expr | None, constants: Mapping[str, str]) -> str:
-    """The text of a path, as far as it is written in the code; empty if it is not."""
+def path_text(node: ast.expr | None, constants: Mapping[str, str]) -> str:
+    """Returns the text of a path, as far as it is written in the code; empty if it is not."""
     try:
         return _joined(node, constants)
     except RecursionError:  # a sum of hundreds of texts is no path

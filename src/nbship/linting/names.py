@@ -75,6 +75,34 @@ def hidden_state(notebook: Source) -> Iterator[Finding]:
             yield Finding(notebook.name, cell_number, line, "hidden-state", f"'{name}' is used here, {place}")
 
 
+@dataclass(frozen=True)
+class Names:
+    """The notebook's names in a statement.
+
+    Attributes:
+        reads: Those that must be there before it.
+        later: Those that its functions use when they are called.
+        binds: Those that it defines, also where only a branch of it does.
+    """
+
+    reads: frozenset[str]
+    later: frozenset[str]
+    binds: frozenset[str]
+
+
+def names_of(cell: Cell, node: ast.stmt) -> Names:
+    """Returns what a statement of a cell uses and defines; builtins are none of it."""
+    state = _State()
+    _statement(state, cell, node)
+    reads = {name for name, _, _ in state.uses}
+    binds = state.defined - _KNOWN
+    table = _table(node) if isinstance(node, ast.Try | ast.If | ast.For | ast.While | ast.With) else None
+    if table is not None:  # what code asks for, or does without, counts here
+        reads |= {s.get_name() for s in table.get_symbols() if s.is_referenced()} - binds - _KNOWN
+    later = {name for name, _, _ in state.deferred} - _KNOWN
+    return Names(frozenset(reads), frozenset(later), frozenset(binds))
+
+
 def _place(defined_in: int | None, used_in: int) -> str:
     if defined_in is None:
         return "no cell defines it"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 NOTEBOOKS = ("experiment", "prepare", "train")
 _TEMPLATES = Path(__file__).parent
 _CELL = re.compile(r"^# %% (?:\[(\w+)\] )?(\S+)\n", re.MULTILINE)
-_METADATA = {
+METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
@@ -145,7 +145,7 @@ def notebook_text(text: str) -> str:
     """Returns a notebook file from the text of its cells."""
     _, *rest = _CELL.split(text)
     cells = [_cell(*rest[i : i + 3]) for i in range(0, len(rest), 3)]
-    notebook = {"cells": cells, "metadata": _METADATA, "nbformat": 4, "nbformat_minor": 5}
+    notebook = {"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -1,0 +1,251 @@
+"""The statements of a notebook, with what each of them uses, defines and changes.
+
+Goes by the code alone. Which step a statement belongs to is the business of `sections`.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from nbship.linting.calls import dotted, full_name, imports
+from nbship.linting.cells import Cell, Source
+from nbship.linting.magics import magic
+from nbship.linting.names import names_of
+
+_MUTATING = re.compile(
+    r"fit|partial_fit|fit_transform|fit_predict|fit_resample|append|extend|insert|update|pop|popitem|remove|clear"
+    r"|add|discard|setdefault|sort|reverse|set_params|compile|load_state_dict|train|seed|write|writelines|push"
+)
+# Calls on a module that change how it behaves from then on.
+_SETTING = re.compile(
+    r"set\w*|use|filterwarnings|simplefilter|update|basicConfig|register\w*|reset\w*|seed|manual_seed|enable\w*"
+    r"|disable\w*|config\w*|init_notebook_mode|load_dotenv|disable_eager_execution|theme"
+)
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+class Kind(StrEnum):
+    """What a statement is to the notebook."""
+
+    IMPORT = "import"
+    FUNCTION = "function"
+    CONSTANT = "constant"
+    SETTING = "setting"
+    CODE = "code"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement at the top of a cell.
+
+    Attributes:
+        cell: The cell's number.
+        position: Its place among all statements of the notebook.
+        node: Its tree.
+        kind: What it is to the notebook.
+        text: Its lines, with the comments right above a definition.
+        first: The first of these lines in its cell, from 1.
+        last: The last.
+        alone: Whether no other statement shares its lines.
+        reads: Names that must be there before it.
+        later: Names that its functions use when they are called.
+        binds: Names that it defines.
+        changes: Names whose objects it changes.
+    """
+
+    cell: int
+    position: int
+    node: ast.stmt
+    kind: Kind
+    text: str
+    first: int
+    last: int
+    alone: bool
+    reads: frozenset[str]
+    later: frozenset[str]
+    binds: frozenset[str]
+    changes: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        """The one name that it defines; empty if it defines none or several."""
+        return next(iter(self.binds)) if len(self.binds) == 1 else ""
+
+    @property
+    def value(self) -> ast.expr | None:
+        """What it assigns to one name."""
+        node = self.node
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            return node.value
+        single = isinstance(node, ast.Assign) and len(node.targets) == 1
+        return node.value if isinstance(node, ast.Assign) and single and self.name else None
+
+    @property
+    def literal(self) -> Any:
+        """The plain value that it assigns; `...` if it assigns none."""
+        return literal(self.value)
+
+
+def literal(node: ast.expr | None) -> Any:
+    """Returns the value of a plain expression; `...` if it is none."""
+    try:
+        return ast.literal_eval(node) if node is not None else ...
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return ...
+
+
+def read_statements(source: Source, skipped: frozenset[int] = frozenset()) -> tuple[Statement, ...]:
+    """Returns the statements of a notebook in order.
+
+    Args:
+        source: The notebook.
+        skipped: Numbers of cells that do not count.
+    """
+    origins = imports(source)
+    cells = [cell for cell in source.code if cell.number not in skipped]
+    found: list[Statement] = []
+    for cell in cells:
+        for node in cell.tree.body:
+            found.append(_statement(cell, node, len(found), origins))
+    arguments = {s.node.name: _changed_arguments(s.node) for s in found if isinstance(s.node, _DEFINITIONS)}
+    changing = [_with_changed_arguments(s, arguments) for s in found]
+    constant = _constants(changing)
+    variable = (s.kind is Kind.CONSTANT and s.name not in constant for s in changing)
+    return tuple(replace(s, kind=Kind.CODE) if v else s for s, v in zip(changing, variable, strict=True))
+
+
+def _statement(cell: Cell, node: ast.stmt, position: int, origins: Mapping[str, str]) -> Statement:
+    first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+    last = node.end_lineno or node.lineno
+    lines = cell.source.splitlines()
+    others = [n for n in cell.tree.body if n is not node]
+    alone = not any(n.lineno <= last and (n.end_lineno or n.lineno) >= first for n in others)
+    kind = _kind(node, origins)
+    if kind in (Kind.FUNCTION, Kind.CONSTANT):
+        while first > 1 and lines[first - 2].startswith("#") and not lines[first - 2].startswith("# %%"):
+            first -= 1
+    text = "\n".join(lines[first - 1 : last]) if alone else ast.unparse(node)
+    if not _is_plain(text):
+        kind, alone = Kind.CODE, False
+    names = names_of(cell, node)
+    changes = frozenset(_changes(node)) - set(origins)
+    return Statement(
+        *(cell.number, position, node, kind, text, first, last, alone),
+        *(names.reads, names.later, names.binds, changes),
+    )
+
+
+def _is_plain(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError):
+        return False
+    return True
+
+
+def _kind(node: ast.stmt, origins: Mapping[str, str]) -> Kind:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return Kind.IMPORT
+    if isinstance(node, _DEFINITIONS):
+        return Kind.FUNCTION
+    if isinstance(node, ast.Try | ast.If) and all(_only_imports(part) for part in _blocks(node)):
+        return Kind.IMPORT
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    if isinstance(node, ast.Assign | ast.AnnAssign) and len(targets) == 1:
+        if isinstance(targets[0], ast.Name):
+            if isinstance(node.value, ast.Lambda):
+                return Kind.FUNCTION
+            return Kind.CONSTANT if literal(node.value) is not ... else Kind.CODE
+        return Kind.SETTING if root_name(targets[0]) in origins else Kind.CODE
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and not magic(node.value):
+        called = dotted(node.value.func)
+        of_module = called.partition(".")[0] in origins
+        return Kind.SETTING if of_module and _SETTING.fullmatch(called.rpartition(".")[2]) else Kind.CODE
+    return Kind.CODE
+
+
+def _blocks(node: ast.Try | ast.If) -> list[ast.stmt]:
+    handlers = [part for h in getattr(node, "handlers", []) for part in h.body]
+    return [*node.body, *node.orelse, *handlers, *getattr(node, "finalbody", [])]
+
+
+def _only_imports(node: ast.stmt) -> bool:
+    plain = isinstance(node, ast.Assign) and literal(node.value) is not ...
+    return isinstance(node, ast.Import | ast.ImportFrom | ast.Pass) or plain
+
+
+def root_name(node: ast.AST | None) -> str:
+    """Returns the variable that a chain begins with: `cars` of `cars.loc[rows].copy()`."""
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call | ast.Starred):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, (*_DEFINITIONS, ast.Lambda)):
+            yield from _outside_functions(child)
+
+
+def _changes(node: ast.stmt) -> Iterator[str]:
+    """The names whose objects a statement is seen to change, whether it means to or not."""
+    if isinstance(node, _DEFINITIONS):
+        return
+    for part in _outside_functions(node):
+        if isinstance(part, ast.Subscript | ast.Attribute) and not isinstance(part.ctx, ast.Load):
+            yield root_name(part)
+        elif isinstance(part, ast.Call):
+            in_place = any(k.arg == "inplace" and literal(k.value) is True for k in part.keywords)
+            if isinstance(part.func, ast.Attribute) and (_MUTATING.fullmatch(part.func.attr) or in_place):
+                yield root_name(part.func)
+            if dotted(part.func).endswith("shuffle"):
+                yield from (root_name(argument) for argument in part.args[:1])
+
+
+def _changed_arguments(node: ast.stmt) -> frozenset[int]:
+    """Which of its arguments, by place, a function changes."""
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return frozenset()
+    changed = {name for statement in node.body for name in _changes(statement)}
+    names = [argument.arg for argument in [*node.args.posonlyargs, *node.args.args]]
+    rebound = {
+        part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
+    }
+    return frozenset(i for i, name in enumerate(names) if name in changed - rebound)
+
+
+def _constants(statements: Sequence[Statement]) -> frozenset[str]:
+    """The names that one statement gives a plain value, and nothing changes."""
+    bound: dict[str, int] = {}
+    for statement in statements:
+        for name in statement.binds:
+            bound[name] = bound.get(name, 0) + 1
+    changed = {name for statement in statements for name in statement.changes}
+    return frozenset(
+        s.name for s in statements if s.kind is Kind.CONSTANT and bound[s.name] == 1 and s.name not in changed
+    )
+
+
+def _with_changed_arguments(s: Statement, arguments: Mapping[str, frozenset[int]]) -> Statement:
+    """With what functions of the notebook change that the statement calls."""
+    if s.kind is Kind.FUNCTION:
+        return s
+    changes = set(s.changes)
+    for part in _outside_functions(s.node):
+        if isinstance(part, ast.Call) and isinstance(part.func, ast.Name):
+            places = arguments.get(part.func.id, frozenset())
+            changes |= {root_name(a) for place, a in enumerate(part.args) if place in places}
+    used = s.reads | s.binds | s.later
+    return replace(s, changes=frozenset(changes & used))
+
+
+def calls(s: Statement, origins: Mapping[str, str]) -> list[tuple[ast.Call, str]]:
+    """Returns the calls of a statement with their full names."""
+    nodes = (node for node in ast.walk(s.node) if isinstance(node, ast.Call))
+    return [(node, full_name(node.func, origins)) for node in nodes]
