@@ -14,7 +14,7 @@ SERVES := $(firstword $(wildcard $(READY)) $(VENV)/.ready-to-serve)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-cluster check format lab bench compile notebooks ci-merge-request ci-merge ci-schedule lock clean
+.PHONY: help setup run demo quick test test-cluster check format lab bench compile notebooks ci-merge-request ci-merge ci-schedule lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -36,6 +36,9 @@ demo: $(SERVES) ## the same, then publish the model and serve it with its page: 
 	@$(BIN)/nbship run $(PIPELINE)
 	@$(BIN)/nbship publish $(PIPELINE)
 	@$(BIN)/nbship serve $(PIPELINE) --port $(PORT)
+
+quick: $(READY) ## the tests that need no kernel, no server and no model: a minute
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile -m "not processes"
 
 test: check ## lint, types, compiled pipelines, notebooks, and all tests
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile

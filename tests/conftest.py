@@ -11,10 +11,29 @@ from hypothesis import settings
 from tests.repositories import git, set_remote
 
 ROOT = Path(__file__).parent.parent
+# Whose tests start kernels, servers and other programs, or fit models: rooms, and modules of others.
+PROCESSES = (
+    *("ci", "cli", "cluster", "e2e", "kernels", "kubeflow", "notebooks", "package", "serving", "versions"),
+    *("workflow", "local/test_execute.py", "local/test_html.py", "local/test_runner.py"),
+    *("templates", "own_code/test_own_code.py", "test_threads.py", "test_setup.py"),
+    *(
+        "test_benchmarks.py",
+        "test_benchmarks_gate.py",
+        "test_benchmarks_lint.py",
+        "test_benchmarks_serving.py",
+    ),
+)
 
 # A busy machine may hold up any example; pytest's timeout ends what hangs.
 settings.register_profile("nbship", deadline=None)
 settings.load_profile("nbship")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = [ROOT / "tests" / name for name in PROCESSES]
+    for item in items:
+        if any(item.path.is_relative_to(place) for place in places):
+            item.add_marker("processes")
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ NBSHIP = "nbship"
 STOCK = "`kserve.Model` and a DataFrame"
 # At least so many times the requests per second of KServe's sklearn path, at most so many times bare.
 FASTER, BATCH = 8, 1.2
-# At most so many seconds from the start of the process until it is ready, that share of KServe, and so many resident
-# megabytes.
+# At most so many seconds from the start of the process until it is ready, that share of KServe's, and so many
+# resident megabytes.
 READY, OF_KSERVE, RESIDENT = 1.0, 0.2, 150
 
 

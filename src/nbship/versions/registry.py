@@ -97,12 +97,12 @@ def trained_rows(root: Path, name: str, report: Report = lambda _: None) -> Path
     return _beside(root, name, TRAINED_ROWS, report)
 
 
-def compiled(root: Path, name: str, report: Callable[[str], None] = lambda _: None) -> Path | None:
+def compiled(root: Path, name: str, report: Report = lambda _: None) -> Path | None:
     """Returns the champion's compiled form; for the rest see `trained_rows`."""
     return _beside(root, name, COMPILED, report)
 
 
-def _beside(root: Path, name: str, file: str, report: Callable[[str], None]) -> Path | None:
+def _beside(root: Path, name: str, file: str, report: Report) -> Path | None:
     model = model_folder(root, name) / MODEL
     path = model.with_name(file)
     state = dvc.state(path, owner=model)
