@@ -105,6 +105,21 @@ def test_no_request_meets_a_server_that_is_gone(root, cluster, mode):
     assert all("" not in shares for shares in cluster.shares), cluster.shares
 
 
+def test_no_request_meets_a_canary_that_was_taken_back(root, cluster):
+    deploy(root, pipeline_with(), "staging", "v1.0.0")
+    cluster.controllers.route_lag = 3
+
+    def served(pod, body):
+        new = pod["labels"]["nbship/version"] == "v1.1.0"
+        return (500, {}) if new and cluster.shares[-1].get("v1.1.0") == 50 else predict(pod, body)
+
+    cluster.served = served
+    with pytest.raises(CheckError, match="requests failed"):
+        deploy(root, pipeline_with(requests=20), "staging", "v1.1.0")
+    assert serving(cluster) == ALL
+    assert all("" not in shares for shares in cluster.shares), cluster.shares
+
+
 def test_a_share_is_watched_for_as_long_as_is_set(root, cluster, monkeypatch):
     deploy(root, pipeline_with(), "staging", "v1.0.0")
     slept = []
