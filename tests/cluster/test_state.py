@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from kubernetes.utils.quantity import parse_quantity
 
 from nbship.cluster import manifest
-from nbship.cluster.state import State, has_started, is_accepted, is_routed_alone, routed_share
+from nbship.cluster.state import ServiceState, has_started, is_accepted, is_routed_alone, routed_share
 
 SERVICE = {
     "metadata": {"name": "line"},
@@ -33,14 +33,14 @@ def route(*refs, **status):
     ],
 )
 def test_a_weight_is_a_share_of_their_sum(found, share):
-    assert routed_share(State(SERVICE, found), NEW) == share
+    assert routed_share(ServiceState(SERVICE, found), NEW) == share
 
 
 def test_a_rule_for_other_paths_does_not_count():
     other = {"backendRefs": [{"name": "line-explainer", "weight": 100}]}
     found = route(("v1", {"weight": 60}), ("v2", {"weight": 40}))
     found["spec"]["rules"].insert(0, other)
-    assert routed_share(State(SERVICE, found), NEW) == 40
+    assert routed_share(ServiceState(SERVICE, found), NEW) == 40
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_rule_for_other_paths_does_not_count():
     ],
 )
 def test_alone_as_far_as_a_route_tells(found, alone):
-    assert is_routed_alone(State(SERVICE, found), NEW) == alone
+    assert is_routed_alone(ServiceState(SERVICE, found), NEW) == alone
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_servers_have_started_when_all_are_new_and_ready(changed, started):
         "spec": {"replicas": 2, "template": template},
         "status": status,
     }
-    state = State(SERVICE, None, {NEW: found})
+    state = ServiceState(SERVICE, None, {NEW: found})
     assert has_started(state, {"name": "v2", "labels": {"nbship/version": "v2"}}) == started
     assert not has_started(state, {"name": "v2", "labels": {"nbship/version": "v3"}})
     assert not has_started(state, {"name": "v1"})

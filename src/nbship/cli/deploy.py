@@ -22,7 +22,7 @@ from nbship.project import project_root
 
 if TYPE_CHECKING:
     from nbship.workflow.deploy import Deployed, Plan
-    from nbship.workflow.deployments import Deployments, Serving
+    from nbship.workflow.deployments import Deployments, StageStatus
 
 StageOption = Annotated[
     str, typer.Option("--to", metavar="STAGE", help="The stage: staging, production, or another one.")
@@ -157,7 +157,7 @@ def _print_deployments(found: Deployments) -> None:
         console.print(f"never deployed; deploy it: nbship deploy {found.name} --to STAGE", markup=False)
 
 
-def _words(serving: Serving) -> str:
+def _words(serving: StageStatus) -> str:
     if serving.problem:
         return f"not known: {serving.problem}"
     words = f"serves {serving.version}" if serving.version else "serves nothing"

@@ -27,7 +27,7 @@ from nbship.cluster.services import (
     reason,
     send,
 )
-from nbship.cluster.state import MODES, State, predictors, running_mode, server_name
+from nbship.cluster.state import MODES, ServiceState, predictors, running_mode, server_name
 from nbship.config import Deploy, Stage
 from nbship.errors import NbshipError, UsageError
 
@@ -36,7 +36,7 @@ _ASLEEP = {503: "ServiceUnavailable", 404: "NotFound"}
 _SYSTEM, _CONFIG = "kserve", "inferenceservice-config"
 
 
-def observe(cluster: Cluster, name: str) -> State | None:
+def observe(cluster: Cluster, name: str) -> ServiceState | None:
     """Reads what the cluster holds for a model; None if it has no InferenceService of that name.
 
     Raises:
@@ -44,11 +44,11 @@ def observe(cluster: Cluster, name: str) -> State | None:
     """
     service = get(cluster, name)
     if service is None or running_mode(service) == "Knative":
-        return State(service) if service else None
+        return ServiceState(service) if service else None
     names = [server_name(service, predictor) for predictor in predictors(service)]
     found = {each: _get(cluster, "apps/v1", "deployments", each) for each in names}
     route = _get(cluster, "gateway.networking.k8s.io/v1", "httproutes", name)
-    return State(service, route, {each: one for each, one in found.items() if one})
+    return ServiceState(service, route, {each: one for each, one in found.items() if one})
 
 
 def _get(cluster: Cluster, group: str, plural: str, name: str) -> Manifest | None:

@@ -34,7 +34,7 @@ from nbship.cluster.manifest import (
     service_annotations,
 )
 from nbship.cluster.state import (
-    State,
+    ServiceState,
     has_started,
     is_accepted,
     is_ready,
@@ -146,7 +146,7 @@ def hide() -> Manifest:
     return {"metadata": {"labels": {VISIBILITY: "cluster-local", **dict.fromkeys(_FACTS)}}}
 
 
-def has_begun(rollout: Rollout, state: State, before: str) -> bool:
+def has_begun(rollout: Rollout, state: ServiceState, before: str) -> bool:
     """Returns whether the canary can be asked.
 
     Args:
@@ -161,7 +161,7 @@ def has_begun(rollout: Rollout, state: State, before: str) -> bool:
     return bool(newest) and newest != before and newest == status.get("latestReadyRevision")
 
 
-def has_shifted(rollout: Rollout, state: State, percent: int) -> bool:
+def has_shifted(rollout: Rollout, state: ServiceState, percent: int) -> bool:
     """Returns whether the canary has its share of the traffic, by what routes it, and all is ready."""
     if rollout.mode == "Standard":
         ready = is_ready(state.service) and bool(_canary_status(state.service).get("ready"))
@@ -170,7 +170,7 @@ def has_shifted(rollout: Rollout, state: State, percent: int) -> bool:
     return is_ready(state.service) and share(state) == percent
 
 
-def does_not_split(rollout: Rollout, state: State, percent: int) -> bool:
+def does_not_split(rollout: Rollout, state: ServiceState, percent: int) -> bool:
     """Returns whether KServe has followed a shift as far as it says, and no route shows it.
 
     KServe before the change that gives HTTPRoutes weights (kserve#5912) is so for ever, others for a moment.
@@ -182,7 +182,7 @@ def does_not_split(rollout: Rollout, state: State, percent: int) -> bool:
     return not routed_weights(state) or (is_ready(state.service) and followed)
 
 
-def is_promoted(rollout: Rollout, state: State) -> bool:
+def is_promoted(rollout: Rollout, state: ServiceState) -> bool:
     """Returns whether clients get the release alone, whether or not the one before is still there."""
     service = state.service
     if live_version(service) != rollout.release.version or not is_ready(service):
@@ -193,14 +193,14 @@ def is_promoted(rollout: Rollout, state: State) -> bool:
     return is_routed_alone(state, server_name(service, running)) and has_started(state, running)
 
 
-def has_left(rollout: Rollout, state: State, before: str) -> bool:
+def has_left(rollout: Rollout, state: ServiceState, before: str) -> bool:
     """Returns whether the canary is gone, and what served before serves; the arguments as `has_begun`."""
     if rollout.mode == "Standard":
         return is_settled(rollout, state)
     return has_begun(rollout, state, before)
 
 
-def is_settled(rollout: Rollout, state: State) -> bool:
+def is_settled(rollout: Rollout, state: ServiceState) -> bool:
     """Returns whether one version has all the traffic, and its servers are ready and as they should be."""
     service = state.service
     if not is_ready(service):
@@ -215,7 +215,7 @@ def is_settled(rollout: Rollout, state: State) -> bool:
     return is_routed_alone(state, server_name(service, running))
 
 
-def share(state: State) -> int:
+def share(state: ServiceState) -> int:
     """Returns the percentage of requests that go to the version on its way, by what routes them."""
     if running_mode(state.service) != "Knative":
         canary = _canary(state.service)

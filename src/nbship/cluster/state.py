@@ -23,7 +23,7 @@ MODES: dict[str, Mode] = {
 
 
 @dataclass(frozen=True)
-class State:
+class ServiceState:
     """An InferenceService with what KServe made of it.
 
     Attributes:
@@ -64,7 +64,7 @@ def has_condition(conditions: Any, kind: str) -> bool:
     return any(c.get("type") == kind and c.get("status") == "True" for c in conditions or ())
 
 
-def routed_weights(state: State) -> dict[str, int]:
+def routed_weights(state: ServiceState) -> dict[str, int]:
     """Returns the weights that the HTTPRoute gives Services; empty if it leads to none of the predictors.
 
     A weight is a share of the sum of all weights of a rule, and 1 if not given (Gateway API, BackendRef).
@@ -80,13 +80,13 @@ def routed_weights(state: State) -> dict[str, int]:
     return {}
 
 
-def routed_share(state: State, server: str) -> int:
+def routed_share(state: ServiceState, server: str) -> int:
     """Returns the percentage of requests that the HTTPRoute gives a Service; 0 without a route."""
     weights = routed_weights(state)
     return round(100 * weights.get(server, 0) / (sum(weights.values()) or 1))
 
 
-def is_routed_alone(state: State, server: str) -> bool:
+def is_routed_alone(state: ServiceState, server: str) -> bool:
     """Returns whether a Service gets all requests, as far as there is an HTTPRoute to tell."""
     if state.route is None or not routed_weights(state):
         return True
@@ -104,7 +104,7 @@ def is_accepted(route: Manifest) -> bool:
     )
 
 
-def has_started(state: State, predictor: Manifest) -> bool:
+def has_started(state: ServiceState, predictor: Manifest) -> bool:
     """Returns whether all servers of a predictor are as it says, and ready (as `kubectl rollout status`)."""
     found = state.deployments.get(server_name(state.service, predictor))
     if found is None:

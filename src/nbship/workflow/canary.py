@@ -14,7 +14,7 @@ from functools import partial
 
 from nbship.cluster import manifest, rollout, services
 from nbship.cluster.manifest import Manifest
-from nbship.cluster.state import State, routed_weights
+from nbship.cluster.state import ServiceState, routed_weights
 from nbship.errors import NbshipError
 from nbship.workflow import watching
 from nbship.workflow.watching import Deployment, check, check_ingress, dwell, observe, wait
@@ -97,7 +97,7 @@ def _first(deployment: Deployment, service: Manifest | None) -> DeploymentResult
     return DeploymentResult(state.service, "", changed=True, latency=latency)
 
 
-def _show(deployment: Deployment, hidden: Manifest) -> State:
+def _show(deployment: Deployment, hidden: Manifest) -> ServiceState:
     """Lets clients reach a first version; returns the state with the address that they have."""
     plan, cluster = deployment.rollout, deployment.cluster
     services.change(
@@ -106,7 +106,7 @@ def _show(deployment: Deployment, hidden: Manifest) -> State:
     url = hidden["status"].get("url")
     deadline = time.monotonic() + min(watching.SETTLE, plan.settings.timeout)
 
-    def has_address(state: State) -> bool:
+    def has_address(state: ServiceState) -> bool:
         # Where KServe makes no ingress, the address stays that of the inside.
         shown = state.service["status"].get("url") != url or time.monotonic() > deadline
         return rollout.is_settled(plan, state) and shown
@@ -194,7 +194,7 @@ def _canary(deployment: Deployment, service: Manifest) -> DeploymentResult:
     return DeploymentResult(state.service, previous, changed=True, latency=latency)
 
 
-def _begin(deployment: Deployment) -> State:
+def _begin(deployment: Deployment) -> ServiceState:
     plan, cluster = deployment.rollout, deployment.cluster
     before = ""
 
@@ -261,7 +261,7 @@ class _Followed:
     percent: int
     since: float = 0.0
 
-    def __call__(self, state: State) -> bool:
+    def __call__(self, state: ServiceState) -> bool:
         plan = self.deployment.rollout
         if rollout.has_shifted(plan, state, self.percent):
             return True
@@ -274,13 +274,13 @@ class _Followed:
         return time.monotonic() - self.since > min(watching.SETTLE, plan.settings.timeout / 2)
 
 
-def _why_not(state: State) -> str:
+def _why_not(state: ServiceState) -> str:
     if not routed_weights(state):
         return "there is no HTTPRoute (see enableGatewayApi in KServe's settings)"
     return "this KServe gives HTTPRoutes no weights in Standard mode, later releases do"
 
 
-def _promote(deployment: Deployment, watched: bool) -> tuple[State, float]:
+def _promote(deployment: Deployment, watched: bool) -> tuple[ServiceState, float]:
     """Makes the canary what serves, and checks what does; in Standard mode what served before is still there.
 
     If it was not watched with all the traffic yet, it is now, and gateways get to follow.
@@ -391,7 +391,7 @@ def _drain(deployment: Deployment, version: str) -> None:
         return
     deadline = time.monotonic() + min(watching.SETTLE, plan.settings.timeout)
 
-    def is_drained(state: State) -> bool:
+    def is_drained(state: ServiceState) -> bool:
         return not rollout.share(state) or time.monotonic() > deadline
 
     wait(deployment, is_drained, version, own=False)

@@ -13,7 +13,7 @@ from nbship.versions.stages import Assignment
 
 
 @dataclass(frozen=True)
-class Serving:
+class StageStatus:
     """What a stage serves.
 
     Attributes:
@@ -44,7 +44,7 @@ class Deployments:
     """
 
     name: str
-    serving: tuple[Serving, ...]
+    serving: tuple[StageStatus, ...]
     history: tuple[Assignment, ...]
 
 
@@ -62,20 +62,20 @@ def list_deployments(root: Path, pipeline: Pipeline, ask: bool = True) -> Deploy
     history = stages.history(root, pipeline.name)
     places = pipeline.deploy.stages.items() if ask and pipeline.deploy.mode == "cluster" else ()
     return Deployments(
-        pipeline.name, tuple(_serving(pipeline.name, *place) for place in places), tuple(history)
+        pipeline.name, tuple(_stage_status(pipeline.name, *place) for place in places), tuple(history)
     )
 
 
-def _serving(name: str, stage: str, place: Stage) -> Serving:
+def _stage_status(name: str, stage: str, place: Stage) -> StageStatus:
     try:
         state = kserve.observe(services.connect(place), name)
     except NbshipError as error:
-        return Serving(stage, problem=error.message)
+        return StageStatus(stage, problem=error.message)
     if state is None:
-        return Serving(stage)
+        return StageStatus(stage)
     service = state.service
     version = manifest.live_version(service)
-    return Serving(
+    return StageStatus(
         stage=stage,
         version=version,
         canary=manifest.canary_version(service),

@@ -18,7 +18,7 @@ from nbship.cluster.manifest import Manifest
 from nbship.cluster.pods import Trouble
 from nbship.cluster.rollout import Rollout
 from nbship.cluster.services import Cluster
-from nbship.cluster.state import State
+from nbship.cluster.state import ServiceState
 from nbship.errors import NbshipError, Report
 from nbship.package import Package
 
@@ -55,7 +55,7 @@ class Deployment:
         return {key: labels[key] for key in (manifest.VERSION, manifest.SETTINGS)}
 
 
-def observe(deployment: Deployment) -> State:
+def observe(deployment: Deployment) -> ServiceState:
     """Reads what the cluster holds.
 
     Raises:
@@ -69,11 +69,11 @@ def observe(deployment: Deployment) -> State:
 
 def wait(
     deployment: Deployment,
-    is_reached: Callable[[State], bool],
+    is_reached: Callable[[ServiceState], bool],
     what: str,
     is_ours: Callable[[Manifest], object] = lambda _: None,
     own: bool = True,
-) -> State:
+) -> ServiceState:
     """Waits until the cluster is as wanted.
 
     Args:
@@ -108,7 +108,7 @@ def wait(
         services.await_change(deployment.cluster, state.service)
 
 
-def _trouble(deployment: Deployment, state: State) -> Trouble | None:
+def _trouble(deployment: Deployment, state: ServiceState) -> Trouble | None:
     found = pods.find_trouble(deployment.cluster, deployment.name, deployment.pod_labels)
     failure = rollout.failure(deployment.rollout, state.service)
     return found if (found and found.is_final) or not failure else Trouble(failure, is_final=True)
