@@ -101,7 +101,7 @@ def test_all_pipelines(root):
     (root / "pipelines/compiled/other.yaml").write_text("nothing")
     with pytest.raises(NbshipError, match=r"not current: pipelines/compiled/other\.yaml") as failed:
         nbship_("compile", "--all", "--check")
-    assert failed.value.details == "pipelines/compiled/other.yaml: it is no compiled pipeline"
+    assert failed.value.details == "pipelines/compiled/other.yaml: it is not a compiled pipeline"
 
 
 def test_json(root):

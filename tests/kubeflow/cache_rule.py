@@ -105,7 +105,7 @@ class Kubeflow:
         run.pods += 1
         run.executed.append(name)
         made = component.get("outputDefinitions", {}).get("artifacts", {})
-        out = dict(self.execute(name, given)), {key: f"artifact-{next(self._numbers)}" for key in made}
+        out = self.execute(name, given), {key: f"artifact-{next(self._numbers)}" for key in made}
         if enabled:
             self._cache[key] = out
         return out

@@ -12,6 +12,7 @@ from nbship.config import load_pipeline
 from nbship.graph import read_graph
 from nbship.kubeflow.compile import compile_graph
 from nbship.kubeflow.sweep import compile_sweep
+from nbship.project import pipeline_names
 from tests.kubeflow.cache_rule import Kubeflow
 
 PROJECT = Path(__file__).parents[2]
@@ -19,6 +20,13 @@ NOTEBOOKS = {"prepare", "train", "evaluate", "evaluate-champion", "compare-recip
 # What looks at the repository, judges, publishes and tells is done in every run.
 ALWAYS = {"resolve", "gate", "publish", "report"}
 CHAMPION = {"path": "models/auto-mpg", "tree": "f00d"}
+
+
+class Versions(dict):
+    """What is resolved: beside what is given, each data file has a version."""
+
+    def __missing__(self, name):
+        return {"path": f"{name}.csv", "md5": self["md5"]}
 
 
 class Repository:
@@ -29,8 +37,7 @@ class Repository:
 
     def execute(self, task, given):
         if task == "resolve":
-            data = {"path": "data.csv", "md5": self.md5}
-            return {"commit": self.commit, "table": data, "champion": self.champion}
+            return Versions(commit=self.commit, champion=self.champion, md5=self.md5)
         if task.startswith("fetch"):
             return {"sha256": f"of {given['version']}"}
         return {"Output": self.outcome, "version": "v1.0.0"}
@@ -61,6 +68,15 @@ def test_an_unchanged_run_executes_no_notebook(text, kubeflow):
     assert {*first.executed} == ALWAYS | NOTEBOOKS | {"fetch-table", "fetch-champion"}
     assert {*second.executed} == ALWAYS
     assert {*second.cached} == NOTEBOOKS | {"fetch-table", "fetch-champion"}
+
+
+@pytest.mark.parametrize("name", [name for name in pipeline_names(PROJECT) if name != "auto-mpg"])
+def test_no_pipeline_here_executes_a_notebook_twice(kubeflow, name):
+    read = read_graph(PROJECT, load_pipeline(PROJECT, name))
+    compiled = compile_graph(read, read.data)
+    first = kubeflow.run(compiled)
+    assert {*read.steps} < {*first.executed}
+    assert {*kubeflow.run(compiled).executed} <= ALWAYS | {"record"}
 
 
 def test_a_commit_that_changes_nothing_of_the_run_executes_no_notebook(text, kubeflow, repository):

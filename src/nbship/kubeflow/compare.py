@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-_NO_PIPELINE = "it is no compiled pipeline"
+_NO_PIPELINE = "it is not a compiled pipeline"
 _Tree = Mapping[str, Any]
 
 

@@ -244,8 +244,8 @@ def check_names(plan: Plan, parameters: Iterable[Parameter]) -> None:
     own = [(name, tasks.get(name, "production's own")) for name in delivery.sources(plan)]
     _check_unique("component", [*own, *((step.name, f"step '{step.name}'") for step in steps)])
     measured = [(file.digest, f"the hash of {origin}") for file, origin in files]
-    measured += plan.measured.items()
-    measured += [(name, reference) for name, (reference, _) in plan.results.items()]
+    measured += [(name, str(origin)) for name, origin in plan.measured.items()]
+    measured += [(name, str(origin)) for name, (origin, _) in plan.results.items()]
     _check_unique("input", measured)
     _check_unique("parameter", ((p.name, p.origin) for p in parameters))
 

@@ -40,7 +40,7 @@ def sources(plan: Plan) -> dict[str, str]:
     elif pipeline.publish:
         found[RECORD] = _decide(plan, RECORD)
     if pipeline.publish:
-        found |= {PUBLISH: _publish(plan.graph), DEPLOY: _deploy(plan.graph)}
+        found |= {PUBLISH: _publish(plan), DEPLOY: _deploy(plan.graph)}
     elif pipeline.gate:
         found[PASSED] = _report(PASSED, "The model is good enough")
     return found
@@ -116,8 +116,8 @@ def _decide(plan: Plan, name: str) -> str:
         f"pipeline={literal(graph.name)}",
         f"{COMMIT}={COMMIT}",
         f"hashes={_mapping(digests)}",
-        f"measured={_mapping({reference: argument for argument, reference in files.items()})}",
-        f"results={_mapping({reference: argument for argument, (reference, _) in scalars.items()})}",
+        f"measured={_mapping({str(origin): argument for argument, origin in files.items()})}",
+        f"results={_mapping({str(origin): argument for argument, (origin, _) in scalars.items()})}",
     ]
     if gate:
         kind = graph.steps[gate.step].notebook.signature.outputs[gate.losses].type
@@ -137,15 +137,10 @@ def _decide(plan: Plan, name: str) -> str:
     return _component(name, text, arguments, "decide", passed, returns="str")
 
 
-def _publish(graph: Graph) -> str:
-    settings = graph.pipeline.publish
-    assert settings is not None  # noqa: S101 (for the type checker: only then it is called)
-    outputs, names, kinds = {}, {}, {}
-    for argument, reference in (("model", settings.model), ("reference", settings.reference)):
-        step, _, output = reference.rpartition(".")
-        variable = graph.steps[step].notebook.signature.outputs[output]
-        outputs[reference], kinds[argument] = argument, variable.type
-        names[reference] = literal(_file_name(graph, Reference(step, output)))
+def _publish(plan: Plan) -> str:
+    graph, published = plan.graph, plan.published
+    kinds = {argument: _kind(graph, origin) for argument, origin in published.items()}
+    names = {str(origin): literal(_file_name(graph, origin)) for origin in published.values()}
     arguments = [
         f"{RUN}: dsl.Input[dsl.Artifact]",
         *(f"{argument}: dsl.Input[dsl.{kind}]" for argument, kind in kinds.items()),
@@ -157,7 +152,7 @@ def _publish(graph: Graph) -> str:
     passed = [
         VERSION,
         RUN,
-        _mapping(outputs),
+        _mapping({str(origin): argument for argument, origin in published.items()}),
         f"names={_mapping(names)}",
         f"pipeline={literal(graph.name)}",
         "repository=repository",

@@ -50,16 +50,18 @@ class Plan:
     Attributes:
         graph: The pipeline, with the step that judges the champion where it has a gate.
         fetched: The files that steps read, by name.
-        measured: The metrics files of all steps but the champion's: `step.output` by the argument's name.
-        results: The scalar results: `step.output` and type by the argument's name.
+        measured: The metrics files of all steps but the champion's, by the argument's name.
+        results: The scalar results, and their types, by the argument's name.
         evidence: What the gate reads beside metrics and losses, by the argument's name.
+        published: The model and the rows that it learnt from, by the argument's name.
     """
 
     graph: Graph
     fetched: Mapping[str, Fetched]
-    measured: Mapping[str, str]
-    results: Mapping[str, tuple[str, str]]
+    measured: Mapping[str, Reference]
+    results: Mapping[str, tuple[Reference, str]]
     evidence: Mapping[str, Reference]
+    published: Mapping[str, Reference]
 
     @property
     def is_needed(self) -> bool:
@@ -73,23 +75,25 @@ def make_plan(graph: Graph) -> Plan:
     Args:
         graph: The pipeline, with the step that judges the champion where it has a gate.
     """
-    evidence = _evidence(graph)
+    published = _published(graph)
+    evidence = _evidence(graph, published)
     judging = [step for step in graph.steps.values() if not _reads_champion(graph, step.name)]
     return Plan(
         graph=graph,
         fetched={name: _fetched(graph, name, evidence) for name in _used_data(graph)},
         measured={
-            identifier(f"{step.name}_{name}"): f"{step.name}.{name}"
+            identifier(f"{step.name}_{name}"): Reference(step.name, name)
             for step in judging
             for name, variable in step.notebook.signature.outputs.items()
             if variable.type == "Metrics"
         },
         results={
-            identifier(f"{step.name}_{name}"): (f"{step.name}.{name}", variable.type)
+            identifier(f"{step.name}_{name}"): (Reference(step.name, name), variable.type)
             for step in judging
             for name, variable in step.notebook.signature.results.items()
         },
         evidence=evidence,
+        published=published,
     )
 
 
@@ -125,13 +129,20 @@ def _reads_champion(graph: Graph, step: str) -> bool:
     return any(r.step is None and r.name == CHAMPION for r in graph.steps[step].inputs.values())
 
 
-def _evidence(graph: Graph) -> dict[str, Reference]:
+def _published(graph: Graph) -> dict[str, Reference]:
+    settings = graph.pipeline.publish
+    if settings is None:
+        return {}
+    written = {"model": settings.model, "reference": settings.reference}
+    return {name: Reference(*text.split(".")) for name, text in written.items()}
+
+
+def _evidence(graph: Graph, published: Mapping[str, Reference]) -> dict[str, Reference]:
     found = {}
     if RECIPES in graph.steps:
         found[REFITS] = Reference(RECIPES, REFITS)
-    held_out, publish = held_out_input(graph), graph.pipeline.publish
-    if held_out and publish:
-        step, _, output = publish.reference.rpartition(".")
-        found |= {"held_out": held_out, "reference": Reference(step, output)}
+    held_out = held_out_input(graph)
+    if held_out and published:
+        found |= {"held_out": held_out, "reference": published["reference"]}
         found |= {fact: Reference(None, fact) for fact in CHAMPION_FACTS}
     return found

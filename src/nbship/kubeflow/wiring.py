@@ -40,11 +40,11 @@ def wire(plan: Plan, components: Components, given: Given) -> None:
         if graph.pipeline.gate:
             judged = _decide(plan, components, delivery.GATE, tasks)
             with dsl.If(judged.outputs[OUTCOME] == PASS, name="passed"):
-                _passed(graph, components, given, tasks, judged)
+                _passed(plan, components, given, tasks, judged)
             with dsl.If(judged.outputs[OUTCOME] != PASS, name="not-passed"):
                 _tell_gitlab(graph, components, given, delivery.REJECTED, judged)
         elif graph.pipeline.publish:
-            _passed(graph, components, given, tasks, _decide(plan, components, delivery.RECORD, tasks))
+            _passed(plan, components, given, tasks, _decide(plan, components, delivery.RECORD, tasks))
 
 
 def argument(step: str, parameter: str) -> str:
@@ -117,12 +117,10 @@ def _channel(plan: Plan, reference: Reference, tasks: Mapping[str, Any]) -> Any:
 
 
 def _decide(plan: Plan, components: Components, name: str, tasks: Mapping[str, Any]) -> Any:
-    references = {**plan.measured, **{key: reference for key, (reference, _) in plan.results.items()}}
     arguments = {COMMIT: tasks[delivery.RESOLVE].outputs[COMMIT]}
     arguments |= {f.digest: tasks[f.task].outputs[SHA256] for f in plan.fetched.values()}
-    for key, reference in references.items():
-        step, _, output = reference.partition(".")
-        arguments[key] = tasks[step].outputs[output]
+    arguments |= {key: _channel(plan, origin, tasks) for key, origin in plan.measured.items()}
+    arguments |= {key: _channel(plan, origin, tasks) for key, (origin, _) in plan.results.items()}
     gate = plan.graph.pipeline.gate
     if gate:
         arguments["losses"] = tasks[gate.step].outputs[gate.losses]
@@ -131,21 +129,17 @@ def _decide(plan: Plan, components: Components, name: str, tasks: Mapping[str, A
     return _own(plan.graph, components, name, arguments)
 
 
-def _passed(
-    graph: Graph, components: Components, given: Given, tasks: Mapping[str, Any], judged: Any
-) -> None:
+def _passed(plan: Plan, components: Components, given: Given, tasks: Mapping[str, Any], judged: Any) -> None:
     """Publishes the model, and deploys it where a stage is named; without `publish`, only tells."""
     from kfp import dsl
 
-    settings = graph.pipeline.publish
-    if settings is None:
+    graph = plan.graph
+    if not plan.published:
         _tell_gitlab(graph, components, given, delivery.PASSED, judged)
         return
     place = {name: given[name] for name in ("repository", "branch")}
     arguments = {RUN: judged.outputs[RUN], **place, **_page(graph)}
-    for key, reference in (("model", settings.model), ("reference", settings.reference)):
-        step, _, output = reference.rpartition(".")
-        arguments[key] = tasks[step].outputs[output]
+    arguments |= {key: _channel(plan, origin, tasks) for key, origin in plan.published.items()}
     published = _own(graph, components, delivery.PUBLISH, arguments, secret=True)
     with dsl.If(given["deploy"] != "", name="to-deploy"):
         target = {"stage": given["deploy"], "version": published.outputs[VERSION]}

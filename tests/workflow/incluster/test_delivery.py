@@ -217,6 +217,14 @@ def test_the_champion_that_is_handed_on_is_what_the_model_is_judged_by(tmp_path:
     assert (verdict.tries, verdict.above_best) == (1, pytest.approx(0.03))
 
 
+def test_a_model_that_is_the_champion_keeps_its_version(address: str, tmp_path: Path) -> None:
+    """As when all before was cached, or a run that was stopped while it published is submitted again."""
+    first = publish(address, tmp_path / "pod")
+    refs = git(tmp_path / "origin.git", "for-each-ref")
+    assert publish(address, tmp_path / "another pod") == first == "v1.0.0"
+    assert git(tmp_path / "origin.git", "for-each-ref") == refs
+
+
 def test_what_was_published_is_deployed_and_recorded(
     address: str, cluster: KubernetesServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

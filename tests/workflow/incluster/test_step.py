@@ -145,7 +145,9 @@ def test_a_file_that_holds_no_classification_metrics(tmp_path, artifact, capsys,
                 f"open(judged, 'w').write({content!r})",
             ),
         )
-    assert "error: n.ipynb: its output 'judged' is no classification metrics file" in capsys.readouterr().err
+    assert (
+        "error: n.ipynb: its output 'judged' is not a classification metrics file" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.e2e

@@ -227,7 +227,7 @@ def _log_metrics(notebook: Notebook, name: str, path: Path, artifact: Any) -> No
                 loggers[key](**value)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StepError(
-                f"{notebook.path.name}: its output '{name}' is no classification metrics file: {error}",
+                f"{notebook.path.name}: its output '{name}' is not a classification metrics file: {error}",
                 'write {"confusion_matrix": {"categories": …, "matrix": …}} or {"roc_curve": {"fpr": …, …}}',
             ) from None
 
