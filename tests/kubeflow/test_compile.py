@@ -351,6 +351,26 @@ def test_steps_that_would_share_a_parameter_are_refused(tmp_path):
         compiled(root)
 
 
+def test_data_files_that_would_share_a_task_are_refused(tmp_path):
+    data = "{path: data.csv, description: Points, source: {file: elsewhere.csv}}"
+    root = write_project(
+        tmp_path, PIPELINE.replace(f"{{table: {data}}}", f"{{table: {data}, Table: {data}}}")
+    )
+    assert compiled(root)
+    with pytest.raises(
+        UsageError, match="data file 'table' and data file 'Table' would both be the component"
+    ):
+        compiled(root, "steps.train-line.inputs.rows=Table")
+
+
+def test_a_step_that_has_the_name_of_a_task_that_fetches_is_refused(tmp_path):
+    root = write_project(tmp_path, PIPELINE.replace("train-line", "fetch-table"))
+    with pytest.raises(
+        UsageError, match="data file 'table' and step 'fetch-table' would both be the component"
+    ):
+        compiled(root)
+
+
 def test_a_step_that_has_the_name_of_a_component_around_it_is_refused(tmp_path):
     root = write_project(tmp_path, PIPELINE.replace("train-line", "resolve"))
     with pytest.raises(UsageError, match="component 'resolve'"):

@@ -240,9 +240,10 @@ def check_names(plan: Plan, parameters: Iterable[Parameter]) -> None:
     files = [(file, f"data file '{file.name}'") for file in fetched]
     resolved = [(name, f"the own '{name}' of {delivery.RESOLVE}") for name in _RESOLVE_NAMES]
     _check_unique("output", [*resolved, *((file.version, origin) for file, origin in files)])
-    tasks = {file.task: origin for file, origin in files}
-    own = [(name, tasks.get(name, "production's own")) for name in delivery.sources(plan)]
-    _check_unique("component", [*own, *((step.name, f"step '{step.name}'") for step in steps)])
+    named = [(file.task, origin) for file, origin in files]
+    own = delivery.sources(plan).keys() - {file.task for file in fetched}
+    named += [(name, "production's own") for name in sorted(own)]
+    _check_unique("component", [*named, *((step.name, f"step '{step.name}'") for step in steps)])
     measured = [(file.digest, f"the hash of {origin}") for file, origin in files]
     measured += [(name, str(origin)) for name, origin in plan.measured.items()]
     measured += [(name, str(origin)) for name, (origin, _) in plan.results.items()]
