@@ -95,6 +95,13 @@ def test_another_commit_with_the_same_data_is_the_same_version(project, tmp_path
     assert resolved(project, tmp_path)["table"] == before["table"]
 
 
+def test_data_that_git_has_too_needs_no_dvc(project, tmp_path):
+    (project / ".dvc/config").unlink()
+    (project / "data/points.csv").write_bytes(OLD)
+    commit(project, "Begin")
+    assert fetched(project, tmp_path, resolved(project, tmp_path)["table"])[0] == OLD
+
+
 def test_the_newest_settings_of_dvc_are_used(project, tmp_path):
     """The data is older than the remote that has it."""
     config = (project / ".dvc/config").read_text()

@@ -22,6 +22,7 @@ from nbship.kubeflow.plan import CHAMPION_FACTS, FILE
 from nbship.package import DESCRIPTION
 from nbship.versions import dvc, git, registry
 from nbship.versions.clone import clone, clone_with, find_project
+from nbship.workflow import data
 from nbship.workflow.incluster.step import Artifact, failures_end_the_process
 
 
@@ -41,8 +42,8 @@ def resolve(
     """
     with failures_end_the_process(), cloned(pipeline, repository, revision) as (root, settings, found):
         for name, path in versions.items():
-            data = name != CHAMPION or name in settings.data
-            version = _version(root, settings, name) if data else _champion_version(root, pipeline)
+            of_data = name != CHAMPION or name in settings.data
+            version = _version(root, settings, name) if of_data else _champion_version(root, pipeline)
             files.write_text(Path(path), json.dumps(version))
         files.write_text(Path(commit), found)
         log(f"resolved {revision or 'the default branch'}: {found}")
@@ -141,9 +142,9 @@ def _cloned_with(folder: Path, pipeline: str, version: Mapping[str, str], reposi
 
 
 def _bring(root: Path, pipeline: str, name: str) -> dict[str, Path | None]:
-    data = load_pipeline(root, pipeline).data[name]
-    dvc.pull(root, root / data.path, data.source, report=log)
-    return {FILE: root / data.path}
+    settings = load_pipeline(root, pipeline)
+    wanted = settings.model_copy(update={"data": {name: settings.data[name]}})
+    return {FILE: data.ensure(root, wanted, log)[name]}
 
 
 def _bring_champion(root: Path, pipeline: str) -> dict[str, Path | None]:
