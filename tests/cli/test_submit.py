@@ -157,8 +157,9 @@ def test_a_result_that_cannot_be_read_changes_no_exit_code(server, root):
         server.advance.append(look("SUCCEEDED", gate="SUCCEEDED", rejected="SUCCEEDED"))
     output, code = nbship(*SUBMIT, "--wait")
     assert code == 3
-    assert "cannot be read: reasons and metrics are on its page alone: http://localhost" in output
-    last = json.loads(nbship(*SUBMIT, "--wait", "--json")[0].splitlines()[-2])
+    assert "the verdict's reasons and the metrics are on its page alone: http://localhost" in output
+    assert "the logs of its steps cannot be read: have them archived" in output
+    last = json.loads(nbship(*SUBMIT, "--wait", "--json")[0].splitlines()[-3])
     assert last["exit_code"] == 3
     assert "verdict" not in last
 

@@ -142,7 +142,7 @@ def test_the_verdict_is_on_the_page_alone(server, root):
     result = invoke("--wait")
     assert result.return_value == 3
     assert "run         rejected by the gate; the champion stays\n" in result.stdout
-    assert "the verdict and the metrics are on its page alone: https://console" in result.stderr
+    assert "the verdict's reasons and the metrics are on its page alone: https://console" in result.stderr
 
 
 def test_every_thing_that_vertex_has_not():

@@ -121,6 +121,10 @@ def submit(
         return read_outcome(connection, root, name, submission.commit, run)
 
     run, result = _wait(follow, read, submission, as_json)
+    if result is None:
+        error_console.print(
+            "the logs of its steps cannot be read: have them archived, or set NBSHIP_KUBEFLOW_UI"
+        )
     code = exit_code(run)
     if record_trained and code in (ExitCode.DONE, ExitCode.REJECTED):
         record(root, name, revision or "HEAD")
@@ -200,9 +204,7 @@ def _wait(
         _print_result(run, result)
         _print_end(run, started)
     if result is None:
-        error_console.print(
-            f"the logs of its steps cannot be read: reasons and metrics are on its page alone: {escape(link)}"
-        )
+        error_console.print(f"the verdict's reasons and the metrics are on its page alone: {escape(link)}")
     return run, result
 
 
