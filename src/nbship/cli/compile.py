@@ -23,7 +23,6 @@ from nbship.project import pipeline_names, project_root
 if TYPE_CHECKING:
     from nbship.workflow.compile import Generated
 
-_KUBERNETES = " --kubernetes"
 _CheckOption = Annotated[
     bool, typer.Option("--check", help="Write nothing; fail if what is there is not current.")
 ]
@@ -108,8 +107,8 @@ def _finish(generated: Sequence[Generated], root: Path, check: bool, as_json: bo
     if check and stale:
         paths = ", ".join(_shown(file.path, root) for file in stale)
         commands = {file.command for file in stale}
-        resources = all(command.endswith(_KUBERNETES) for command in commands)
-        every = f"nbship compile --all{_KUBERNETES if resources else ''}"
+        resources = all(command.endswith(" --kubernetes") for command in commands)
+        every = "nbship compile --all --kubernetes" if resources else "nbship compile --all"
         raise NbshipError(
             f"not current: {paths}",
             f"renew and commit: {commands.pop() if len(commands) == 1 else every}",
