@@ -76,10 +76,13 @@ def test_what_is_written(root):
     assert version["metadata"]["annotations"]["kustomize.toolkit.fluxcd.io/prune"] == "disabled"
     (compiled, platform) = yaml.safe_load_all(compile_pipeline(root, "line").text)
     assert spec["platformSpec"] == platform
-    assert spec["pipelineSpec"]["root"] == compiled["root"]
-    images = {e["container"]["image"] for e in spec["pipelineSpec"]["deploymentSpec"]["executors"].values()}
+    executors = spec["pipelineSpec"]["deploymentSpec"]["executors"].values()
+    images = {executor["container"]["image"] for executor in executors}
     assert {image.partition(":")[0] for image in images} == {"nbship"}
     assert all(image.partition(":")[2] for image in images)
+    for executor in executors:
+        executor["container"]["image"] = "nbship"
+    assert spec["pipelineSpec"] == compiled
 
 
 def test_kubernetes_takes_it_to_the_last_key(root):

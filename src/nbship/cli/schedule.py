@@ -42,8 +42,8 @@ def schedule(
     override_files: ConfigOverrideOption = [],  # noqa: B006
     experiment: ExperimentOption = "",
     show: Annotated[bool, typer.Option("--list", help="List the schedules.")] = False,
-    pause: Annotated[bool, typer.Option("--pause", help="Let it rest.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Let it go on.")] = False,
+    pause: Annotated[bool, typer.Option("--pause", help="Pause it.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume it.")] = False,
     delete: Annotated[bool, typer.Option("--delete", help="Delete it; its runs stay.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -58,7 +58,8 @@ def schedule(
 
     if sum([bool(cron), show, pause, resume, delete]) != 1 or not (name or show):
         raise UsageError(
-            "what about the schedule?", "NAME and one of --cron TIMES, --pause, --resume, --delete; or --list"
+            "nothing to do with the schedule is named",
+            "NAME and one of --cron TIMES, --pause, --resume, --delete; or --list",
         )
     root = project_root()
     connection = connect_for(root, name, os.environ, override_files)

@@ -310,7 +310,7 @@ def _unanswered(server: Server, error: HTTPError) -> ApiError:
             f"or set {PREFIX}TIMEOUT",
             under_way=True,
         )
-    return ApiError(f"{host}: the connection was cut off before the answer was whole", check)
+    return ApiError(f"{host}: the connection was closed before the answer was complete", check)
 
 
 def _message(body: Any) -> str:

@@ -118,7 +118,7 @@ def _log_in(session: Any, server: Server, username: str, password: str) -> None:
             _check_arrived(answer, server)
             return
         answer = _send(session, step, answer.url, server)
-    raise NbshipError(f"{_origin(answer.url)}: the login goes round in a circle", _CHECK_BY_HAND)
+    raise NbshipError(f"{_origin(answer.url)}: the login pages lead back to each other", _CHECK_BY_HAND)
 
 
 def _ways(page: _Page, answer: Any) -> Iterator[_Form]:

@@ -16,9 +16,10 @@ from nbship.kubeflow.compiled import parse
 API_VERSION = "pipelines.kubeflow.org/v2beta1"
 _HASH = 12
 # A schedule refers to its version, so the one that was there before stays when the manifest names another.
-# Kubeflow refuses a version whose pipeline is not there yet, which Argo CD is told by a wave.
+# Kubeflow refuses a version whose pipeline is not there yet, which Argo CD is told by a wave; what it applies
+# in its own way is repeated in an annotation, which has not room for every pipeline.
 _ANNOTATIONS = {
-    "argocd.argoproj.io/sync-options": "Prune=false",
+    "argocd.argoproj.io/sync-options": "Prune=false,ServerSideApply=true",
     "argocd.argoproj.io/sync-wave": "1",
     "kustomize.toolkit.fluxcd.io/prune": "disabled",
 }

@@ -88,12 +88,12 @@ def schedules(connection: Connection, root: Path, pipeline: str = "") -> list[Sc
 
 
 def pause(connection: Connection, root: Path, pipeline: str) -> None:
-    """Lets a recurring run rest."""
+    """Pauses a recurring run."""
     _enable(connection, root, pipeline, enabled=False)
 
 
 def resume(connection: Connection, root: Path, pipeline: str) -> None:
-    """Lets a recurring run go on."""
+    """Resumes a recurring run."""
     _enable(connection, root, pipeline, enabled=True)
 
 

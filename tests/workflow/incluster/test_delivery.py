@@ -23,6 +23,7 @@ from nbship.versions.clone import find_project
 from nbship.workflow.incluster import delivery
 from nbship.workflow.incluster.result import Result
 from tests.deploying import predict, serving
+from tests.kubeflow_runs import EXIT_HANDLER_STATES
 from tests.kubernetes_server import KubernetesServer, serve, write_kube_config
 from tests.repositories import git
 from tests.runs import make_run
@@ -279,17 +280,8 @@ def test_the_project_in_a_repository(tmp_path: Path, folders: list[str], found: 
         assert find_project(tmp_path, "line") == tmp_path / found
 
 
-# What the driver of Kubeflow Pipelines 2.17 hands to an exit handler is RUNNING after success.
 @pytest.mark.parametrize(
-    ("state", "told"),
-    [
-        ("SUCCEEDED", "succeeded"),
-        ("RUNNING", "succeeded"),
-        ("COMPLETE", "succeeded"),
-        ("FAILED", "failed"),
-        ("CANCELED", "failed"),
-        ("CANCELING", "failed"),
-    ],
+    ("state", "told"), [(state, told) for told, states in EXIT_HANDLER_STATES.items() for state in states]
 )
 @pytest.mark.parametrize(("host", "link"), [("https://k.example.org/", f"{RUN_PAGE}/4f1e"), ("", "")])
 def test_how_a_run_ended_is_told_with_its_page(monkeypatch, state, told, host, link):
