@@ -3,6 +3,7 @@ import secrets
 import ssl
 import sys
 from html import escape
+from pathlib import Path
 from typing import get_args
 from urllib.parse import parse_qs
 
@@ -132,6 +133,9 @@ def test_a_command():
     ("command", "message"),
     [
         ("", "COMMAND is not set"),
+        (" ", "COMMAND is not set"),
+        ("print 'a token", "COMMAND: a quotation mark or what is escaped is missing"),
+        ("''", "COMMAND: : "),
         ("no-such-program", "no-such-program: No such file"),
         (f"{sys.executable} -c 'print(\"{SECRET}\"); exit(3)'", "failed with exit code 3"),
         (f"{sys.executable} -c pass", "the token for Kubeflow is empty"),
@@ -178,6 +182,13 @@ def test_a_record_of_the_server_holds_no_secret():
 
 def test_every_authentication_method_of_the_pipeline_file_is_there():
     assert set(AUTHENTICATIONS) == set(get_args(AuthenticationMethod))
+
+
+def test_the_guide_says_what_each_method_needs():
+    guide = (Path(__file__).parents[2] / "docs/kubeflow-api.md").read_text()
+    rows = dict(re.findall(r"(?m)^\| `([a-z-]+)` \|([^|]*)\|", guide))
+    for name, method in AUTHENTICATIONS.items():
+        assert set(re.findall("`([A-Z]+)`", rows[name])) == set(method.needs)
 
 
 # Dex, as it is met behind Kubeflow's gateway.

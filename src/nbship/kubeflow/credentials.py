@@ -9,10 +9,12 @@ from __future__ import annotations
 import shlex
 import subprocess
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from nbship.config import AuthenticationMethod
 from nbship.errors import NbshipError, UsageError
+from nbship.kubeflow.dex import session_cookie
 from nbship.kubeflow.server import PREFIX, Server
 
 Headers = Mapping[str, str]
@@ -21,6 +23,21 @@ Login = Callable[[], Headers]
 # Where a pod finds the token that Kubernetes projects for the audience pipelines.kubeflow.org.
 _PROJECTED_TOKEN = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105 (a path)
 _COMMAND_SECONDS = 120
+# What may be in a file that `NAME_FILE` names.
+_SECRETS = ("TOKEN", "COOKIE", "PASSWORD")
+
+
+@dataclass(frozen=True)
+class Authentication:
+    """An authentication method.
+
+    Attributes:
+        needs: Variables without their prefix that must be set; a secret may also be in a file.
+        headers: Gives a request's headers.
+    """
+
+    needs: tuple[str, ...]
+    headers: Callable[[Server, Mapping[str, str]], Headers]
 
 
 def login(server: Server, environment: Mapping[str, str]) -> Login:
@@ -29,78 +46,74 @@ def login(server: Server, environment: Mapping[str, str]) -> Login:
     Raises:
         UsageError: What it needs is missing from the environment.
     """
-    return AUTHENTICATIONS[server.auth](server, environment)
+    method = AUTHENTICATIONS[server.auth]
+    for name in method.needs:
+        _require(environment, name)
+    return lambda: method.headers(server, environment)
 
 
-def _none(_server: Server, _environment: Mapping[str, str]) -> Login:
-    return dict
+def _none(_server: Server, _environment: Mapping[str, str]) -> Headers:
+    return {}
 
 
-def _token(_server: Server, environment: Mapping[str, str]) -> Login:
-    _require(environment, "TOKEN")
-    return lambda: _bearer(_secret(environment, "TOKEN"))
+def _token(_server: Server, environment: Mapping[str, str]) -> Headers:
+    return _bearer(_secret(environment, "TOKEN"))
 
 
-def _service_account(_server: Server, environment: Mapping[str, str]) -> Login:
+def _service_account(_server: Server, environment: Mapping[str, str]) -> Headers:
     """The kubelet renews the file, so it is read at every login."""
     path = environment.get(PREFIX + "TOKEN_FILE") or environment.get("KF_PIPELINES_SA_TOKEN_PATH")
-    return lambda: _bearer(_read(Path(path or _PROJECTED_TOKEN)))
+    return _bearer(_read(Path(path or _PROJECTED_TOKEN)))
 
 
-def _cookie(_server: Server, environment: Mapping[str, str]) -> Login:
-    _require(environment, "COOKIE")
-    return lambda: {"Cookie": _header_value("the cookie", _secret(environment, "COOKIE"))}
+def _cookie(_server: Server, environment: Mapping[str, str]) -> Headers:
+    return {"Cookie": _header_value("the cookie", _secret(environment, "COOKIE"))}
 
 
-def _dex(server: Server, environment: Mapping[str, str]) -> Login:
-    from nbship.kubeflow.dex import session_cookie
-
-    username = environment.get(PREFIX + "USERNAME", "")
-    if not username:
-        raise UsageError(f"{PREFIX}USERNAME is not set", "it is what the login page asks for, often an email")
-    _require(environment, "PASSWORD")
-    return lambda: {"Cookie": session_cookie(server, username, _secret(environment, "PASSWORD"))}
+def _dex(server: Server, environment: Mapping[str, str]) -> Headers:
+    username, password = environment[PREFIX + "USERNAME"], _secret(environment, "PASSWORD")
+    return {"Cookie": session_cookie(server, username, password)}
 
 
-def _command(_server: Server, environment: Mapping[str, str]) -> Login:
-    words = shlex.split(environment.get(PREFIX + "COMMAND", ""))
-    if not words:
-        raise UsageError(f"{PREFIX}COMMAND is not set", "give a program that prints a token")
+def _command(_server: Server, environment: Mapping[str, str]) -> Headers:
+    """What the program asks or complains of goes to the terminal; only the token is read."""
+    variable, hint = f"{PREFIX}COMMAND", "give a program that prints a token"
+    try:
+        words = shlex.split(environment[variable])
+        result = subprocess.run(
+            words, stdout=subprocess.PIPE, env=dict(environment), timeout=_COMMAND_SECONDS, check=False
+        )
+    except ValueError:
+        raise UsageError(f"{variable}: a quotation mark or what is escaped is missing", hint) from None
+    except OSError as error:
+        raise NbshipError(f"{variable}: {words[0]}: {error.strerror}", hint) from None
+    except subprocess.TimeoutExpired:
+        raise NbshipError(
+            f"{variable}: {words[0]} took over {_COMMAND_SECONDS} s", "run it by hand"
+        ) from None
+    if result.returncode != 0:
+        raise NbshipError(
+            f"{variable}: {words[0]} failed with exit code {result.returncode}", "run it by hand"
+        )
+    return _bearer(result.stdout.decode("utf-8", "replace"))
 
-    def run() -> Headers:
-        """What the helper asks or complains of goes to the terminal; only the token is read."""
-        failed = f"{PREFIX}COMMAND: {words[0]}"
-        try:
-            result = subprocess.run(
-                words, stdout=subprocess.PIPE, env=dict(environment), timeout=_COMMAND_SECONDS, check=False
-            )
-        except OSError as error:
-            raise NbshipError(f"{failed}: {error.strerror}", "give a program that prints a token") from None
-        except subprocess.TimeoutExpired:
-            raise NbshipError(f"{failed} took over {_COMMAND_SECONDS} s", "run it by hand") from None
-        if result.returncode != 0:
-            raise NbshipError(f"{failed} failed with exit code {result.returncode}", "run it by hand")
-        return _bearer(result.stdout.decode("utf-8", "replace"))
 
-    return run
-
-
-AUTHENTICATIONS: Mapping[AuthenticationMethod, Callable[[Server, Mapping[str, str]], Login]] = {
-    "none": _none,
-    "token": _token,
-    "service-account": _service_account,
-    "cookie": _cookie,
-    "dex": _dex,
-    "command": _command,
+AUTHENTICATIONS: Mapping[AuthenticationMethod, Authentication] = {
+    "none": Authentication((), _none),
+    "token": Authentication(("TOKEN",), _token),
+    "service-account": Authentication((), _service_account),
+    "cookie": Authentication(("COOKIE",), _cookie),
+    "dex": Authentication(("USERNAME", "PASSWORD"), _dex),
+    "command": Authentication(("COMMAND",), _command),
 }
 
 
 def _require(environment: Mapping[str, str], name: str) -> None:
-    if not (environment.get(PREFIX + name) or environment.get(f"{PREFIX}{name}_FILE")):
-        raise UsageError(
-            f"{PREFIX}{name} is not set",
-            f"set it, or {PREFIX}{name}_FILE to the path of a file that holds it",
-        )
+    file = f"{name}_FILE" if name in _SECRETS else ""
+    if environment.get(PREFIX + name, "").strip() or (file and environment.get(PREFIX + file)):
+        return
+    others = f", or {PREFIX}{file} to the path of a file that holds it" if file else ""
+    raise UsageError(f"{PREFIX}{name} is not set", f"set it{others}; or another {PREFIX}AUTH")
 
 
 def _secret(environment: Mapping[str, str], name: str) -> str:
