@@ -64,6 +64,7 @@ def serve_by_workers(
                     crew.note_end(worker)
                     workers[index] = crew.start()
     finally:
+        listener.close()  # who connects now is refused, instead of waiting for nobody
         _stop(workers)
         signal.set_wakeup_fd(-1)
 
