@@ -6,7 +6,6 @@ The record is rewritten whole and atomically whenever something changes, so a re
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import platform
 import secrets
 from collections.abc import Iterator
@@ -32,6 +31,8 @@ METRICS = "metrics.json"
 _MARK = ".running"
 # How settings of each kind began while all of them were in one list.
 _EARLIER = {"config-override: ": "override_files", "environment: ": "variables"}
+# Seconds.
+_MOMENT = 0.1
 
 
 class State(StrEnum):
@@ -207,18 +208,20 @@ def running(folder: Path) -> Iterator[None]:
     Raises:
         NbshipError: The folder cannot be written to.
     """
+    from filelock import FileLock
+
     mark = folder / _MARK
+    lock = FileLock(mark)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = mark.open("w")
+        lock.acquire()
     except OSError as error:
         raise disk_error(error, folder) from None
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            mark.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        lock.release()
+        mark.unlink(missing_ok=True)
 
 
 def save(record: RunRecord, folder: Path) -> None:
@@ -275,11 +278,16 @@ def find_run(root: Path, pipeline: str, run_id: str = "") -> tuple[RunRecord, Pa
 
 
 def _is_running(folder: Path) -> bool:
+    mark = folder / _MARK
+    if not mark.exists():
+        return False
+    from filelock import FileLock, Timeout
+
     try:
-        with (folder / _MARK).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
+        # Another process that asks holds it for a moment, too.
+        with FileLock(mark, timeout=_MOMENT, poll_interval=_MOMENT / 10):
+            return False
+    except (Timeout, PermissionError):  # whose run one may not touch is taken at its word
         return True
     except OSError:
         return False
-    return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -65,7 +66,7 @@ def run(
     if kernel not in _KERNELS:
         raise UsageError(f"--kernel {kernel}: there is no such kernel", suggestion(kernel, _KERNELS))
     root = project_root()
-    if kernel == "warm" and (force or from_step or only):
+    if kernel == "warm" and (force or from_step or only) and sys.platform == "linux":
         # Something will run for sure, so the kernels' server starts while the rest of nbship is imported.
         from nbship.kernels import forkserver
 

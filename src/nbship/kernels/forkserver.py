@@ -27,6 +27,10 @@ from nbship.kernels.forker import Preload, Release, Request
 
 # The specification of the kernels that are forked.
 KERNEL_NAME = "nbship"
+# That of every Jupyter, which starts more slowly.
+STANDARD_KERNEL = "python3"
+# Elsewhere a process cannot fork, or its libraries do not survive it.
+AVAILABLE = sys.platform == "linux"
 _SERVER = "nbship.kernels.forker"
 _SECONDS_TO_END = 1.0
 

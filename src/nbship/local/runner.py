@@ -62,7 +62,7 @@ class Options:
     """
 
     jobs: int = 1
-    kernel: str = WARM_KERNEL
+    kernel: str = WARM_KERNEL if forkserver.AVAILABLE else forkserver.STANDARD_KERNEL
     forced: frozenset[str] = frozenset()
     on_event: Callable[[Event], None] = lambda _: None
 

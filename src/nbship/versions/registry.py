@@ -8,7 +8,6 @@ staged. What is in a model's description is not known here.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -121,19 +120,22 @@ def exclusive(root: Path, name: str, report: Report = lambda _: None) -> Iterato
     Raises:
         NbshipError: The folder cannot be written to.
     """
+    from filelock import FileLock, Timeout
+
     path = root / ".nbship" / f"publish-{name}.lock"
+    lock = FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("w")
+        lock.acquire(timeout=0)
+    except Timeout:
+        report(f"waiting for another process that publishes {name}")
+        lock.acquire()
     except OSError as error:
         raise disk_error(error, path) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            report(f"waiting for another process that publishes {name}")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

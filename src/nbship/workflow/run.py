@@ -27,6 +27,7 @@ from nbship.graph import (
     read_graph,
     with_champion,
 )
+from nbship.kernels import forkserver
 from nbship.linting import require_modules
 from nbship.local import runner
 from nbship.local.cache import environment_hash
@@ -50,7 +51,7 @@ from nbship.workflow import data, judging
 from nbship.workflow.judging import Evidence
 
 # Kernels of the environment that this process runs in.
-_OWN_KERNELS = (runner.WARM_KERNEL, "python3")
+_OWN_KERNELS = (runner.WARM_KERNEL, forkserver.STANDARD_KERNEL)
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,9 @@ def run(
         gate=pipeline.gate,
         champion=content_hash(champion) if champion else "",
     )
+    if request.kernel == runner.WARM_KERNEL and not forkserver.AVAILABLE:
+        report("warm kernels need Linux: each step gets an ordinary kernel, which starts more slowly")
+        request = replace(request, kernel=forkserver.STANDARD_KERNEL)
     folder = run_folder(root, pipeline.name, record.id)
     options = runner.Options(
         jobs=request.jobs, kernel=request.kernel, forced=_forced(graph, request), on_event=on_event
