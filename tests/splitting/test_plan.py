@@ -316,3 +316,112 @@ def test_the_exploration_of_this_project():
     assert crossing(plan)["tuning"] == {"cars": "the-data"}  # estimators go along as the code that makes them
     assert set(plan.parameters) == {"test_fraction", "split_by", "folds", "repeats", "seed"}
     assert [(f.variable, f.declared, f.readers) for f in plan.files] == [("table", True, ("the-data",))]
+
+
+def test_a_gate_has_the_rows_written_where_they_are_all_known(tmp_path):
+    yaml = """
+    gate:
+      model: rf
+      held_out: X_test.assign(rent=y_test)
+      learnt_from: "df[[c for c in df if c != 'district']]"
+      target: rent
+      thresholds: {rmse: {max: 90}}
+    """
+    path = tmp_path / "a.ipynb"
+    wishes = read_wishes(yaml, "plan.yaml")
+    plan = plan_of(path, ALL["soorgeon-ml"], wishes)
+    assert {step.name: list(step.rows) for step in plan.steps if step.rows} == {
+        "clean": ["learnt_rows"],
+        "split": ["held_out_rows"],
+    }
+    texts = texts_of(path, ALL["soorgeon-ml"], wishes)
+    assert "(X_test.assign(rent=y_test)).to_csv(held_out_rows, index=False)" in texts["split.ipynb"]
+    assert "test_set: split.held_out_rows" in texts["a.yaml"]
+    assert "model: random-forest.rf_file" in texts["a.yaml"]
+    assert Wishes.model_validate(plan.as_wishes()).gate == wishes.gate
+
+
+def test_what_a_parameters_cell_declares_stays_declared(tmp_path):
+    text = """
+# %% parameters
+table: "Input[Dataset]" = "../data/flats.csv"  # flats
+model: "Output[Model]" = "build/model.joblib"  # the model
+count: "Output[int]" = 0  # how many
+alpha: float = 1.0  # penalty
+# %% [markdown]
+## Read
+# %%
+import pandas as pd
+LIMIT = 5
+rows = pd.read_csv(table)
+count = len(rows)
+# %% [markdown]
+## Fit
+# %%
+import joblib
+from sklearn.linear_model import Ridge
+joblib.dump(Ridge(alpha).fit(rows[["area"]], rows.rent), model)
+# %% [markdown]
+## Use
+# %%
+print(joblib.load(model).coef_, LIMIT)
+"""
+    plan = plan_of(tmp_path / "a.ipynb", text)
+    assert set(plan.parameters) == {"alpha"}  # no other constant: they say what they are
+    assert {f.variable: (f.readers, f.writers) for f in plan.files} == {
+        "table": (("read",), ()),
+        "model": (("use",), ("fit",)),
+    }
+    assert plan.steps[0].results == ("count",)
+    texts = texts_of(tmp_path / "a.ipynb", text)
+    assert 'table: "Input[Dataset]" = "../../data/flats.csv"  # flats' in texts["read.ipynb"]
+    assert 'count: "Output[int]" = 0  # how many' in texts["read.ipynb"]
+    assert "alpha: float = 1.0  # penalty" in texts["fit.ipynb"]
+    assert "LIMIT = 5" in texts["use.ipynb"]
+
+
+def test_a_notebook_that_calls_a_variable_metrics(tmp_path):
+    text = "# %%\nfrom sklearn import metrics\na, b = [1], [0]\nerror = metrics.mean_absolute_error(a, b)\n"
+    texts = texts_of(tmp_path / "a.ipynb", text)
+    code = next(code for name, code in texts.items() if name.endswith(".ipynb"))
+    assert 'metrics_file: "Output[Metrics]"' in code
+    assert "Path(metrics_file).write_text" in code
+
+
+def test_names_that_would_clash_are_a_problem(tmp_path):
+    text = "# %% step:a\nx = [len('a')]\nx_file = 1\n# %% step:b prev:a\nprint(x, x_file)\n"
+    assert [p.rule for p in plan_of(tmp_path / "a.ipynb", text).problems] == ["name"]
+
+
+def test_paths_still_lead_where_they_did(tmp_path):
+    (tmp_path / "data").mkdir()
+    text = 'import os\nfolder = "../data"\nname = len(folder)\n'
+    text += 'open(f"../data/{name}.txt")\nos.listdir(folder)\n'
+    path = write(tmp_path / "exploration/a.ipynb", f"# %%\n{text}")
+    notebook = read(read_source(path, "exploration/a.ipynb"), Wishes(), lambda p: (path.parent / p).exists())
+    plan = propose(notebook, "a", Wishes(), {})
+    written = write_plan(plan, notebook, {})
+    code = "\n".join(code_of(each) for each in written.values())
+    assert 'folder: str = "../../data"' in code
+    assert "open(f'../../data/{name}.txt')" in code
+    assert {c.rule for c in plan.concerns} == {"undeclared-file"}
+
+
+def test_numbers_of_numpy_stay_what_they_are(tmp_path):
+    text = "# %% step:a\nx = float('1')\n# %% step:b prev:a\nprint(x.round(1))\n"
+    source = read_source(write(tmp_path / "a.ipynb", text), "a.ipynb")
+    notebook = read(source, Wishes())
+    plan = propose(notebook, "a", Wishes(), {1: {"x": Fact("float", "numpy.float64")}})
+    code = code_of(write_plan(plan, notebook, {})["notebooks/a/b.ipynb"])
+    assert "x: float = 0.0" in code
+    assert "x = np.float64(x)" in code
+
+
+def test_one_object_under_two_names_is_told(tmp_path):
+    text = (
+        "# %% step:a\nx = y = list('ab')\n# %% step:b prev:a\ny.append(1)\n# %% step:c prev:b\nprint(x, y)\n"
+    )
+    source = read_source(write(tmp_path / "a.ipynb", text), "a.ipynb")
+    both = {"x": Fact("array"), "y": Fact("array")}
+    plan = propose(read(source, Wishes()), "a", Wishes(), {1: both, 2: both})
+    assert [(c.rule, c.cell) for c in plan.concerns] == [("alias", 2)]

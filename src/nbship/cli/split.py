@@ -146,7 +146,8 @@ def _rows(plan: Plan, step: Step) -> Iterator[tuple[str, str]]:
         yield "set", f"[cyan]{name}[/] = {escape(_short(plan.parameters[name].default))}"
     for name in step.gives:
         yield "out", f"[cyan]{name}[/]  {_described(plan.crossing(name, step.name), plan.parquet)}"
-    yield from (("out", paths.get(name, "rows to judge the model by")) for name in step.writes)
+    yield from (("out", paths[name]) for name in step.writes)
+    yield from (("out", f"{name}: {escape(rows)}") for name, rows in step.rows.items())
     if step.metrics:
         yield "out", f"metrics: {', '.join(step.metrics)}"
 

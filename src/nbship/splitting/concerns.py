@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from nbship.linting import check_notebook
 from nbship.linting.calls import imports, short
 from nbship.linting.cells import Source
 from nbship.splitting.files import Mention
+from nbship.splitting.flow import Facts
 from nbship.splitting.plan import Concern, Crossing
 from nbship.splitting.sections import Outline
 from nbship.splitting.statements import Kind, Statement, calls, root_name
 
+Opened = Mapping[int, Mapping[str, bool]]
 # Findings that are about the code; outputs and metadata are none of a new notebook's.
 _RULES = {
     *("absolute-path", "execution-order", "hidden-state", "install", "missing-module", "secret", "syntax"),
@@ -32,6 +35,8 @@ def concerns(
     cuts: Outline,
     crossings: Sequence[Crossing],
     files: Sequence[Mention],
+    facts: Facts,
+    opened: Opened,
 ) -> tuple[Concern, ...]:
     """Returns what will hurt, in the order of the notebook.
 
@@ -41,6 +46,8 @@ def concerns(
         cuts: Where it is cut.
         crossings: What goes from step to step.
         files: The places that name a file.
+        facts: What variables were after each cell that changed them.
+        opened: The project's files that each cell opened, and whether to write them.
     """
     found = [
         *(
@@ -55,6 +62,8 @@ def concerns(
         *_read_often(files, cuts),
         *_unclear_files(files),
         *_seeds(statements, cuts),
+        *_opened(files, opened),
+        *_aliases(statements, facts, crossings),
     ]
     return tuple(sorted(dict.fromkeys(found), key=lambda concern: concern.cell))
 
@@ -170,3 +179,33 @@ def _seeds(statements: Sequence[Statement], cuts: Outline) -> Iterator[Concern]:
                 f"{short(s.text)}: each step that has the library begins with it, so later draws may differ"
             )
             yield Concern(s.cell, "seed", message, "pass a seed to each that draws: random_state=seed")
+
+
+def _opened(files: Sequence[Mention], opened: Opened) -> Iterator[Concern]:
+    """Files that cells were seen to open, and that no text of the code names."""
+    known = {posixpath.normpath(mention.path) for mention in files if not mention.loose}
+    for cell, paths in opened.items():
+        for path, written in paths.items():
+            if posixpath.normpath(path) not in known:
+                known.add(posixpath.normpath(path))
+                verb, kind = ("written", "output") if written else ("read", "input")
+                message = f"'{short(path)}' is {verb} here, and no {kind} declares it: its name is made up"
+                hint = "name the file in one text, or declare it in the parameters cell of the step"
+                yield Concern(cell, "undeclared-file", message, hint)
+
+
+def _aliases(
+    statements: Sequence[Statement], facts: Facts, crossings: Sequence[Crossing]
+) -> Iterator[Concern]:
+    """Variables that changed in a cell that does not name them: two names of one object."""
+    crossing = {c.name for c in crossings if c.kind in ("table", "series", "array")}
+    first: set[str] = set()
+    for cell, seen in facts.items():
+        own = [s for s in statements if s.cell == cell]
+        named = {name for s in own for name in s.binds | s.reads | s.later}
+        functions = {s.name: s.later for s in statements if s.kind is Kind.FUNCTION}
+        named |= {name for function in named & functions.keys() for name in functions[function]}
+        for name in (crossing & first & seen.keys()) - named:
+            message = f"'{name}' changes here, where it is not named: another variable is the same object"
+            yield Concern(cell, "alias", message, f"copy it where the other one is made: {name}.copy()")
+        first |= seen.keys()

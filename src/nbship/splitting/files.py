@@ -103,12 +103,19 @@ def loose_paths(
         if declared or (s.kind is Kind.CONSTANT and s.name not in used):  # or a part of names that are known
             continue
         for node in ast.walk(s.node):
-            path = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+            path = _text(node)
             if id(node) in inside or not _RELATIVE.fullmatch(path) or not exists(path):
                 continue
             if isinstance(node, ast.expr) and _as_written(cells[s.cell], node):
                 found.append(Mention(s.cell, s.position, path, False, node, loose=True))
     return tuple(found)
+
+
+def _text(node: ast.AST) -> str:
+    """A text, or the folder that a formatted text begins with."""
+    if isinstance(node, ast.JoinedStr) and node.values:
+        return _text(node.values[0]).rpartition("/")[0]
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def _within(node: ast.AST, statement: ast.stmt) -> bool:

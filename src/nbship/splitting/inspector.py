@@ -9,6 +9,7 @@ def _nbship_inspect(path: str) -> None:  # noqa: C901 (all of it goes into one c
     import hashlib
     import io
     import json
+    import os
     import pickle
     import sys
     import types
@@ -20,6 +21,16 @@ def _nbship_inspect(path: str) -> None:  # noqa: C901 (all of it goes into one c
     shell = get_ipython()
     scalars: dict[type, str] = {bool: "bool", int: "int", float: "float", str: "str"}
     seen: dict[str, Any] = {}
+    opened: dict[str, bool] = {}
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in ("open", "sqlite3.connect") and isinstance(arguments[0], str):
+            flags = arguments[2] if event == "open" else os.O_RDWR
+            written = isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR))
+            place = os.path.abspath(arguments[0])  # noqa: PTH100 (as cheap as can be: every open comes here)
+            opened[place] = opened.get(place, False) or written
+
+    sys.addaudithook(watch)
 
     class Digest(io.RawIOBase):
         def __init__(self) -> None:
@@ -49,7 +60,7 @@ def _nbship_inspect(path: str) -> None:  # noqa: C901 (all of it goes into one c
 
         plain = type(frame.index) is pd.RangeIndex and frame.index.equals(pd.RangeIndex(len(frame)))
         freq = getattr(frame.index, "freqstr", None)
-        texts = [c for c in frame if dtypes.is_object_dtype(frame[c]) or dtypes.is_string_dtype(frame[c])]
+        texts = [c for c in frame if dtypes.is_object_dtype(frame[c])]
         usual = {"int64", "float64", "bool"}
         dates = [c for c in frame if dtypes.is_datetime64_any_dtype(frame[c])]
         other = {
@@ -59,18 +70,18 @@ def _nbship_inspect(path: str) -> None:  # noqa: C901 (all of it goes into one c
         }
         options: dict[str, Any] = {
             "index": not plain or frame.index.name is not None,
-            "texts": bool(texts),
+            "texts": bool(texts or other),
             "dates": [*([0] if isinstance(frame.index, pd.DatetimeIndex) else []), *dates],
             "freq": freq if isinstance(frame.index, pd.DatetimeIndex) else None,
             "dtype": {**dict.fromkeys(texts, "str"), **other},
         }
-        some = frame.head(2000)
+        some = frame.head(max(2000, 200_000 // max(1, frame.shape[1])))
         for dtype in (other, options["dtype"]):
             back = io.StringIO()
             some.to_csv(back, index=options["index"])
             back.seek(0)
             more: dict[str, Any] = {"index_col": 0} if options["index"] else {}
-            more |= {"keep_default_na": False, "na_values": [""]} if texts else {}
+            more |= {"keep_default_na": False, "na_values": [""]} if options["texts"] else {}
             again = pd.read_csv(
                 back, float_precision="round_trip", dtype=dtype, parse_dates=options["dates"], **more
             )
@@ -160,7 +171,9 @@ def _nbship_inspect(path: str) -> None:  # noqa: C901 (all of it goes into one c
             except Exception as error:
                 found = {"kind": "other", "type": type(value).__name__, "why": str(error)[:200]}
             changed[name] = {**found, "size": size, **({"kind": "other", "why": why} if why else {})}
+        line = json.dumps({"names": changed, "opened": opened})
+        opened.clear()
         with Path(path).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"names": changed}) + "\n")
+            file.write(f"{line}\n")
 
     shell.events.register("post_run_cell", note)

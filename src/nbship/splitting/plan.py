@@ -88,6 +88,7 @@ class Step:
         module: Names that it imports from the module of what several steps use.
         reads: Variables of the files that it reads.
         writes: Variables of the files that it writes.
+        rows: Outputs that a plan asks for, with the expression of the rows in each.
         metrics: Variables that are its metrics.
         results: Results that the notebook's own parameters cell declares.
         after: Steps that it follows although it takes nothing from them.
@@ -105,6 +106,7 @@ class Step:
     module: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
+    rows: Mapping[str, str] = field(default_factory=dict)
     metrics: tuple[str, ...] = ()
     results: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
@@ -146,6 +148,7 @@ class Plan:
         skipped: Cells that are left out.
         parquet: Whether tables are written as Parquet.
         gate: How the model is judged, if it is.
+        metrics: What the parameters cells call the file of the metrics.
         problems: What keeps it from being written.
         concerns: What will hurt.
         undecided: What could not be decided.
@@ -165,6 +168,7 @@ class Plan:
     skipped: tuple[int, ...] = ()
     parquet: bool = False
     gate: GateWish | None = None
+    metrics: str = "metrics"
     problems: tuple[Concern, ...] = ()
     concerns: tuple[Concern, ...] = ()
     undecided: tuple[Concern, ...] = ()
@@ -193,7 +197,7 @@ class Plan:
         if self.skipped:
             wishes["skip"] = ranges(self.skipped)
         if self.gate:
-            wishes["gate"] = self.gate.model_dump(exclude_none=True)
+            wishes["gate"] = self.gate.model_dump(exclude_defaults=True)
         return wishes
 
 

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import ast
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from nbship.errors import UsageError, suggestion
 from nbship.linting.calls import imports
 from nbship.linting.cells import Source
 from nbship.notebook import PARAMETERS_TAG, Role, Signature, Variable, read_signature
 from nbship.splitting import concerns, kinds
+from nbship.splitting.concerns import Opened
 from nbship.splitting.files import Mention, file_type, loose_paths, mentions, only_in_names, variable_name
 from nbship.splitting.flow import Facts, Flow, Notebook
-from nbship.splitting.plan import Crossing, File, Plan, Step
+from nbship.splitting.judging import hand_on_rows
+from nbship.splitting.plan import Concern, Crossing, File, Plan, Step
 from nbship.splitting.sections import Outline, heading_of, outline
 from nbship.splitting.sharing import constants_of, module_names, shared_functions, users
 from nbship.splitting.statements import Kind, Statement, calls, read_statements
 from nbship.splitting.wishes import Wishes, with_wishes
 from nbship.values import ValueTypeError, check_value
-
-HELD_OUT = "held_out"
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,20 @@ def read(source: Source, wishes: Wishes, exists: Callable[[str], bool] = lambda 
     """
     if not source.is_python:
         raise UsageError(f"{source.name}: a notebook in another language", "split a notebook in Python")
-    broken = next((cell for cell in source.code if isinstance(cell.parsed, SyntaxError)), None)
+    statements = read_statements(source)
+    cuts = with_wishes(outline(source, statements), wishes, source)
+    broken = next(
+        (
+            cell
+            for cell in source.code
+            if cell.number not in cuts.skipped and isinstance(cell.parsed, SyntaxError)
+        ),
+        None,
+    )
     if broken is not None:
         raise UsageError(
             f"{source.name}, cell {broken.number}: no valid Python", "correct the cell, or tag it 'skip'"
         )
-    statements = read_statements(source)
-    cuts = with_wishes(outline(source, statements), wishes, source)
     statements = read_statements(source, cuts.skipped)
     if not any(s.kind is Kind.CODE for s in statements):
         raise UsageError(
@@ -79,7 +87,14 @@ def read(source: Source, wishes: Wishes, exists: Callable[[str], bool] = lambda 
     return Read(source, statements, cuts, named, loose_paths(source, statements, named, exists))
 
 
-def propose(notebook: Read, name: str, wishes: Wishes, facts: Facts, parquet: bool = False) -> Plan:
+def propose(
+    notebook: Read,
+    name: str,
+    wishes: Wishes,
+    facts: Facts,
+    parquet: bool = False,
+    opened: Opened = MappingProxyType({}),
+) -> Plan:
     """Returns the plan of a notebook's steps.
 
     Args:
@@ -88,6 +103,7 @@ def propose(notebook: Read, name: str, wishes: Wishes, facts: Facts, parquet: bo
         wishes: What a person wants otherwise.
         facts: What variables were after each cell, where it was run.
         parquet: Whether Parquet can be read here.
+        opened: The project's files that each cell opened, where it was run.
 
     Raises:
         UsageError: The wishes name what is not there.
@@ -108,14 +124,13 @@ def propose(notebook: Read, name: str, wishes: Wishes, facts: Facts, parquet: bo
     files = [_with_places(file, notebook, known, first) for file in files]
     shared = shared_functions(known, first, frozenset(m.position for m in notebook.mentions if m.node))
     flow = Flow(known, shared)
-    if wishes.gate:
-        _judge(flow, wishes)
+    rows = hand_on_rows(flow, wishes.gate) if wishes.gate else {}
     crossings = flow.result()
     steps = tuple(_step(known, flow, section.name, crossings, files, signature) for section in cuts.sections)
     steps = tuple(replace(s, after=_after(s, cuts, steps)) for s in steps)
-    if wishes.gate:
-        steps = _with_held_out(steps, flow, wishes)
+    steps = tuple(replace(s, rows=rows.get(s.name, {})) for s in steps)
     named = (*notebook.mentions, *notebook.loose)
+    names = {name for s in statements for name in s.binds | s.reads | s.later}
     used = {parameter for step in steps for parameter in step.parameters}
     needed = {n for p in shared for n in statements[p].reads | statements[p].later}
     return Plan(
@@ -137,10 +152,19 @@ def propose(notebook: Read, name: str, wishes: Wishes, facts: Facts, parquet: bo
         skipped=tuple(sorted(cuts.skipped)),
         parquet=parquet,
         gate=wishes.gate,
-        problems=tuple(flow.problems),
-        concerns=concerns.concerns(source, statements, cuts, crossings, named),
+        metrics="metrics_file" if "metrics" in names else "metrics",
+        problems=(*flow.problems, *_taken(crossings, names)),
+        concerns=concerns.concerns(source, statements, cuts, crossings, named, facts, opened),
         undecided=tuple(flow.undecided),
     )
+
+
+def _taken(crossings: Sequence[Crossing], names: set[str]) -> Iterator[Concern]:
+    """Variables whose files would be called as variables of the notebook are."""
+    for c in crossings:
+        for name in {c.artifact, f"{c.name}_before"} & names - {c.name}:
+            message = f"'{name}' is a name of the notebook, and would be that of the file of '{c.name}'"
+            yield Concern(0, "name", message, f"rename the variable '{name}'")
 
 
 def _title(source: Source) -> str:
@@ -303,38 +327,3 @@ def _with_users(files: Sequence[File], steps: Sequence[Step]) -> tuple[File, ...
         for file in files
     )
     return tuple(file for file in with_users if file.readers or file.writers)
-
-
-def _judge(flow: Flow, wishes: Wishes) -> None:
-    """Has the model and the held-out rows handed on."""
-    gate = wishes.gate
-    assert gate is not None  # noqa: S101 (only then it is called)
-    try:
-        expression = ast.parse(gate.held_out, mode="eval").body
-    except SyntaxError:
-        raise UsageError(
-            f"gate.held_out: '{gate.held_out}' is no Python expression", "name a variable"
-        ) from None
-    for name in (gate.model, *_names(expression)):
-        known = flow.last_holder(name) or name in flow.notebook.parameters or name in flow.origins
-        if not known:
-            raise UsageError(f"gate: no step has a variable '{name}'", "name one that the notebook defines")
-    flow.hand_on(gate.model, flow.last_holder(gate.model), "model")
-    flow.give(_home(flow, expression), expression)
-
-
-def _names(expression: ast.expr) -> list[str]:
-    return [n.id for n in ast.walk(expression) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)]
-
-
-def _home(flow: Flow, expression: ast.expr) -> str:
-    """The first step that has all variables of an expression."""
-    order = [section.name for section in flow.notebook.outline.sections]
-    held = [order.index(holder) for name in _names(expression) if (holder := flow.last_holder(name))]
-    return order[max(held, default=0)]
-
-
-def _with_held_out(steps: Sequence[Step], flow: Flow, wishes: Wishes) -> tuple[Step, ...]:
-    assert wishes.gate is not None  # noqa: S101 (only then it is called)
-    home = _home(flow, ast.parse(wishes.gate.held_out, mode="eval").body)
-    return tuple(replace(s, writes=(*s.writes, HELD_OUT)) if s.name == home else s for s in steps)

@@ -51,6 +51,7 @@ class GateWish(_Model):
 
     model: str = Field(description="the variable that holds the fitted model")
     held_out: str = Field(description="rows it has not seen: a variable, or an expression of variables")
+    learnt_from: str = Field("", description="rows it learnt from, as an expression; to publish it")
     target: str = Field(description="the column to predict")
     task: str = Field("regression", pattern="^(regression|classification)$")
     thresholds: dict[str, Threshold] = {}

@@ -18,15 +18,15 @@ import yaml
 
 from nbship.linting.cells import Cell
 from nbship.notebook import Role, Variable
-from nbship.splitting.kinds import AGAIN, FORMATS, file_name, load, needed_imports, save
+from nbship.splitting.judging import HELD_OUT, LEARNT_FROM
+from nbship.splitting.kinds import FORMATS, file_name, load, needed_imports, save
 from nbship.splitting.plan import Crossing, File, Plan, Step
-from nbship.splitting.proposal import HELD_OUT, Read
+from nbship.splitting.proposal import Read
 from nbship.splitting.statements import Kind, Statement
-from nbship.splitting.wishes import ranges
+from nbship.splitting.wishes import GateWish, ranges
 from nbship.templates.render import METADATA
 
 JUDGE = "judge"
-METRICS = "metrics"
 _EMPTY: Mapping[str, Any] = {"bool": False, "float": 0.0, "int": 0, "str": ""}
 _KEPT_TAGS = {"raises-exception", "hide-input", "hide-output", "hide-cell", "remove-input"}
 
@@ -109,13 +109,14 @@ def _outputs(plan: Plan, step: Step, files: Mapping[str, File]) -> Iterator[str]
             yield _line(c.artifact, f"Output[{_type(c)}]", _path(plan, c), f"{c.name}{shape}")
     for variable in (plan.results[name] for name in step.results):
         yield _line(variable.name, f"Output[{variable.type}]", variable.default, variable.help)
-    for name in (name for name in step.writes if name != HELD_OUT):
+    for name in step.writes:
         yield _line(name, f"Output[{files[name].type}]", _written_to(files[name]), files[name].help)
-    if HELD_OUT in step.writes:
-        path = f"build/{step.name}/{HELD_OUT}.csv"
-        yield _line(HELD_OUT, "Output[Dataset]", path, "rows to judge the model by")
+    for name in step.rows:
+        yield _line(name, "Output[Dataset]", f"build/{step.name}/{name}.csv", "the model is judged by them")
     if step.metrics:
-        yield _line(METRICS, "Output[Metrics]", f"build/{step.name}/metrics.json", ", ".join(step.metrics))
+        yield _line(
+            plan.metrics, "Output[Metrics]", f"build/{step.name}/metrics.json", ", ".join(step.metrics)
+        )
 
 
 def _line(name: str, kind: str, value: Any, said: str = "") -> str:
@@ -163,10 +164,13 @@ def _before(plan: Plan, notebook: Read, step: Step) -> Iterator[tuple[str, str]]
         for c in taken
         if not c.is_result
     ]
+    # A number of NumPy's has methods that Python's has not.
+    scalars = [(c.name, c.fact.type) for c in taken if c.is_result and c.fact and c.fact.type[:6] == "numpy."]
+    loads += [f"{name} = {kind.replace('numpy.', 'np.')}({name})" for name, kind in scalars]
     made = [*(["Path(file)"] if step.writes else [])]
     missing = [line for line in needed_imports([*loads, *made]) if line not in lines]
     if step.writes:
-        loads.append(_folders([name for name in step.writes if name != HELD_OUT]))
+        loads.append(_folders(step.writes))
     yield "take", "\n".join([*missing, *([""] if missing else []), *loads])
     copied = [notebook.statements[p] for p in sorted({*step.copies, *step.settings})]
     yield "definitions", "\n".join(_spaced(_replaced(plan, notebook, s) for s in copied))
@@ -196,17 +200,26 @@ def _edits(plan: Plan, notebook: Read, positions: set[int]) -> list[tuple[ast.AS
         if mention.node is None:
             continue
         if mention.loose:
-            edits.append((mention.node, json.dumps(_moved(plan, mention.path), ensure_ascii=False)))
+            edits.append((mention.node, _with_folder(mention.node, _moved(plan, mention.path), mention.path)))
         elif mention.path in files:
             name = files[mention.path]
             edits.append((mention.node, f"Path({name})" if mention.as_path else name))
     return edits
 
 
+def _with_folder(node: ast.expr, moved: str, path: str) -> str:
+    """A text that is a path, or a formatted one that begins with it, as source with the path moved."""
+    if not isinstance(node, ast.JoinedStr):
+        return json.dumps(moved, ensure_ascii=False)
+    first = ast.literal_eval(ast.unparse(node.values[0]))
+    return ast.unparse(ast.JoinedStr([ast.Constant(moved + first[len(path) :]), *node.values[1:]]))
+
+
 def _moved(plan: Plan, path: str) -> str:
     """A path of the notebook's folder as the steps' folder sees it."""
     home = posixpath.relpath(posixpath.dirname(plan.notebook) or ".", f"notebooks/{plan.name}")
-    return posixpath.join(home, path) if home != "." else path
+    moved = posixpath.normpath(posixpath.join(home, path))
+    return path if home == "." else f"{moved}/" if path.endswith("/") else moved
 
 
 def _imports(statements: Sequence[Statement], needed: Mapping[int, frozenset[str]]) -> Iterator[str]:
@@ -281,13 +294,12 @@ def _after(plan: Plan, step: Step) -> str:
     given = [c for name in step.gives if not (c := plan.crossing(name, step.name)).is_result]
     lines = [save(c.name, c.kind, c.artifact, c.options, plan.parquet) for c in given]
     paths = [c.artifact for c in given]
-    if HELD_OUT in step.writes and plan.gate:
-        lines.append(f"({plan.gate.held_out}).to_csv({HELD_OUT}, index=False)")
-        paths.append(HELD_OUT)
+    lines += [f"({rows}).to_csv({name}, index=False)" for name, rows in step.rows.items()]
+    paths += step.rows
     if step.metrics:
         items = ", ".join(f'"{name}": float({name})' for name in step.metrics)
-        lines.append(f"Path({METRICS}).write_text(json.dumps({{{items}}}))")
-        paths.append(METRICS)
+        lines.append(f"Path({plan.metrics}).write_text(json.dumps({{{items}}}))")
+        paths.append(plan.metrics)
     if not lines:
         return ""
     folders = _folders(paths)
@@ -321,19 +333,28 @@ def _pipeline(plan: Plan, data: Mapping[str, str]) -> str:
         content["data"] = {name: {"path": path} for name, path in data.items()}
     content["steps"] = steps
     if plan.gate:
-        model = next(c for c in plan.crossings if c.name == plan.gate.model and c.kind != AGAIN)
-        home = next(step.name for step in plan.steps if HELD_OUT in step.writes)
-        steps[JUDGE] = {
-            "notebook": f"notebooks/shared/evaluate-{plan.gate.task}.ipynb",
-            "inputs": {"test_set": f"{home}.{HELD_OUT}", "model": f"{model.source}.{model.artifact}"},
-            "parameters": {"target": plan.gate.target},
-        }
-        if plan.gate.task == "regression":
-            steps[JUDGE]["parameters"] |= {"unit": plan.gate.target, "groups": []}
-        bounds = {key: each.model_dump(exclude_none=True) for key, each in plan.gate.thresholds.items()}
-        content["gate"] = {"step": JUDGE, **({"thresholds": bounds} if bounds else {}), "losses": "losses"}
+        content |= _judged(plan, plan.gate, steps)
     text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
     return f"# yaml-language-server: $schema=schema.json\n{text}"
+
+
+def _judged(plan: Plan, gate: GateWish, steps: dict[str, Any]) -> dict[str, Any]:
+    """Adds the step that judges the model; returns the gate, and what is published."""
+    model = next(c for c in plan.crossings if c.name == gate.model and c.kind == "model")
+    homes = {name: f"{step.name}.{name}" for step in plan.steps for name in step.rows}
+    reference = f"{model.source}.{model.artifact}"
+    parameters = {"unit": gate.target, "groups": []} if gate.task == "regression" else {}
+    steps[JUDGE] = {
+        "notebook": f"notebooks/shared/evaluate-{gate.task}.ipynb",
+        "inputs": {"test_set": homes[HELD_OUT], "model": reference},
+        "parameters": {"target": gate.target, **parameters},
+    }
+    bounds = {key: each.model_dump(exclude_none=True) for key, each in gate.thresholds.items()}
+    told = {"gate": {"step": JUDGE, **({"thresholds": bounds} if bounds else {}), "losses": "losses"}}
+    if LEARNT_FROM not in homes:
+        return told
+    published = {"model": reference, "reference": homes[LEARNT_FROM], "target": gate.target}
+    return {**told, "publish": published}
 
 
 def _wires(plan: Plan, step: Step) -> Iterator[tuple[str, str]]:

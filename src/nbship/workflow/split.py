@@ -63,6 +63,21 @@ class Proposal:
 
 
 @dataclass(frozen=True)
+class Observed:
+    """What running a notebook once told.
+
+    Attributes:
+        facts: What the variables are that each cell made or changed, by its number.
+        outputs: What each cell showed, by its id.
+        opened: The project's files that each cell opened, and whether to write them, by its number.
+    """
+
+    facts: Facts
+    outputs: Mapping[str, list[str]]
+    opened: Mapping[int, Mapping[str, bool]]
+
+
+@dataclass(frozen=True)
 class Difference:
     """A cell that shows something else in the pipeline.
 
@@ -127,10 +142,10 @@ def proposal(
                 f"{plan_file}: {error.strerror}", "nbship split … --plan --format yaml"
             ) from None
     notebook = read(source, wishes, lambda relative: (path.parent / relative).exists())
-    facts, outputs = observe(root, notebook) if run_first else ({}, {})
-    plan = propose(notebook, name, wishes, facts, _reads_parquet(root))
+    seen = observe(root, notebook) if run_first else Observed({}, {}, {})
+    plan = propose(notebook, name, wishes, seen.facts, _reads_parquet(root), seen.opened)
     data, copied = _data(root, path.parent, plan)
-    return Proposal(plan, notebook, data, copied, outputs)
+    return Proposal(plan, notebook, data, copied, seen.outputs)
 
 
 def _reads_parquet(root: Path) -> bool:
@@ -139,16 +154,12 @@ def _reads_parquet(root: Path) -> bool:
     return False
 
 
-def observe(root: Path, notebook: Read) -> tuple[Facts, dict[str, list[str]]]:
+def observe(root: Path, notebook: Read) -> Observed:
     """Runs a notebook once, in its folder as Jupyter does, and tells what each cell made and showed.
 
     Args:
         root: The project's folder.
         notebook: As it was read.
-
-    Returns:
-        By the number of each cell what its variables are that it made or changed, and by the id of each
-        cell what it showed.
 
     Raises:
         StepError: A cell failed.
@@ -175,13 +186,26 @@ def observe(root: Path, notebook: Read) -> tuple[Facts, dict[str, list[str]]]:
             raise _told(error, source, [cell.number for cell in cells]) from None
         finally:
             provisioner.stop()
-        lines = [json.loads(line)["names"] for line in notes.read_text(encoding="utf-8").splitlines()]
+        lines = [json.loads(line) for line in notes.read_text(encoding="utf-8").splitlines()]
         after = nbformat.read(executed, as_version=4).cells
-    numbers = [cell.number for cell in cells]
-    seen = dict(zip(numbers, lines[1:], strict=False))
-    facts = {number: {n: Fact(**fact) for n, fact in names.items()} for number, names in seen.items()}
-    shown = {c.id: _shown(c) for c in after}
-    return facts, {identifier(c): shown.get(f"cell-{c.number}", []) for c in cells}
+    seen = dict(zip((cell.number for cell in cells), lines[1:], strict=False))
+    shown = {cell.id: _shown(cell) for cell in after}
+    return Observed(
+        facts={n: {name: Fact(**fact) for name, fact in line["names"].items()} for n, line in seen.items()},
+        outputs={identifier(c): shown.get(f"cell-{c.number}", []) for c in cells},
+        opened={n: dict(_own_files(root, source.path.parent, line["opened"])) for n, line in seen.items()},
+    )
+
+
+def _own_files(root: Path, folder: Path, opened: Mapping[str, bool]) -> Iterator[tuple[str, bool]]:
+    """The project's files among those that were opened, as the notebook sees them; code is none of them."""
+    for name, written in opened.items():
+        path = Path(name)
+        if not path.is_relative_to(root) or path.suffix in (".py", ".pyc", ".ipynb", ".so"):
+            continue
+        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+        if path.is_file() and not hidden:
+            yield os.path.relpath(path, folder), written
 
 
 def identifier(cell: Any) -> str:
@@ -327,7 +351,7 @@ def check(root: Path, proposed: Proposal) -> Checked:
         NbshipError: A step failed.
     """
     plan, notebook = proposed.plan, proposed.notebook
-    outputs = proposed.outputs or observe(root, notebook)[1]
+    outputs = proposed.outputs or observe(root, notebook).outputs
     record, folder = run(root, Request(plan.name))
     numbers = {identifier(cell): cell.number for cell in notebook.source.code}
     same, differences = 0, list[Difference]()
@@ -340,7 +364,7 @@ def check(root: Path, proposed: Proposal) -> Checked:
                 differences.append(Difference(step.name, numbers[name], "\n".join(before), "\n".join(after)))
     random: tuple[int, ...] = ()
     if differences:
-        again = observe(root, notebook)[1]
+        again = observe(root, notebook).outputs
         random = tuple(numbers[name] for name, shown in again.items() if shown != outputs[name])
     told = tuple(d for d in differences if d.cell not in random)
     return Checked(same, told, random, record)
