@@ -81,13 +81,12 @@ class Api:
         assert status < 300, f"{method} {path}: {status} {answer.get('message', answer)}"
         return answer
 
-    def make(self, path: str, name: str, content: Record) -> None:
-        """Makes an object, or makes it what it is to be."""
+    def make(self, path: str, name: str, content: Record) -> Record:
+        """Makes an object, or makes it what it is to be; returns it."""
         body = {"metadata": {}, **content}
         body["metadata"] = {**body["metadata"], "name": name}
-        self.must(
-            "PATCH", f"{path}/{name}?fieldManager=tests&force=true&fieldValidation=Strict", body, kind=APPLY
-        )
+        query = "fieldManager=tests&force=true&fieldValidation=Strict"
+        return self.must("PATCH", f"{path}/{name}?{query}", body, kind=APPLY)
 
     def namespace(self, name: str) -> None:
         """Makes a namespace with the service account that pods have by default."""

@@ -80,10 +80,6 @@ def anywhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 def kserve(stage: Api) -> Iterator[Controllers]:
-    container = {"name": "kserve-container", "image": "kserve/sklearnserver:v0.21.0"}
-    runtime = {"kind": "ClusterServingRuntime", "spec": {"containers": [container]}}
-    runtimes = "/apis/serving.kserve.io/v1alpha1/clusterservingruntimes"
-    stage.make(runtimes, "kserve-sklearnserver", {"apiVersion": "serving.kserve.io/v1alpha1", **runtime})
     with controllers(stage, STAGE) as working:
         yield working
 
@@ -108,7 +104,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def use(stage: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Has nbship use the token of an account, and nothing else."""
-    monkeypatch.setattr(services, "_POLL", (0.02, 0.1))
+    monkeypatch.setattr(services, "_POLL", (0.02, 0.5))
 
     def use(account: str) -> None:
         token = stage.token(*account.split(":"))

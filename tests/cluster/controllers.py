@@ -1,11 +1,13 @@
-"""KServe's and Knative's controllers, as far as a deployment goes by what they do: Services, pods and status.
+"""KServe's, Knative's and Kubernetes' controllers at work on a real API server, which has none of its own.
 
-For an API server without controllers. What gateways route is told by the status alone, as KServe tells it.
+What they make of an InferenceService is worked out by `kserve_controller`, as for the stand-in of the API
+server; here it becomes objects: status, HTTPRoute, Deployments, and pods behind Services that answer.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -14,13 +16,18 @@ from typing import Any
 
 import urllib3
 
+from tests import kserve_controller
 from tests.cluster.api import MERGE, Api
-from tests.cluster.pods import Pod, answering, make_pod, make_service
+from tests.cluster.pods import Pod as Served
+from tests.cluster.pods import answering, make_pod, make_service
 from tests.deploying import predict
+from tests.kserve_controller import Deployment, Key, Pod
+from tests.kubernetes_server import KubernetesServer
 
 Record = dict[str, Any]
 GROUP = "/apis/serving.kserve.io/v1beta1"
-_PAUSE = 0.02
+ROUTES = "/apis/gateway.networking.k8s.io/v1"
+_PAUSE = 0.03
 
 
 @dataclass
@@ -30,88 +37,133 @@ class Controllers:
     Attributes:
         api: The cluster.
         namespace: Theirs.
-        pods: The pods, by the name of their Service.
-        revisions: Knative's, by service: the predictor of each, without its share of the traffic.
-        rolled_out: Which of these had all the traffic last, by service.
+        servers: Ends the servers of the pods.
+        known: What they know, and how fast they follow.
         wrong: Versions whose servers answer wrongly.
+        made: What was written last, by path.
+        generations: Of what was written, by path.
+        answers: Where the servers of a version listen.
     """
 
     api: Api
     namespace: str
     servers: contextlib.ExitStack
-    pods: dict[str, Pod] = field(default_factory=dict)
-    revisions: dict[str, list[Record]] = field(default_factory=dict)
-    rolled_out: dict[str, int] = field(default_factory=dict)
+    known: KubernetesServer = field(default_factory=KubernetesServer)
     wrong: set[str] = field(default_factory=set)
-    seen: dict[str, str] = field(default_factory=dict)
+    made: dict[str, Record] = field(default_factory=dict)
+    generations: dict[str, int] = field(default_factory=dict)
+    answers: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def work(self) -> None:
         """Does what there is to do, once."""
-        services = f"{GROUP}/namespaces/{self.namespace}/inferenceservices"
-        status, answer = self.api.ask("GET", services)
-        for service in answer["items"] if status == 200 else ():
-            metadata = service["metadata"]
-            if self.seen.get(metadata["uid"]) == metadata["resourceVersion"]:
-                continue
-            mode = metadata["annotations"]["serving.kserve.io/deploymentMode"]
-            told = self._standard(service) if mode == "Standard" else self._knative(service)
-            url = f"{services}/{metadata['name']}/status"
-            body = {"status": {**told, **self._common(service, mode)}}
-            # Its answer is what was seen: what the status changes is no news.
-            status, answer = self.api.ask("PATCH", url, body, kind=MERGE)
-            if status == 200:
-                self.seen[metadata["uid"]] = answer["metadata"]["resourceVersion"]
-
-    def _common(self, service: Record, mode: str) -> Record:
-        metadata = service["metadata"]
-        hidden = "networking.kserve.io/visibility" in metadata.get("labels", {})
-        domain = "svc.cluster.local" if hidden else "example.org"
-        return {
-            "conditions": [{"type": "Ready", "status": "True"}],
-            "deploymentMode": mode,
-            "url": f"http://{metadata['name']}-{metadata['namespace']}.{domain}",
-        }
-
-    def _standard(self, service: Record) -> Record:
-        name, spec = service["metadata"]["name"], service["spec"]
-        canaries = spec.get("canary") or []
-        for predictor in [spec["predictor"], *(canary["predictor"] for canary in canaries)]:
-            self._serve(f"{name}-{predictor['name']}-predictor", predictor)
-        told = [
-            {"name": canary["predictor"]["name"], "trafficPercent": canary["trafficPercent"], "ready": True}
-            for canary in canaries
-        ]
-        return {"canaryStatuses": told or None}
-
-    def _knative(self, service: Record) -> Record:
-        name, predictor = service["metadata"]["name"], service["spec"]["predictor"]
-        template = {key: value for key, value in predictor.items() if key != "canaryTrafficPercent"}
-        revisions = self.revisions.setdefault(service["metadata"]["uid"], [])
-        if not revisions or revisions[-1] != template:
-            revisions.append(template)
-        names = [f"{name}-predictor-{number:05}" for number in range(1, len(revisions) + 1)]
-        self._serve(f"{names[-1]}-private", template)
-        percent, before = predictor.get("canaryTrafficPercent"), self.rolled_out.get(name, 0)
-        if percent is None:
-            self.rolled_out[name], percent = len(revisions) - 1, 100
-        traffic = [{"revisionName": names[-1], "percent": percent}]
-        if percent < 100:
-            traffic.append({"revisionName": names[before], "percent": 100 - percent})
-        newest = {"latestCreatedRevision": names[-1], "latestReadyRevision": names[-1]}
-        return {"components": {"predictor": {**newest, "traffic": traffic}}}
-
-    def _serve(self, service: str, predictor: Record) -> None:
-        """Has a pod behind a Service answer as the version does that the predictor names."""
-        if service in self.pods:
+        status, answer = self.api.ask("GET", f"{GROUP}/namespaces/{self.namespace}/inferenceservices")
+        if status != 200:
             return
-        version = predictor["labels"]["nbship/version"]
+        found = {(self.namespace, each["metadata"]["name"]): each for each in answer["items"]}
+        controllers = self.known.controllers
+        for key, known in list(controllers.services.items()):
+            if not _same(known, found.get(key)):
+                self._remove(key)
+        controllers.now = time.monotonic()
+        for key, service in found.items():
+            before = controllers.services.get(key, {"status": {}, "_revisions": [], "_rolled_out": ""})
+            inner = {name: before[name] for name in ("_revisions", "_rolled_out", "status")}
+            controllers.services[key] = {**service, **inner}
+            controllers.reconcile(key)
+            self._tell(key)
+        self._serve()
+
+    def _remove(self, key: Key) -> None:
+        """Has what a service owned go with it, as the garbage collector does."""
+        self.known.controllers.remove(key)
+        owned = re.compile(rf"/apis/.*/(httproutes|deployments)/{key[1]}(-v[-0-9]+)?(-predictor)?(/status)?")
+        for path in [path for path in self.made if owned.fullmatch(path)]:
+            del self.made[path]
+            if not path.endswith("/status"):
+                self.api.ask("DELETE", path)
+
+    def _tell(self, key: Key) -> None:
+        """Writes status and route of a service."""
+        controllers = self.known.controllers
+        path = f"{GROUP}/namespaces/{key[0]}/inferenceservices/{key[1]}/status"
+        self._write(path, {"status": controllers.services[key]["status"]})
+        if route := controllers.routes.get(key):
+            path = f"{ROUTES}/namespaces/{key[0]}/httproutes/{key[1]}"
+            version = ROUTES.removeprefix("/apis/")
+            content = {"apiVersion": version, "kind": "HTTPRoute", "spec": route["spec"]}
+            accepted = {"type": "Accepted", "status": "True"}
+            accepted["observedGeneration"] = self._apply(path, content)
+            self._write(f"{path}/status", {"status": {"parents": [{"conditions": [accepted]}]}})
+
+    def _serve(self) -> None:
+        """Writes Deployments and pods, and has those that are ready answer behind Services."""
+        deployments = self.known.controllers.deployments
+        running = {pod.name for each in deployments.values() for pod in each.pods}
+        for path in [path for path in self.made if "/pods/" in path and path.split("/")[-2] not in running]:
+            del self.made[path]
+            self.api.ask("DELETE", path.removesuffix("/status"))
+        for (namespace, name), deployment in deployments.items():
+            self._deploy(namespace, name, deployment)
+            is_revision = name[-5:].isdigit()
+            ready = []
+            for pod in deployment.pods:
+                where = self._answer(pod)
+                told = self.known._pod(pod)["status"]
+                path = f"/api/v1/namespaces/{namespace}/pods/{pod.name}/status"
+                if path not in self.made:
+                    make_pod(self.api, namespace, pod.name, where, pod.template["labels"])
+                self._write(path, {"status": told}, "application/strategic-merge-patch+json")
+                if self.known.controllers.is_ready(pod):
+                    ready.append(Served(namespace, pod.name, *where))
+            service = f"{name}-private" if is_revision else name
+            if self._is_new(f"{namespace}/{service}", {"ready": ready}):
+                make_service(self.api, namespace, service, ready)
+
+    def _deploy(self, namespace: str, name: str, deployment: Deployment) -> None:
+        path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
+        labels = {"serving.kserve.io/inferenceservice": name}
+        container = {"name": "kserve-container", "image": "nbship:1"}
+        template = {
+            "metadata": {"labels": {**deployment.template["labels"], **labels}},
+            "spec": {"containers": [container]},
+        }
+        spec = {"replicas": deployment.replicas, "selector": {"matchLabels": labels}, "template": template}
+        generation = self._apply(path, {"apiVersion": "apps/v1", "kind": "Deployment", "spec": spec})
+        told = self.known._deployment(namespace, name, {})["status"]
+        told |= {"readyReplicas": told["availableReplicas"], "observedGeneration": generation}
+        self._write(f"{path}/status", {"status": told})
+
+    def _answer(self, pod: Pod) -> tuple[str, int]:
+        """Has a server answer as the version of a pod does."""
+        version = pod.template["labels"]["nbship/version"]
 
         def answer(path: str, headers: dict[str, str], body: Record) -> tuple[int, Record]:
-            return (200, {"predictions": [0.5]}) if version in self.wrong else predict(predictor, body)
+            return (200, {"predictions": [0.5]}) if version in self.wrong else predict(pod.template, body)
 
-        where = self.servers.enter_context(answering(answer))
-        self.pods[service] = make_pod(self.api, self.namespace, f"{service}-pod", where)
-        make_service(self.api, self.namespace, service, [self.pods[service]])
+        if version not in self.answers:
+            self.answers[version] = self.servers.enter_context(answering(answer))
+        return self.answers[version]
+
+    def _apply(self, path: str, content: Record) -> int:
+        """Makes an object, or changes it; returns the generation that it has then."""
+        if self._is_new(path, content):
+            self.generations[path] = self.api.make(*path.rsplit("/", 1), content)["metadata"]["generation"]
+        return self.generations[path]
+
+    def _write(self, path: str, content: Record, kind: str = MERGE) -> None:
+        """Changes an object, if there is anything to change; what is gone meanwhile is no matter."""
+        if self._is_new(path, content):
+            status, answer = self.api.ask("PATCH", path, content, kind=kind)
+            assert status in (200, 404), f"{path}: {answer['message']}"
+
+    def _is_new(self, path: str, content: Record) -> bool:
+        is_new = self.made.get(path) != content
+        self.made[path] = content
+        return is_new
+
+
+def _same(before: Record, now: Record | None) -> bool:
+    return now is not None and before["metadata"]["uid"] == now["metadata"]["uid"]
 
 
 @contextlib.contextmanager
@@ -120,6 +172,7 @@ def controllers(api: Api, namespace: str) -> Iterator[Controllers]:
     done = threading.Event()
     with contextlib.ExitStack() as servers:
         working = Controllers(api, namespace, servers)
+        working.known.controllers = kserve_controller.Controllers(pod_start=0.1, route_lag=0.1)
 
         def loop() -> None:
             while not done.is_set():

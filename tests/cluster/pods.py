@@ -84,7 +84,9 @@ def answering(answer: Answerer) -> Iterator[tuple[str, int]]:
         server.server_close()
 
 
-def make_pod(api: Api, namespace: str, name: str, where: tuple[str, int]) -> Pod:
+def make_pod(
+    api: Api, namespace: str, name: str, where: tuple[str, int], labels: dict[str, str] | None = None
+) -> Pod:
     """Makes the object of a pod that runs."""
     pods = f"/api/v1/namespaces/{namespace}/pods"
     security = {
@@ -95,7 +97,9 @@ def make_pod(api: Api, namespace: str, name: str, where: tuple[str, int]) -> Pod
     }
     container = {"name": "kserve-container", "image": "nbship:1", "securityContext": security}
     spec = {"containers": [container]}
-    api.make(pods, name, {"apiVersion": "v1", "kind": "Pod", "spec": spec})
+    api.make(
+        pods, name, {"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": labels or {}}, "spec": spec}
+    )
     status = {"phase": "Running", "podIP": where[0], "podIPs": [{"ip": where[0]}]}
     api.must(
         "PATCH", f"{pods}/{name}/status", {"status": status}, kind="application/strategic-merge-patch+json"

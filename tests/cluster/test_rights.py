@@ -6,14 +6,14 @@ asked for. Both are held against the table, so a right that nobody uses is found
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from nbship.cluster.backends import KNATIVE
 from nbship.cluster.check import CheckError
-from nbship.errors import NbshipError
 from nbship.workflow.deploy import deploy, plan
 from nbship.workflow.deployments import list_deployments
 from nbship.workflow.rollback import rollback
@@ -25,14 +25,15 @@ from tests.deploying import make_stage, pipeline_with
 SERVICES = "serving.kserve.io/inferenceservices"
 # What an account needs, as (verb, resource, namespace); and by name, where RBAC can name it.
 DEPLOYER = {
-    ("get", SERVICES, STAGE),
-    ("create", SERVICES, STAGE),
-    ("patch", SERVICES, STAGE),
-    ("delete", SERVICES, STAGE),
+    *((verb, SERVICES, STAGE) for verb in ("get", "watch", "create", "patch", "delete")),
     ("get", "serving.kserve.io/servingruntimes", STAGE),
+    ("get", "gateway.networking.k8s.io/httproutes", STAGE),
+    ("get", "apps/deployments", STAGE),
+    ("list", "pods", STAGE),
+    ("get", "pods/log", STAGE),
     ("create", "services/proxy", STAGE),
     ("get", "configmaps:inferenceservice-config", "kserve"),
-    ("get", "serving.kserve.io/clusterservingruntimes:kserve-sklearnserver", ""),
+    ("get", "serving.kserve.io/clusterservingruntimes:nbship-sklearn", ""),
 }
 NEEDED = {
     "staging:nbship-deployer": DEPLOYER,
@@ -47,8 +48,6 @@ NEEDED = {
     "staging:default": set(),
     "flux-system:flux-models": {(verb, SERVICES, STAGE) for verb in ("get", "create", "patch")},
 }
-# What Argo's executor, and KFP's driver and launcher do, and Flux: others' programs, that are not run here.
-NOT_OURS = {"argoproj.io/workflowtaskresults", "configmaps:kfp-launcher", "secrets:mlpipeline-minio-artifact"}
 # What everybody may who is known: ask what the API has, and who one is.
 ANYBODY = {"authentication.k8s.io", "authorization.k8s.io"}
 
@@ -83,14 +82,28 @@ def test_what_is_granted_is_what_is_needed(stage: Api, account: str) -> None:
         assert granted(stage, account, namespace) == needed
 
 
+@contextlib.contextmanager
+def runtime_of_the_cluster(api: Api) -> Iterator[None]:
+    """Has the ServingRuntime be one of the whole cluster, and the stage have none."""
+    own = f"/apis/serving.kserve.io/v1alpha1/namespaces/{STAGE}/servingruntimes"
+    everybodys = "/apis/serving.kserve.io/v1alpha1/clusterservingruntimes"
+    runtime = api.must("GET", f"{own}/nbship-sklearn")
+    content = {"apiVersion": runtime["apiVersion"], "spec": runtime["spec"]}
+    api.must("DELETE", f"{own}/nbship-sklearn")
+    api.make(everybodys, "nbship-sklearn", {**content, "kind": "ClusterServingRuntime"})
+    yield
+    api.must("DELETE", f"{everybodys}/nbship-sklearn")
+    api.make(own, "nbship-sklearn", {**content, "kind": "ServingRuntime"})
+
+
 def test_every_command_does_with_its_account(
     stage: Api, kserve: Controllers, published: Path, use: Callable[[str], None]
 ) -> None:
-    """What they ask for, in both of KServe's modes, is the table; and none of it is refused."""
+    """What they ask for, by both accounts and in both of KServe's modes, is granted; and is the table."""
     stage.forget()
+    place, asked = make_stage(namespace=STAGE), set()
     for account, mode in (("staging:nbship-deployer", "Standard"), ("nbship:nbship", "Knative")):
         use(account)
-        place: Any = make_stage(namespace=STAGE)
         pipeline = pipeline_with(place, kserve=mode, timeout=30)
         assert plan(published, pipeline, "staging", "v1.0.0").difference
         assert deploy(published, pipeline, "staging", "v1.0.0").changed
@@ -98,18 +111,19 @@ def test_every_command_does_with_its_account(
         assert rollback(published, pipeline, "staging").version == "v1.0.0"
         assert list_deployments(published, pipeline).serving[0].version == "v1.0.0"
         stage.must("DELETE", f"/apis/serving.kserve.io/v1beta1/namespaces/{STAGE}/inferenceservices/line")
-        stock = pipeline_with(place, kserve=mode, runtime="kserve-sklearnserver")
-        with pytest.raises(NbshipError, match="has scikit-learn 1"):
-            plan(published, stock, "staging", "v1.0.0")
         kserve.wrong.add("v1.2.0")
         with pytest.raises(CheckError, match="a wrong prediction"):
             deploy(published, pipeline, "staging", "v1.2.0")
-        asked = stage.asked(account)
-        assert {status for *_, status in asked if status in (401, 403)} == set()
-        used = {each[:3] for each in asked if each[1].partition("/")[0] not in ANYBODY}
-        needed = {
-            (verb, resource.partition(":")[0], namespace)
-            for verb, resource, namespace in NEEDED[account]
-            if resource not in NOT_OURS
-        }
-        assert used == needed
+        kserve.wrong.clear()
+        kserve.known.stuck[f"{place.storage}/line/v1.2.0"] = "no such file"
+        with pytest.raises(CheckError, match="cannot be served"):
+            deploy(published, pipeline, "staging", "v1.2.0")
+        kserve.known.stuck.clear()
+        with runtime_of_the_cluster(stage):
+            assert plan(published, pipeline, "staging", "v1.0.0").difference
+        asked |= {each for each in stage.asked(account) if each[1].partition("/")[0] not in ANYBODY}
+    # What wakes a revision may be asked where an administrator allows it; a refusal is no matter.
+    asked = {each for each in asked if each[2] != KNATIVE}
+    assert {each for each in asked if each[3] in (401, 403)} == set()
+    needed = {(verb, resource.partition(":")[0], namespace) for verb, resource, namespace in DEPLOYER}
+    assert {each[:3] for each in asked} == needed
