@@ -186,6 +186,8 @@ def test_an_api_server_that_restarts_is_waited_for(root, cluster, on):
         hits.extend([line] if on in line else [])
         if not cluster.faults and len(hits) == 3:
             cluster.faults.append(Fault("", refused=True, times=12))
+            # Ready to listen, it does not know its roles at once.
+            cluster.faults.append(Fault("", status=403, times=3))
             cluster.faults.append(Fault("", status=503, times=3))
 
     cluster.before = restart

@@ -7,6 +7,7 @@ work. Which changes are made, and what they mean to KServe, is the business of `
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ _BUSY = (429, 500, 502, 503, 504)
 _POLL = (0.2, 2.0)
 # Seconds between two tries of a request: at first, and at most.
 _PAUSE = (0.1, 2.0)
+# Seconds that an API server may take from listening until it knows accounts and roles.
+_START = 15.0
 # What the API server says of a Service's own servers; anything else of the kind is its own trouble.
 _OF_SERVERS = ("no endpoints available", "error trying to reach service")
 
@@ -271,16 +274,23 @@ def _unusable(cluster: Cluster, error: Exception) -> NbshipError:
 
 
 def patiently(cluster: Cluster, attempt: Callable[[], T], is_passing: Callable[[Exception], bool]) -> T:
-    """Makes a request again while it fails for a reason that may pass; raises its last error."""
+    """Makes a request again while it fails for a reason that may pass; raises its last error.
+
+    An API server that starts refuses all but administrators until it has read accounts and roles, so after it
+    could not be reached a refusal is no verdict for some seconds.
+    """
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
 
-    deadline, pause = time.monotonic() + cluster.patience, _PAUSE[0]
+    begin, pause, down = time.monotonic(), _PAUSE[0], -math.inf
     while True:
         try:
             return attempt()
         except (ApiException, HTTPError) as error:
-            if not is_passing(error) or time.monotonic() > deadline:
+            now, status = time.monotonic(), getattr(error, "status", None)
+            down = now if status is None else down
+            starting = status in (401, 403) and now - down < _START
+            if not (starting or is_passing(error)) or now - begin > cluster.patience:
                 raise
         time.sleep(pause)
         pause = min(pause * 1.5, _PAUSE[1])
