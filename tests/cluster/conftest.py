@@ -61,9 +61,9 @@ def anywhere(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     api = users_cluster(Path(os.environ[USERS_CLUSTER]))
     api.stage = f"nbship-test-{uuid.uuid4().hex[:8]}"
     copy = tmp_path_factory.mktemp("project")
-    for name in ("kubernetes", "scripts"):
-        shutil.copytree(ROOT / name, copy / name)
-    subprocess.run([copy / "scripts/stage", api.stage], check=True, capture_output=True)
+    shutil.copytree(ROOT / "kubernetes", copy / "kubernetes")
+    command = ["bash", "kubernetes/serving/new-stage.sh", api.stage]
+    subprocess.run(command, cwd=copy, check=True, capture_output=True)
     api.namespace(api.stage)
     try:
         # What is the whole cluster's is not touched: the role is one of the namespace here.

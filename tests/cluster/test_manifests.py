@@ -214,10 +214,9 @@ def test_a_secret_leaves_no_copy_in_an_annotation(applied: Api, tmp_path: Path) 
 
 def test_a_further_stage_is_made_by_a_script(applied: Api, tmp_path: Path) -> None:
     shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
-    (tmp_path / "scripts").mkdir()
-    shutil.copy(ROOT / "scripts/stage", tmp_path / "scripts")
-    command = [tmp_path / "scripts/stage", "production", "--runs", "team-a", "--runs-account", "runner"]
-    subprocess.run(command, check=True, capture_output=True)
+    command = ["bash", "kubernetes/serving/new-stage.sh", "production", "--runs", "team-a"]
+    command += ["--runs-account", "runner"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     folder, first = tmp_path / "kubernetes/stages/production", versions(applied, "serving/cluster")
     for part in (folder / "cluster", folder):
         apply(applied, part)

@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -247,6 +248,19 @@ def test_manifests_are_for_the_namespace_of_the_project(root):
     assert json.loads(texts["kubernetes/client/models.json"]) == {"models": []}
     pages = yaml.safe_load(texts["kubernetes/client/kustomization.yaml"])["configMapGenerator"][-1]["files"]
     assert {f"kubernetes/client/{page}" for page in pages} <= set(texts)
+    for path, text in texts.items():
+        if path.endswith("/kustomization.yaml"):
+            folder = path.removesuffix("kustomization.yaml")
+            named = {f"{folder}{name}" for name in yaml.safe_load(text)["resources"]}
+            assert named <= set(texts), f"{path} names what is not written"
+
+
+def test_what_is_linked_is_in_the_distribution():
+    """Links to files are not followed by its builder, and each is named."""
+    folder = Path(templates.__file__).parent / "kubernetes/client"
+    settings = tomllib.loads((folder.parents[4] / "pyproject.toml").read_text())
+    named = settings["tool"]["hatch"]["build"]["targets"]["sdist"]["force-include"].values()
+    assert {f"src/nbship/templates/kubernetes/client/{path.name}" for path in folder.iterdir()} == set(named)
 
 
 @pytest.fixture
