@@ -29,9 +29,8 @@ HERE = Path(__file__).parents[2]
 SETUP = ("requirements.lock", "pyproject.toml")
 
 
-CI_FILE, DEFAULT, DEPLOY = (
-    HERE / name for name in (".gitlab-ci.yml", ".gitlab/default.yml", ".gitlab/deploy.yml")
-)
+CI_FILE = HERE / ".gitlab-ci.yml"
+JOBS, DEFAULT, DEPLOY = (HERE / f".gitlab/nbship/{name}.yml" for name in ("jobs", "default", "deploy"))
 
 
 def deployments(**published):
@@ -43,20 +42,20 @@ def deployments(**published):
 def test_the_files_are_what_gitlab_accepts(tmp_path):
     (tmp_path / "deployments.yml").write_text(deployments(cars="v1.0.0", churn="v2.1.0"))
     command = [Path(sys.executable).parent / "check-jsonschema", "--builtin-schema", "vendor.gitlab-ci"]
-    files = [CI_FILE, DEFAULT, tmp_path / "deployments.yml"]
+    files = [CI_FILE, JOBS, DEFAULT, tmp_path / "deployments.yml"]
     done = subprocess.run([*command, *files], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
 def test_the_image_of_jobs_is_the_pythons_of_steps():
     jobs = yaml.safe_load(DEFAULT.read_text())
-    for text in ((HERE / "Dockerfile").read_text(), jobs["default"]["image"]):
+    for text in ((HERE / "Dockerfile").read_text(), jobs[".nbship"]["image"]):
         version = re.search(r"python:(\d+\.\d+)", text)
-        assert version and version[1] == jobs["variables"]["PYTHON_VERSION"]
+        assert version and version[1] == jobs[".nbship"]["variables"]["PYTHON_VERSION"]
 
 
 def test_images_are_pinned_by_digest():
-    jobs = yaml.safe_load(CI_FILE.read_text()) | yaml.safe_load(DEFAULT.read_text())
+    jobs = yaml.safe_load(JOBS.read_text()) | yaml.safe_load(DEFAULT.read_text())
     images = [job["image"] for job in jobs.values() if isinstance(job, dict) and "image" in job]
     images += re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", (HERE / "Dockerfile").read_text(), re.MULTILINE)
     page = yaml.safe_load((HERE / "kubernetes/client/deployment.yaml").read_text())
@@ -66,7 +65,7 @@ def test_images_are_pinned_by_digest():
 
 
 def test_nothing_of_the_default_branch_is_cancelled_by_the_next_merge():
-    rules = yaml.safe_load(CI_FILE.read_text())["workflow"]["rules"]
+    rules = yaml.safe_load(JOBS.read_text())["workflow"]["rules"]
     (merged,) = [rule for rule in rules if "$CI_DEFAULT_BRANCH" in rule["if"]]
     assert merged["auto_cancel"] == {"on_new_commit": "none"}
 
