@@ -9,7 +9,7 @@ import graphlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nbship import config
 from nbship.config import Pipeline
@@ -24,8 +24,7 @@ REFITS = "refits"
 _MOST_ROWS = "most_rows"
 
 
-@dataclass(frozen=True)
-class Reference:
+class Reference(NamedTuple):
     """Where an input comes from: an output of a step, or a data file of the pipeline (`step` is None)."""
 
     step: str | None
@@ -33,6 +32,12 @@ class Reference:
 
     def __str__(self) -> str:
         return f"{self.step}.{self.name}" if self.step else self.name
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Reads what `str` writes: `step.output`, or the name of a data file."""
+        step, _, name = text.rpartition(".")
+        return cls(step or None, name)
 
 
 @dataclass(frozen=True)
@@ -297,8 +302,8 @@ def _accepts(variable: Variable, output: Variable) -> bool:
 def _named(name: str, written: str, pipeline: Pipeline, notebooks: Mapping[str, Notebook]) -> Reference:
     """Resolves an origin that the pipeline file writes: `data name` or `step.output`."""
     where = f"steps.{name}.inputs"
-    step, dot, output = written.rpartition(".")
-    if not dot:
+    step, output = Reference.parse(written)
+    if step is None:
         if written not in pipeline.data:
             outputs = (f"{s}.{o}" for s, n in notebooks.items() for o in _outputs(n))
             raise UsageError(

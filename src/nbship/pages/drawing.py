@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 from typing import Literal
 
 from nbship.config import Gate
-from nbship.graph import RECIPES, REFITS, Graph, champion_step
+from nbship.graph import RECIPES, REFITS, Graph, Reference, champion_step
 from nbship.pages.formatting import seconds_text
 from nbship.pages.layout import Layout, Place, layout
 from nbship.record import RunRecord, State, StepRecord
@@ -123,12 +123,11 @@ def run_svg(record: RunRecord, direction: Direction = "right") -> str:
     nodes: dict[str, Node] = {}
     for step in record.steps.values():
         for artifact in step.inputs.values():
-            source, dot, name = artifact.origin.partition(".")
-            if not dot:
+            source, name = Reference.parse(artifact.origin)
+            if source is None:
                 label = artifact.path.rpartition("/")[2]
-                nodes.setdefault(_data(source), Node(_data(source), source, "data", label))
-            key = (source if dot else _data(source), step.name)
-            wires.setdefault(key, []).append(name)
+                nodes.setdefault(_data(name), Node(_data(name), name, "data", label))
+            wires.setdefault((source or _data(name), step.name), []).append(name if source else "")
         for upstream in step.upstream:
             wires.setdefault((upstream, step.name), [])
         nodes[step.name] = Node(

@@ -194,8 +194,8 @@ def _judge(root: Path, graph: Graph, record: RunRecord, folder: Path) -> Verdict
     assert gate is not None  # noqa: S101 (for the type checker: only then it is called)
 
     def output(reference: str) -> Path | None:
-        step, _, name = reference.rpartition(".")
-        made = record.steps.get(step)
+        step, name = Reference.parse(reference)
+        made = record.steps.get(str(step))
         return folder / made.outputs[name].path if made and name in made.outputs else None
 
     losses, held_out = output(f"{gate.step}.{gate.losses}"), held_out_input(graph)

@@ -113,7 +113,7 @@ def mermaid(graph: Graph) -> str:
     if gate:
         lines += ['    gate{"gate"}', f"    {nodes['step', gate.step]} --> gate"]
     if publish:
-        model = nodes["step", publish.model.rpartition(".")[0]]
+        model = nodes["step", str(Reference.parse(publish.model).step)]
         lines += [
             '    publish(["publish"])',
             "    gate -->|pass| publish" if gate else f"    {model} --> publish",

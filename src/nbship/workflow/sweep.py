@@ -14,7 +14,7 @@ from nbship.config import Gate, Pipeline, load_pipeline
 from nbship.config.edit import set_parameters
 from nbship.errors import NbshipError, Report, UsageError, suggestion
 from nbship.files import write_text
-from nbship.graph import Graph, build_graph
+from nbship.graph import Graph, Reference, build_graph
 from nbship.grid import Choice, combinations, merge_graphs, parse_choice, varied
 from nbship.local import runner
 from nbship.notebook import read_notebook
@@ -204,7 +204,7 @@ def _training_step(pipeline: Pipeline) -> str:
         raise UsageError(
             "which metric? the pipeline does not say which step trains", "--metric train.cv_rmse"
         )
-    return pipeline.publish.model.rpartition(".")[0]
+    return str(Reference.parse(pipeline.publish.model).step)
 
 
 def _only(graph: Graph, step: str) -> Graph:

@@ -20,7 +20,7 @@ from nbship import files
 from nbship import record as records
 from nbship.config import Gate
 from nbship.errors import NbshipError
-from nbship.graph import CHAMPION
+from nbship.graph import CHAMPION, Reference
 from nbship.kubeflow.delivery import PASS, REJECT
 from nbship.kubeflow.server import Server
 from nbship.package import DESCRIPTION, parse_package
@@ -250,14 +250,15 @@ def _record(
 ) -> RunRecord:
     steps: dict[str, StepRecord] = {}
 
-    def step(reference: str) -> StepRecord:
-        name = reference.partition(".")[0]
+    def step(reference: Reference) -> StepRecord:
+        name = str(reference.step)
         return steps.setdefault(name, StepRecord(name=name, source="", state=State.DONE))
 
-    for reference, artifact in measured.items():
-        step(reference).metrics |= json.loads(Path(artifact.path).read_text(encoding="utf-8"))
-    for reference, value in results.items():
-        step(reference).results[reference.partition(".")[2]] = value
+    for key, artifact in measured.items():
+        step(Reference.parse(key)).metrics |= json.loads(Path(artifact.path).read_text(encoding="utf-8"))
+    for key, value in results.items():
+        reference = Reference.parse(key)
+        step(reference).results[reference.name] = value
     read = {
         name: records.Artifact(type="Dataset", path="", hash=digest, origin=name)
         for name, digest in hashes.items()
@@ -281,7 +282,8 @@ def _read_record(run: Artifact) -> RunRecord:
 
 def _take_in(record: RunRecord, folder: Path, reference: str, artifact: Artifact, name: str) -> None:
     """Puts an artifact into the run's folder, as the local engine would have left it there."""
-    step, _, output = reference.partition(".")
+    made = Reference.parse(reference)
+    step, output = str(made.step), made.name
     path = records.StepFiles(step).artifact(f"{output}/{name}")
     files.copy(Path(artifact.path), folder / path)
     entry = record.steps.setdefault(step, StepRecord(name=step, source="", state=State.DONE))
