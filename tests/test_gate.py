@@ -529,6 +529,14 @@ def test_small_losses_do_not_add_up():
     assert "small losses add up" in verdict.reasons[0]
 
 
+@pytest.mark.parametrize(("before", "passed"), [(0.5, True), (0.75, False)])
+def test_what_is_tolerated_is_tolerated_to_its_edge(before, passed):
+    losses, same = pair([0.0] * 50)
+    settings = gate(tolerance=0.5)
+    verdict = judge(settings, {"evaluate.rmse": 1}, losses, same, known=Known(above_best=before))
+    assert (verdict.passed, verdict.above_best) == (passed, before)
+
+
 def test_a_better_model_makes_up_for_small_losses():
     candidate, champion = pair(normal(400, -0.5, sigma=0.2))
     verdict = judge(gate(), {"evaluate.rmse": 1}, candidate, champion, known=Known(above_best=0.04))

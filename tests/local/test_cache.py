@@ -207,6 +207,16 @@ def test_a_restored_notebook_can_be_saved_without_harm(tmp_path, run_folder, ent
     assert cache.look_up(tmp_path, KEY) == entry
 
 
+def test_what_another_step_made_has_this_ones_places(entry):
+    own = cache.for_step(entry, "other")
+    for found, kept in ((own.notebook, entry.notebook), (own.html, entry.html)):
+        assert (found.hash, Path(found.path)) == (kept.hash, Path("notebooks/other" + Path(kept.path).suffix))
+    assert {name: (stored.hash, stored.path) for name, stored in own.outputs.items()} == {
+        name: (stored.hash, f"artifacts/other/{Path(stored.path).name}")
+        for name, stored in entry.outputs.items()
+    }
+
+
 def test_an_unknown_key_is_a_miss(tmp_path):
     assert cache.look_up(tmp_path, KEY) is None
 
