@@ -134,7 +134,7 @@ def _published(graph: Graph) -> dict[str, Reference]:
     if settings is None:
         return {}
     written = {"model": settings.model, "reference": settings.reference}
-    return {name: Reference(*text.split(".")) for name, text in written.items()}
+    return {name: Reference.parse(text) for name, text in written.items()}
 
 
 def _evidence(graph: Graph, published: Mapping[str, Reference]) -> dict[str, Reference]:
