@@ -134,7 +134,7 @@ def test_a_command():
     [
         ("", "COMMAND is not set"),
         (" ", "COMMAND is not set"),
-        ("print 'a token", "COMMAND: a quotation mark or what is escaped is missing"),
+        ("print 'a token", "COMMAND: a quotation mark is not closed"),
         ("''", "COMMAND: : "),
         ("no-such-program", "no-such-program: No such file"),
         (f"{sys.executable} -c 'print(\"{SECRET}\"); exit(3)'", "failed with exit code 3"),
@@ -167,7 +167,7 @@ def test_no_secret_breaks_a_header_or_is_shown(text):
 
 def test_a_file_that_holds_no_secret(tmp_path):
     (tmp_path / "token").write_bytes(b"\xff\xfe")
-    with pytest.raises(NbshipError, match="not a text"):
+    with pytest.raises(NbshipError, match="not a text file"):
         headers("token", TOKEN_FILE=str(tmp_path / "token"))
     with pytest.raises(NbshipError, match="Is a directory"):
         headers("token", TOKEN_FILE=str(tmp_path))

@@ -300,7 +300,7 @@ def _unanswered(server: Server, error: HTTPError) -> ApiError:
         hint = f"set {PREFIX}CA to the file with your authority's certificates"
         return ApiError(f"{host}: TLS failed: {text.partition(' (_ssl')[0]}", hint)
     if isinstance(reason, NameResolutionError):
-        return ApiError(f"{host}: there is no such host", check)
+        return ApiError(f"{host}: the host name cannot be resolved", check)
     if isinstance(reason, NewConnectionError | ConnectTimeoutError):
         return ApiError(f"{host}: no connection", check)
     if isinstance(reason, ReadTimeoutError):

@@ -113,10 +113,10 @@ def ensure_experiment(connection: Connection, name: str) -> str:
         )
         found = {e.display_name: _identifier(e.experiment_id) for e in answer.experiments or ()}
         if found and name not in found:
+            other = next(iter(found))
             raise UsageError(
-                f"experiment '{name}': Kubeflow has '{next(iter(found))}', and tells names apart by neither "
-                "case nor accents",
-                f"keep the runs there: --experiment '{next(iter(found))}'; or name another",
+                f"experiment '{name}': Kubeflow has '{other}', and its names ignore case and accents",
+                f"keep the runs there: --experiment '{other}'; or name another",
             )
         return found.get(name)
 

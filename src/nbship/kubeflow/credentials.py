@@ -84,12 +84,12 @@ def _command(_server: Server, environment: Mapping[str, str]) -> Headers:
             words, stdout=subprocess.PIPE, env=dict(environment), timeout=_COMMAND_SECONDS, check=False
         )
     except ValueError:
-        raise UsageError(f"{variable}: a quotation mark or what is escaped is missing", hint) from None
+        raise UsageError(f"{variable}: a quotation mark is not closed", hint) from None
     except OSError as error:
         raise NbshipError(f"{variable}: {words[0]}: {error.strerror}", hint) from None
     except subprocess.TimeoutExpired:
         raise NbshipError(
-            f"{variable}: {words[0]} took over {_COMMAND_SECONDS} s", "run it by hand"
+            f"{variable}: {words[0]} timed out after {_COMMAND_SECONDS} s", "run it by hand"
         ) from None
     if result.returncode != 0:
         raise NbshipError(
@@ -127,7 +127,7 @@ def _read(path: Path) -> str:
     except OSError as error:
         raise NbshipError(f"{path}: {error.strerror}", "mount the secret there, or name its file") from None
     except UnicodeDecodeError:
-        raise NbshipError(f"{path}: not a text", "it should hold the secret alone") from None
+        raise NbshipError(f"{path}: not a text file", "it should hold the secret alone") from None
 
 
 def _bearer(token: str) -> Headers:
