@@ -93,7 +93,6 @@ def _fetch(graph: Graph, fetched: Fetched) -> str:
         SHA256,
         _mapping({name: name for name in artifacts}),
         f"pipeline={literal(graph.name)}",
-        f"name={literal(fetched.name)}",
         f"{VERSION}={VERSION}",
         "repository=repository",
     ]

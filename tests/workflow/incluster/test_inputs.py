@@ -65,7 +65,6 @@ def fetched(project: Path, tmp_path: Path, version: Any, name: str = "table") ->
         str(tmp_path / "sha256"),
         {FILE: file, **facts},
         pipeline="line",
-        name=name,
         version=version,
         repository=top,
     )
@@ -102,6 +101,23 @@ def test_data_that_git_has_too_needs_no_dvc(project, tmp_path):
     assert fetched(project, tmp_path, resolved(project, tmp_path)["table"])[0] == OLD
 
 
+def test_a_pipeline_that_the_default_branch_has_not_yet(project, tmp_path):
+    """Nor a name for the data file: it has the content alone."""
+    settings = project / "pipelines/line.yaml"
+    settings.unlink()
+    (project / ".dvc/config").write_text("")
+    commit(project, "Data")
+    git(project, "switch", "--quiet", "--create", "feature")
+    (tmp_path / "source.csv").write_bytes(OLD)
+    source = f"data/points.csv, source: {{file: {tmp_path / 'source.csv'}}}"
+    settings.parent.mkdir(exist_ok=True)
+    settings.write_text(PIPELINE.replace("data/points.csv", source))
+    commit(project, "A pipeline")
+    git(project, "switch", "--quiet", "main")
+    version = resolved(project, tmp_path, "feature")["table"]
+    assert fetched(project, tmp_path, version)[0] == OLD
+
+
 def test_the_newest_settings_of_dvc_are_used(project, tmp_path):
     """The data is older than the remote that has it."""
     config = (project / ".dvc/config").read_text()
@@ -124,8 +140,8 @@ def test_a_version_that_is_nowhere(project, tmp_path, capsys):
     version = {**resolved(project, tmp_path)["table"], "md5": md5(NEW)}
     with pytest.raises(SystemExit):
         fetched(project, tmp_path, version)
-    path = version["path"]
-    assert f"error: no commit of the repository has this version of {path}.dvc" in capsys.readouterr().err
+    path = f"{version['project']}data/points.csv.dvc"
+    assert f"error: no commit of the repository has this version of {path}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,16 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from nbship import files
-from nbship.config import Pipeline, load_pipeline
+from nbship.config import Pipeline, Source, load_pipeline
 from nbship.errors import UsageError
 from nbship.graph import CHAMPION
 from nbship.kubeflow.plan import CHAMPION_FACTS, FILE
 from nbship.package import DESCRIPTION
 from nbship.versions import dvc, git, registry
 from nbship.versions.clone import clone, clone_with, find_project
-from nbship.workflow import data
 from nbship.workflow.incluster.step import Artifact, failures_end_the_process
 
 
@@ -34,16 +34,16 @@ def resolve(
     Args:
         commit: The file that takes the commit.
         versions: By data file's name, and `champion`: the file that takes its version, as JSON. A data file
-            is told by its path in the repository and DVC's hash; the champion by its folder and Git's hash of
-            that; nothing is told of a champion where there is none.
+            is told by its path, DVC's hash, and its source if it has one; the champion by its folder and the
+            hash that Git has of it. Where there is no champion, nothing is told.
         pipeline: The pipeline's name.
         repository: Address of the repository.
         revision: A branch, a tag or a commit; the head of the default branch if empty.
     """
     with failures_end_the_process(), cloned(pipeline, repository, revision) as (root, settings, found):
         for name, path in versions.items():
-            of_data = name != CHAMPION or name in settings.data
-            version = _version(root, settings, name) if of_data else _champion_version(root, pipeline)
+            data = name != CHAMPION or name in settings.data
+            version = _version(root, settings, name) if data else _champion_version(root, pipeline)
             files.write_text(Path(path), json.dumps(version))
         files.write_text(Path(commit), found)
         log(f"resolved {revision or 'the default branch'}: {found}")
@@ -54,8 +54,7 @@ def fetch(
     outputs: Mapping[str, Artifact],
     *,
     pipeline: str,
-    name: str,
-    version: Mapping[str, str],
+    version: Mapping[str, Any],
     repository: str,
 ) -> None:
     """Fetches a version of a data file, or of the champion, from whatever commit has it.
@@ -65,16 +64,16 @@ def fetch(
         outputs: The artifact that receives the file; and for the champion, what else is known of it. Where
             there is none, these are empty files.
         pipeline: The pipeline's name.
-        name: The data file, or `champion`.
         version: What `resolve` says of it.
         repository: Address of the repository.
     """
     with failures_end_the_process(), tempfile.TemporaryDirectory(prefix="nbship-") as folder:
         found: dict[str, Path | None] = {}
-        root = Path(folder, "repository")
+        root = Path(folder)
         if version:
-            root = _cloned_with(root, pipeline, version, repository)
-            found = _bring_champion(root, pipeline) if "tree" in version else _bring(root, pipeline, name)
+            # That commit may be older than the pipeline, so nothing but the content is asked of it.
+            root = _cloned_with(Path(folder, "repository"), version, repository)
+            found = _bring_champion(root, pipeline) if "tree" in version else _bring(root, version)
         digests = {key: _hand_on(root, found.get(key), artifact) for key, artifact in outputs.items()}
         files.write_text(Path(sha256), digests[FILE])
 
@@ -95,7 +94,7 @@ def log(line: str) -> None:
     sys.stdout.flush()
 
 
-def _version(root: Path, settings: Pipeline, name: str) -> dict[str, str]:
+def _version(root: Path, settings: Pipeline, name: str) -> dict[str, Any]:
     if name not in settings.data:
         raise UsageError(
             f"the pipeline file of this revision has no data file '{name}'",
@@ -108,26 +107,32 @@ def _version(root: Path, settings: Pipeline, name: str) -> dict[str, str]:
         raise UsageError(
             f"data file '{name}': there is no {shown}.dvc at this revision", f"track it: dvc add {shown}"
         )
-    return {"path": _in_repository(path), "md5": tracked.md5}
+    source = settings.data[name].source
+    return {
+        "project": _place(root),
+        "path": settings.data[name].path,
+        "md5": tracked.md5,
+        **({"source": source.model_dump(exclude_none=True)} if source else {}),
+    }
 
 
-def _champion_version(root: Path, pipeline: str) -> dict[str, str]:
+def _champion_version(root: Path, pipeline: str) -> dict[str, Any]:
     folder, (tracking, _) = registry.model_folder(root, pipeline), registry.versioned_files(root, pipeline)
     if not tracking.exists():
         return {}
-    path = _in_repository(folder)
-    return {"path": path, "tree": git.output(folder, "rev-parse", f"HEAD:{path}").strip()}
+    path = folder.relative_to(root).as_posix()
+    tree = git.output(root, "rev-parse", f"HEAD:./{path}").strip()
+    return {"project": _place(root), "path": path, "tree": tree}
 
 
-def _in_repository(path: Path) -> str:
-    """A path as Git knows it, from the top of the repository."""
-    prefix = git.output(path.parent, "rev-parse", "--show-prefix").strip()
-    return f"{prefix}{path.name}"
+def _place(root: Path) -> str:
+    """The project's folder as Git knows it, from the top of the repository."""
+    return git.output(root, "rev-parse", "--show-prefix").strip()
 
 
-def _cloned_with(folder: Path, pipeline: str, version: Mapping[str, str], repository: str) -> Path:
-    """Clones the project at a commit that has a version; returns the project's folder."""
-    path = version["path"]
+def _cloned_with(folder: Path, version: Mapping[str, Any], repository: str) -> Path:
+    """Clones the repository at a commit that has a version; returns the project's folder."""
+    path = f"{version['project']}{version['path']}"
 
     def names_it(blob: str) -> bool:
         return version["md5"] in git.output(folder, "cat-file", "blob", blob)
@@ -138,13 +143,15 @@ def _cloned_with(folder: Path, pipeline: str, version: Mapping[str, str], reposi
         tracking = dvc.tracking_file(Path(path)).as_posix()
         commit = clone_with(repository, tracking, names_it, folder)
     log(f"{path}: commit {commit} has this version")
-    return find_project(folder, pipeline)
+    return folder / str(version["project"])
 
 
-def _bring(root: Path, pipeline: str, name: str) -> dict[str, Path | None]:
-    settings = load_pipeline(root, pipeline)
-    wanted = settings.model_copy(update={"data": {name: settings.data[name]}})
-    return {FILE: data.ensure(root, wanted, log)[name]}
+def _bring(root: Path, version: Mapping[str, Any]) -> dict[str, Path | None]:
+    path = root / version["path"]
+    if dvc.state(path) is not dvc.State.SAME:
+        source = Source.model_validate(version["source"]) if "source" in version else None
+        dvc.pull(root, path, source, report=log)
+    return {FILE: path}
 
 
 def _bring_champion(root: Path, pipeline: str) -> dict[str, Path | None]:
