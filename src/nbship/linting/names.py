@@ -45,6 +45,7 @@ class _State:
         defined_in: The cell that first defines a name.
         guarded: Names that the code around itself asks for, or whose absence it catches; None for all.
         open: Whether names came in that nobody can list.
+        trusting: Whether code may ask for a name before it uses it, or catch that there is none.
     """
 
     defined: set[str] = field(default_factory=lambda: set(_KNOWN))
@@ -53,6 +54,7 @@ class _State:
     defined_in: dict[str, int] = field(default_factory=dict)
     guarded: frozenset[str] | None = frozenset()
     open: bool = False
+    trusting: bool = True
 
 
 def hidden_state(notebook: Source) -> Iterator[Finding]:
@@ -92,13 +94,10 @@ class Names:
 
 def names_of(cell: Cell, node: ast.stmt) -> Names:
     """Returns what a statement of a cell uses and defines; builtins are none of it."""
-    state = _State()
+    state = _State(trusting=False)
     _statement(state, cell, node)
     reads = {name for name, _, _ in state.uses}
     binds = state.defined - _KNOWN
-    table = _table(node) if isinstance(node, ast.Try | ast.If | ast.For | ast.While | ast.With) else None
-    if table is not None:  # what code asks for, or does without, counts here
-        reads |= {s.get_name() for s in table.get_symbols() if s.is_referenced()} - binds - _KNOWN
     later = {name for name, _, _ in state.deferred} - _KNOWN
     return Names(frozenset(reads), frozenset(later), frozenset(binds))
 
@@ -161,7 +160,8 @@ def _compound(state: _State, cell: Cell, node: ast.AST) -> None:
     """A statement with blocks, or one of its parts: an except, a case, an item of a with."""
     if isinstance(node, ast.ExceptHandler) and node.name:
         _define(state, cell, node.name)
-    outside, inside = state.guarded, _guarded(state.guarded, node)
+    outside = state.guarded
+    inside = _guarded(outside, node) if state.trusting else outside
     for name, value in ast.iter_fields(node):
         state.guarded = inside if name == "body" else outside
         for part in value if isinstance(value, list) else [value]:

@@ -64,6 +64,7 @@ def concerns(
         *_seeds(statements, cuts),
         *_opened(files, opened),
         *_aliases(statements, facts, crossings),
+        *_kept_defaults(statements),
     ]
     return tuple(sorted(dict.fromkeys(found), key=lambda concern: concern.cell))
 
@@ -209,3 +210,14 @@ def _aliases(
             message = f"'{name}' changes here, where it is not named: another variable is the same object"
             yield Concern(cell, "alias", message, f"copy it where the other one is made: {name}.copy()")
         first |= seen.keys()
+
+
+def _kept_defaults(statements: Sequence[Statement]) -> Iterator[Concern]:
+    """Functions whose defaults are variables: they keep the value of then, and a copy has that of now."""
+    for s in (s for s in statements if s.kind is Kind.FUNCTION):
+        for other in statements[s.position + 1 :]:
+            for name in s.reads & other.binds if other.kind is Kind.CODE else ():
+                message = (
+                    f"{s.name}() keeps '{name}' as it was here; cell {other.cell} gives it another value"
+                )
+                yield Concern(s.cell, "default", message, "pass it as an argument in each call")

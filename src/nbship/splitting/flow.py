@@ -111,21 +111,35 @@ class Flow:
         own = self.notebook.of(section)
         bound: set[str] = set()
         later: set[str] = set()
+        functions: dict[str, frozenset[str]] = {}
+        maybe: set[str] = set()  # what a branch may define: if it does not, what was there before counts
         for statement in own:
             if statement.position in self.module:
                 continue
-            for name in sorted(self.notebook.reads(statement) - bound):
-                self._resolve(section, name, statement.position)
+            for name in sorted(self._uses(statement, functions) - bound):
+                self._resolve(section, name, statement.position, optional=name in maybe)
+            if statement.kind is Kind.FUNCTION:
+                functions[statement.name] = statement.later
             later |= statement.later
-            bound |= statement.binds - self.notebook.parameters.keys()
+            bound |= statement.surely - self.notebook.parameters.keys()
+            maybe |= statement.binds
         end = own[-1].position + 1 if own else 0
         for name in sorted(later - bound):
-            self._resolve(section, name, end)
+            self._resolve(section, name, end, optional=name in maybe)
         libraries = self.needs[section].imported()
         libraries |= {name for s in own if s.kind is Kind.IMPORT for name in s.binds}
         for s in self.notebook.statements[:end]:
             if s.kind is Kind.SETTING and s not in own and self._applies(s, libraries):
                 self._copy(section, s, s.position)
+
+    def _uses(self, statement: Statement, functions: Mapping[str, frozenset[str]]) -> set[str]:
+        """What a statement needs when it runs, with what the step's own functions use that it may call."""
+        used = set(self.notebook.reads(statement))
+        if statement.kind is not Kind.FUNCTION:  # a lambda in it is called in it
+            used |= statement.later - statement.binds
+        while more := {name for call in used & functions.keys() for name in functions[call]} - used:
+            used |= more
+        return used
 
     def _applies(self, setting: Statement, libraries: set[str]) -> bool:
         """Whether a line that sets a library up counts for a step: it has the library, and needs no data."""
@@ -159,8 +173,8 @@ class Flow:
         self.kinds[name, section] = (kind, before[1] if before else None)
         self.crossings.setdefault((name, section), [])
 
-    def _resolve(self, section: str, name: str, position: int) -> None:
-        """Finds where a step gets a name from that one of its statements uses."""
+    def _resolve(self, section: str, name: str, position: int, optional: bool = False) -> None:
+        """Finds where a step gets a name from that one of its statements uses, or may have to use."""
         needs = self.needs[section]
         if name in needs.names:
             return
@@ -176,7 +190,7 @@ class Flow:
         elif made is not None and made.kind in (Kind.FUNCTION, Kind.CONSTANT):
             self._copy(section, made, position)
         else:
-            self._take(section, name, made, position)
+            self._take(section, name, made, position, optional)
 
     def _maker(self, section: str, name: str, position: int) -> Statement | None:
         """The last statement before a place that defines a name; a function may also use a later one's."""
@@ -205,11 +219,15 @@ class Flow:
             return
         needs.copies.add(statement.position)
         own = {name for s in self.notebook.of(section) for name in s.binds if s.position < position}
-        for name in sorted(statement.reads | statement.later - {statement.name}):
-            if name not in own or name in self.notebook.parameters:
-                self._resolve(section, name, position if name in statement.later else statement.position)
+        own -= self.notebook.parameters.keys()
+        for name in sorted(statement.reads):  # at once, above the step's own cells
+            self._resolve(section, name, statement.position)
+        for name in sorted(statement.later - own - {statement.name}):
+            self._resolve(section, name, position)
 
-    def _take(self, section: str, name: str, made: Statement | None, position: int) -> None:
+    def _take(
+        self, section: str, name: str, made: Statement | None, position: int, optional: bool = False
+    ) -> None:
         """A variable: taken from the step that has it last, or made again where it cannot be stored."""
         if made is not None and not self._section[made.position] and made.kind is Kind.CODE:
             self._make_again(section, name, "", made, None)  # a logger of a cell that is part of no step
@@ -220,13 +238,14 @@ class Flow:
         holders = [other for other in self._holders(name, position) if other != section]
         allowed = [other for other in holders if self._may_give(other, section)]
         if not holders:
-            if not self._is_hidden(name):
+            if optional or not self._is_hidden(name):
                 return
             message = f"'{name}' is used in step '{section}', and no cell before it defines it"
             cell = self.notebook.statements[min(position, len(self.notebook.statements) - 1)].cell
             self.problems[Concern(cell, "hidden-state", message, "define it in a cell above")] = None
             return
         giver = (allowed or holders)[-1]
+        self._keep(giver, name)
         kind, fact = self._kind(name, giver, position)
         again = made is not None and self._can_be_made_again(made, fact, set())
         if kind == AGAIN or (kind == OTHER and again):
@@ -243,6 +262,12 @@ class Flow:
         self.kinds[name, giver] = (kind, fact)
         self.crossings.setdefault((name, giver), []).append(section)
         self.needs[section].takes[name] = giver
+
+    def _keep(self, giver: str, name: str) -> None:
+        """Has a step that only a branch makes give a variable take it as well, for when that is not run."""
+        own = [s for s in self.notebook.of(giver) if name in s.binds]
+        if own and not any(name in s.surely for s in own):
+            self._resolve(giver, name, own[0].position, optional=True)
 
     def _make_again(self, section: str, name: str, giver: str, made: Statement, fact: Fact | None) -> None:
         self.kinds[name, giver] = (AGAIN, fact)

@@ -89,7 +89,9 @@ def infer(name: str, statements: Sequence[Statement], origins: Mapping[str, str]
         return _kind(node, before, origins, depth - 1)
 
     if made.value is not None:
-        return kind_of(made.value)
+        kind = kind_of(made.value)
+        filled = kind == "json" and any(name in s.changes for s in statements if s.position > made.position)
+        return UNKNOWN if filled else kind  # with nobody knows what
     node = made.node
     if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Tuple):
         names = [getattr(target, "id", "") for target in node.targets[0].elts]

@@ -55,6 +55,7 @@ class Statement:
         reads: Names that must be there before it.
         later: Names that its functions use when they are called.
         binds: Names that it defines.
+        surely: Those of them that it defines in any case, not only in a branch.
         changes: Names whose objects it changes.
     """
 
@@ -69,6 +70,7 @@ class Statement:
     reads: frozenset[str]
     later: frozenset[str]
     binds: frozenset[str]
+    surely: frozenset[str]
     changes: frozenset[str]
 
     @property
@@ -113,7 +115,8 @@ def read_statements(source: Source, skipped: frozenset[int] = frozenset()) -> tu
         for node in cell.tree.body:
             found.append(_statement(cell, node, len(found), origins))
     arguments = {s.node.name: _changed_arguments(s.node) for s in found if isinstance(s.node, _DEFINITIONS)}
-    changing = [_with_changed_arguments(s, arguments) for s in found]
+    functions = [s for s in found if isinstance(s.node, _DEFINITIONS)]
+    changing = [_with_changed_arguments(s, arguments, functions) for s in found]
     constant = _constants(changing)
     variable = (s.kind is Kind.CONSTANT and s.name not in constant for s in changing)
     return tuple(replace(s, kind=Kind.CODE) if v else s for s, v in zip(changing, variable, strict=True))
@@ -136,8 +139,31 @@ def _statement(cell: Cell, node: ast.stmt, position: int, origins: Mapping[str, 
     changes = frozenset(_changes(node)) - set(origins)
     return Statement(
         *(cell.number, position, node, kind, text, first, last, alone),
-        *(names.reads, names.later, names.binds, changes),
+        *(names.reads, names.later, names.binds),
+        names.binds if kind is Kind.IMPORT else names.binds & _surely(cell, [node]),
+        changes,
     )
+
+
+def _surely(cell: Cell, body: Sequence[ast.stmt]) -> frozenset[str]:
+    """The names that statements define whichever way they go; a loop is taken to run."""
+    found: frozenset[str] = frozenset()
+    for node in body:
+        if isinstance(node, ast.If):
+            found |= _surely(cell, node.body) & _surely(cell, node.orelse)
+        elif isinstance(node, ast.Try):
+            ways = [
+                _surely(cell, [*node.body, *node.orelse]),
+                *(_surely(cell, h.body) for h in node.handlers),
+            ]
+            found |= frozenset.intersection(*ways) | _surely(cell, node.finalbody)
+        elif isinstance(node, ast.For | ast.While | ast.With | ast.AsyncFor | ast.AsyncWith):
+            heads = [n for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+            inner = {id(n) for part in node.body for n in ast.walk(part)}
+            found |= _surely(cell, node.body) | {n.id for n in heads if id(n) not in inner}
+        elif not isinstance(node, ast.Match):
+            found |= names_of(cell, node).binds
+    return found
 
 
 def _is_plain(text: str) -> bool:
@@ -153,8 +179,10 @@ def _kind(node: ast.stmt, origins: Mapping[str, str]) -> Kind:
         return Kind.IMPORT
     if isinstance(node, _DEFINITIONS):
         return Kind.FUNCTION
-    if isinstance(node, ast.Try | ast.If) and all(_only_imports(part) for part in _blocks(node)):
-        return Kind.IMPORT
+    if isinstance(node, ast.Try | ast.If):
+        parts = _blocks(node)
+        imported = any(isinstance(part, ast.Import | ast.ImportFrom) for part in parts)
+        return Kind.IMPORT if imported and all(map(_only_imports, parts)) else Kind.CODE
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
     if isinstance(node, ast.Assign | ast.AnnAssign) and len(targets) == 1:
         if isinstance(targets[0], ast.Name):
@@ -232,7 +260,23 @@ def _constants(statements: Sequence[Statement]) -> frozenset[str]:
     )
 
 
-def _with_changed_arguments(s: Statement, arguments: Mapping[str, frozenset[int]]) -> Statement:
+def _effects(
+    name: str, position: int, functions: Sequence[Statement], seen: frozenset[str] = frozenset()
+) -> set[str]:
+    """The notebook's variables that a function changes, as it is at a place, itself or by others it calls."""
+    made = next((s for s in reversed(functions) if s.name == name and s.position < position), None)
+    if made is None or name in seen or not isinstance(made.node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return set()
+    changed = {n for part in made.node.body for n in _changes(part)} & made.later
+    changed |= {n for part in ast.walk(made.node) if isinstance(part, ast.Global) for n in part.names}
+    for other in made.later:
+        changed |= _effects(other, position, functions, seen | {name})
+    return changed
+
+
+def _with_changed_arguments(
+    s: Statement, arguments: Mapping[str, frozenset[int]], functions: Sequence[Statement]
+) -> Statement:
     """With what functions of the notebook change that the statement calls."""
     if s.kind is Kind.FUNCTION:
         return s
@@ -241,8 +285,9 @@ def _with_changed_arguments(s: Statement, arguments: Mapping[str, frozenset[int]
         if isinstance(part, ast.Call) and isinstance(part.func, ast.Name):
             places = arguments.get(part.func.id, frozenset())
             changes |= {root_name(a) for place, a in enumerate(part.args) if place in places}
-    used = s.reads | s.binds | s.later
-    return replace(s, changes=frozenset(changes & used))
+    changes &= s.reads | s.binds | s.later
+    changes |= {n for name in s.reads | s.later for n in _effects(name, s.position, functions)}
+    return replace(s, changes=frozenset(changes))
 
 
 def calls(s: Statement, origins: Mapping[str, str]) -> list[tuple[ast.Call, str]]:
