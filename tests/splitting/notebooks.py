@@ -518,6 +518,108 @@ score = classifier.score(counts, labels)
 score
 """
 
+# Kale's newer example: functions that use what the notebook has, metrics at the end, cells that go on.
+KALE_METRICS = """
+# %% [markdown]
+# Rents with Kale
+# %% imports
+import numpy as np
+import pandas as pd
+# %%
+from sklearn.linear_model import Ridge
+from sklearn.metrics import mean_squared_error
+# %% pipeline-parameters
+ALPHA = 1.0
+FOLDS = 4
+# %% functions
+def fold_of(rows):
+    return np.arange(len(rows)) % FOLDS
+def rmse(actual, predicted):
+    return float(np.sqrt(mean_squared_error(actual, predicted)))
+# %% step:read
+flats = pd.read_csv("../data/flats.csv")
+# %%
+flats["fold"] = fold_of(flats)
+# %% step:fit prev:read
+models = {}
+for fold in range(FOLDS):
+    rows = flats[flats.fold != fold]
+    models[fold] = Ridge(alpha=ALPHA).fit(rows[["area", "rooms"]], rows.rent)
+# %% skip
+models[0].coef_
+# %% step:score prev:fit
+errors = []
+for fold, model in models.items():
+    rows = flats[fold_of(flats) == fold]
+    errors.append(rmse(rows.rent, model.predict(rows[["area", "rooms"]])))
+# %%
+error = float(np.mean(errors))
+print(round(error, 3))
+# %% pipeline-metrics
+print(error)
+"""
+
+# A textbook on regression: polynomials, a bootstrap, no tags; chapters with numbers and text in between.
+TEXTBOOK_REGRESSION = """
+# %% [markdown]
+# Lab: resampling
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import KFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures
+# %% [markdown]
+## 5.3.1 The Validation Set
+# %%
+Auto = pd.read_csv("../data/flats.csv")
+Auto.columns
+# %%
+Auto = Auto.rename(columns={"rent": "mpg", "area": "horsepower"})
+rng = np.random.default_rng(3)
+train = rng.choice(len(Auto), len(Auto) // 2, replace=False)
+# %%
+def eval_mse(degree, X=Auto, subset=train):
+    chosen = X.iloc[subset]
+    model = make_pipeline(PolynomialFeatures(degree), LinearRegression())
+    model.fit(chosen[["horsepower"]], chosen.mpg)
+    left = X.drop(X.index[subset])
+    return np.mean((left.mpg - model.predict(left[["horsepower"]])) ** 2)
+# %%
+mse = [eval_mse(degree) for degree in range(1, 4)]
+np.round(mse, 3)
+# %% [markdown]
+## 5.3.2 Cross-Validation
+# %%
+cv_error = np.zeros(5)
+cv = KFold(n_splits=10, shuffle=True, random_state=0)
+for i, degree in enumerate(range(1, 6)):
+    model = make_pipeline(PolynomialFeatures(degree), LinearRegression())
+    scores = cross_val_score(model, Auto[["horsepower"]], Auto.mpg, cv=cv, scoring="neg_mean_squared_error")
+    cv_error[i] = -scores.mean()
+cv_error.round(2)
+# %%
+plt.plot(cv_error);
+# %% [markdown]
+## 5.3.3 The Bootstrap
+# %%
+def boot_fn(D, idx):
+    return LinearRegression().fit(D[["horsepower"]].iloc[idx], D.mpg.iloc[idx]).coef_[0]
+# %%
+def boot_SE(func, D, B=20, seed=0):
+    rng = np.random.default_rng(seed)
+    values = [func(D, rng.choice(D.index, len(D), replace=True)) for _ in range(B)]
+    return np.std(values)
+# %%
+boot_SE(boot_fn, Auto).round(5)
+# %% [markdown]
+## Exercises
+# %%
+print(int(np.argmin(cv_error)) + 1, len(mse), boot_SE(boot_fn, Auto, seed=1).round(5))
+"""
+
 # Weeks of work: hidden state, cells never run, names used for several things, data read here and there.
 MESSY = "".join(
     [
@@ -544,6 +646,8 @@ MESSY = "".join(
 ALL = {
     "kale-titanic": KALE_TITANIC,
     "kale-candies": KALE_CANDIES,
+    "kale-metrics": KALE_METRICS,
+    "textbook-regression": TEXTBOOK_REGRESSION,
     "soorgeon-ml": SOORGEON_ML,
     "soorgeon-globals": SOORGEON_GLOBALS,
     "elyra-weather": ELYRA_WEATHER,

@@ -82,6 +82,30 @@ def test_kale_steps_that_hand_on_numbers_and_wait(plans):
     assert not plan.problems
 
 
+def test_kale_metrics_and_functions_that_use_parameters(plans):
+    plan = plans["kale-metrics"]
+    assert steps(plan) == ["read", "fit", "score"]
+    assert plan.steps[-1].metrics == ("error",)
+    assert {step.name: step.parameters for step in plan.steps} == {
+        "read": ("FOLDS",),
+        "fit": ("ALPHA", "FOLDS"),
+        "score": ("FOLDS",),
+    }
+    assert not plan.module  # fold_of uses a parameter, so each step has it; rmse is one step's
+    assert crossing(plan)["score"] == {"flats": "read", "models": "fit"}
+
+
+def test_a_textbook_whose_functions_keep_data_as_defaults(plans):
+    plan = plans["textbook-regression"]
+    assert steps(plan) == ["the-validation-set", "cross-validation", "the-bootstrap", "exercises"]
+    assert crossing(plan)["exercises"] == {
+        "Auto": "the-validation-set",
+        "cv_error": "cross-validation",
+        "mse": "the-validation-set",
+    }
+    assert plan.steps[-1].module == ("boot_SE", "boot_fn")
+
+
 def test_kale_steps_that_follow_without_taking_anything(tmp_path):
     text = "# %% step:a\nprint(1)\n# %% step:b prev:a\nprint(2)\n"
     assert [step.after for step in plan_of(tmp_path / "a.ipynb", text).steps] == [(), ("a",)]
