@@ -18,16 +18,16 @@ NAMESPACE = "kubeflow"
 
 
 @pytest.fixture(scope="module")
-def kubeflow(api: Api) -> Api:
+def kubeflow(stage: Api) -> Api:
     """The API server, which knows Kubeflow's definitions too."""
     for wanted in pipelines():
-        api.must("POST", f"{DEFINITIONS}?fieldValidation=Strict", wanted)
+        stage.must("POST", f"{DEFINITIONS}?fieldValidation=Strict", wanted)
     deadline = time.monotonic() + 60
     path = f"/apis/pipelines.kubeflow.org/v2beta1/namespaces/{NAMESPACE}"
-    while any(api.ask("GET", f"{path}/{kind}")[0] != 200 for kind in ("pipelines", "pipelineversions")):
+    while any(stage.ask("GET", f"{path}/{kind}")[0] != 200 for kind in ("pipelines", "pipelineversions")):
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    return api
+    return stage
 
 
 def test_what_is_compiled_can_be_applied_again_and_again(kubeflow: Api, tmp_path: Path) -> None:
