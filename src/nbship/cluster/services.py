@@ -364,7 +364,9 @@ def explained(error: ApiException, cluster: Cluster) -> NbshipError:
         )
     if status == 403:
         return ApiError(
-            status, f"the cluster does not allow it: {said}", "apply kubernetes/serving, or ask its operator"
+            status,
+            f"the cluster does not allow it: {said}",
+            "apply kubernetes/serving/cluster and kubernetes/serving, or ask its operator",
         )
     if status == 404 and not named:
         return UnknownKindError(
