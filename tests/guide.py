@@ -114,10 +114,12 @@ class Tour:
         if command.startswith("cd "):
             self.here /= command.removeprefix("cd ")
             return ""
+        # Gateways follow at once here, so nothing is to be watched for long.
+        deploys = re.match(r"nbship (deploy|rollback) ", command)
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", command],
             cwd=self.here,
-            env=self.environment,
+            env=self.environment | ({"NBSHIP_DEPLOY__DWELL": "0"} if deploys else {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -298,7 +300,6 @@ def _environment(folder: Path) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if name in kept}
     own |= {"GIT_CONFIG_NOSYSTEM": "1", "COLUMNS": "100"}
     own |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder / "wheels"), "PIP_CONFIG_FILE": os.devnull}
-    own["NBSHIP_DEPLOY__DWELL"] = "0"
     own["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{own['PATH']}"
     for name in ("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR", "DVC_SITE_CACHE_DIR"):
         own[name] = str(folder / name.lower())
