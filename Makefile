@@ -9,6 +9,9 @@ READY := $(VENV)/.ready
 # What there is more of counts as well.
 RUNS := $(firstword $(wildcard $(READY) $(VENV)/.ready-to-serve) $(VENV)/.ready-to-run)
 SERVES := $(firstword $(wildcard $(READY)) $(VENV)/.ready-to-serve)
+# The client of S3 where something is there.
+hash := \#
+STORAGE := $(if $(shell grep -ls '^[^$(hash)]*s3://' .dvc/config .dvc/config.local nbship.yaml pipelines/*.yaml),s3)
 
 # Without bytecode, every first import costs three times as much; some shells export this.
 unexport PYTHONDONTWRITEBYTECODE
@@ -21,9 +24,9 @@ help: ## show this
 
 setup: $(READY) ## set up .venv from requirements.lock, with everything
 
-$(READY): EXTRAS = dev,gitlab,lab,s3,serve,sql,vertex
-$(VENV)/.ready-to-serve: EXTRAS = s3,serve
-$(VENV)/.ready-to-run: EXTRAS = s3
+$(READY): EXTRAS = dev gitlab lab s3 serve sql vertex
+$(VENV)/.ready-to-serve: EXTRAS = serve $(STORAGE)
+$(VENV)/.ready-to-run: EXTRAS = $(STORAGE)
 $(READY) $(VENV)/.ready-to-serve $(VENV)/.ready-to-run: requirements.lock pyproject.toml
 	@scripts/setup $(VENV) $(EXTRAS)
 	@touch $@

@@ -54,7 +54,7 @@ def setup(root: Path, fails: str = "") -> tuple[str, list[str]]:
         "UV": str(script(root / "uv", UV)),
         "UV_FAILS": fails,
     }
-    command = [root / "scripts/setup", ".venv", "s3,serve"]
+    command = [root / "scripts/setup", ".venv", "s3", "serve"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return done.stdout + done.stderr, (root / "calls").read_text().splitlines()
 
@@ -90,7 +90,7 @@ def test_it_goes_on_with_pip_and_the_whole_lock(tmp_path: Path, fails: str) -> N
 
 def test_make_knows_the_extras() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
-    wholly, *parts = (line.split(",") for line in re.findall(r"EXTRAS = (\S+)", text))
+    wholly, *parts = (line.split() for line in re.findall(r"EXTRAS = (.+)", text.replace("$(STORAGE)", "s3")))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert set(wholly) == set(project["optional-dependencies"]) - {"torch"}
     assert all(set(part) < set(wholly) for part in parts)
@@ -119,3 +119,24 @@ def test_what_there_is_more_of_is_enough(tmp_path: Path, there: list[str], made:
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
         found += re.findall(r"^touch \.venv/(\S+)$", done.stdout, re.MULTILINE)
     assert found == made
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "extras"),
+    [
+        ("nbship.yaml", "# store: s3://models/nbship", ""),
+        ("nbship.yaml", "store: s3://models/nbship", "s3"),
+        (".dvc/config", "    url = s3://data/cars", "s3"),
+        (".dvc/config", "    url = /srv/data", ""),
+        ("pipelines/cars.yaml", "publish: {target: mpg, store: s3://models}  # ours", "s3"),
+    ],
+)
+def test_the_client_of_s3_comes_where_something_is_there(
+    tmp_path: Path, name: str, line: str, extras: str
+) -> None:
+    for each in ("requirements.lock", "pyproject.toml", name):
+        (tmp_path / each).parent.mkdir(exist_ok=True)
+        (tmp_path / each).write_text(f"{line}\n")
+    command = ["make", "--dry-run", "--file", ROOT / "Makefile", "run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert f"scripts/setup .venv {extras}\n" in done.stdout
