@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,23 @@ def test_imports_point_down(path: Path) -> None:
     for other in imported_rooms(path):
         same_floor = FLOORS[other] == FLOORS[here] < 3
         assert other == here or FLOORS[other] < FLOORS[here] or same_floor, f"{here} imports {other}"
+
+
+def test_no_modules_import_each_other_in_a_circle_not_even_late() -> None:
+    known = {module_name(path): path for path in MODULES}
+    imports: dict[str, set[str]] = {name: set() for name in known}
+    for name, path in known.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "nbship":
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                imports[name] |= (inner & known.keys()) or {str(node.module)}
+        imports[name].discard(name)
+    # Raises a CycleError that shows the circle.
+    assert len(tuple(TopologicalSorter(imports).static_order())) == len(known)
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(SOURCE).as_posix())
