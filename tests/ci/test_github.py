@@ -239,13 +239,13 @@ def test_what_may_pass_is_tried_again(server, project, fault):
     [
         (
             Fault("GET", status=403, body='{"message": "Resource not accessible"}'),
-            r"may not do this \(403\)",
+            r"permission denied \(403\)",
             "NBSHIP",
         ),
-        (Fault("GET", status=500, body="<html>", times=9), r"it failed \(500\): <html>", "later"),
+        (Fault("GET", status=500, body="<html>", times=9), r"server error \(500\): <html>", "later"),
         (
             Fault("GET", status=422, body=json.dumps({"message": f"no {TOKEN}"})),
-            "it refuses .422.: no …",
+            "request refused .422.: no …",
             "correct",
         ),
         (Fault("GET", cut="before", times=9), "no connection", "network"),
@@ -268,7 +268,7 @@ def test_a_post_that_moved_is_no_success(server, project):
 
 
 def test_a_wrong_token_and_none(server):
-    with pytest.raises(NbshipError, match=r"does not know the token \(401\)"):
+    with pytest.raises(NbshipError, match=r"authentication failed \(401\)"):
         GITHUB.open({**server.environment, "NBSHIP_GITHUB_TOKEN": "other"}).open_merge_requests("topic")
     with pytest.raises(UsageError, match="there is no token"):
         GITHUB.open({**server.environment, "NBSHIP_GITHUB_TOKEN": ""})

@@ -252,11 +252,11 @@ def test_an_upload_arrives_whole(server, project, fault):
 @pytest.mark.parametrize(
     ("status", "message", "hint"),
     [
-        (401, "does not know the token", "NBSHIP_GITLAB_TOKEN"),
-        (403, "the token may not do this", "scope api"),
-        (404, "not found, or not shown", "Developer"),
-        (409, "it refuses", "correct"),
-        (500, "it failed", "later"),
+        (401, "authentication failed", "NBSHIP_GITLAB_TOKEN"),
+        (403, "permission denied", "scope api"),
+        (404, "not found, or not visible", "Developer"),
+        (409, "request refused", "correct"),
+        (500, "server error", "later"),
     ],
 )
 def test_a_refusal_says_what_to_do(server, project, status, message, hint):
@@ -281,12 +281,12 @@ def test_no_error_shows_the_token(server, project):
 
 
 def test_a_token_that_is_wrong(server):
-    with pytest.raises(NbshipError, match="does not know the token"):
+    with pytest.raises(NbshipError, match="authentication failed"):
         open_project({**server.environment, "NBSHIP_GITLAB_TOKEN": "wrong"})
 
 
 def test_a_project_that_is_not_there(server):
-    with pytest.raises(NbshipError, match="not found, or not shown"):
+    with pytest.raises(NbshipError, match="not found, or not visible"):
         open_project({**server.environment, "CI_PROJECT_PATH": "group/carts"})
 
 

@@ -234,7 +234,7 @@ def test_an_outcome_that_cannot_be_told_is_said_on_standard_error(
 
 def test_an_outcome_that_gitlab_refuses_fails(server, outcome, in_cluster):
     server.faults.append(Fault("statuses", status=403, body='{"message": "403 Forbidden"}'))
-    with pytest.raises(NbshipError, match="the token may not do this"):
+    with pytest.raises(NbshipError, match="permission denied"):
         report_outcome(outcome, in_cluster)
 
 

@@ -1,6 +1,7 @@
 """What nbship asks of a forge, such as GitLab: what started a CI job, and to be told how a run ended.
 
-Protocols and plain values alone. A forge is a module beside this one and a line in `nbship.ci.FORGES`.
+Protocols, plain values, and one wording of what a forge answers. A forge is a module beside this one, and a
+line in `nbship.ci.FORGES`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from nbship.errors import NbshipError
+
 # Forges start no CI for a commit that says this.
 SKIP_CI = "[skip ci]"
 Event = Literal["push", "merge request", "schedule", "manual"]
 RunState = Literal["succeeded", "failed", "rejected"]
+
+TOO_MANY = 429
+_MEANINGS = {
+    401: "authentication failed",
+    403: "permission denied",
+    404: "not found, or not visible to this token",
+    TOO_MANY: "too many requests",
+}
+_LONGEST_MESSAGE = 300
+
+
+def refusal(address: str, status: int, said: str, token: str, needed: str) -> NbshipError:
+    """Returns what to tell of a forge's answer that is an error.
+
+    Args:
+        address: Who answered.
+        status: The status of HTTP.
+        said: The forge's own words, which may repeat what it was sent.
+        token: What no error may show.
+        needed: Which token it takes, where that is what may be wrong.
+    """
+    line = " ".join((said.replace(token, "…") if token else said).split())
+    line = line if len(line) <= _LONGEST_MESSAGE else line[: _LONGEST_MESSAGE - 1] + "…"
+    meaning = _MEANINGS.get(status, "request refused" if status < 500 else "server error")
+    later = status == TOO_MANY or status >= 500
+    hint = "try again later" if later else needed if status in _MEANINGS else "correct what it names"
+    return NbshipError(f"{address}: {meaning} ({status}): {line}", hint)
 
 
 @dataclass(frozen=True)

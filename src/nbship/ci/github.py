@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from nbship.ci.forge import Event, Job, RunState
+from nbship.ci.forge import TOO_MANY, Event, Job, RunState, refusal
 from nbship.errors import NbshipError, UsageError, without_credentials
 
 TOKEN = "NBSHIP_GITHUB_TOKEN"  # noqa: S105 (the name of a variable)
@@ -28,15 +28,8 @@ _TIMEOUT = 30.0
 _PAUSES = (0.2, 1.0, 5.0)
 _VERSION = "2022-11-28"
 _LONGEST_DESCRIPTION = 140
-_LONGEST_MESSAGE = 300
-_MEANINGS = {
-    401: "it does not know the token",
-    403: "the token may not do this",
-    404: "not found, or not shown to this token",
-    429: "it is too busy",
-}
-_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 401, 403, 404, 429
-_REDIRECTED = 300
+_NEEDED = f"check {TOKEN}: it must write statuses and pull requests of this repository"
+_FORBIDDEN, _NOT_FOUND, _REDIRECTED = 403, 404, 300
 _EVENTS: Mapping[str, Event] = {
     "pull_request": "merge request",
     "schedule": "schedule",
@@ -181,9 +174,7 @@ class _Client:
             said = str(json.loads(text)["message"])
         except (ValueError, KeyError, TypeError):
             said = text
-        line = " ".join(said.replace(self.token, "…").split())[:_LONGEST_MESSAGE]
-        meaning = _MEANINGS.get(status, "it refuses" if status < 500 else "it failed")
-        return NbshipError(f"{self.address.api}: {meaning} ({status}): {line}", _hint(status))
+        return refusal(self.address.api, status, said, self.token, _NEEDED)
 
 
 @dataclass(frozen=True)
@@ -316,13 +307,7 @@ def _may_pass(answer: Any, method: str) -> bool:
     """Whether to try again: GitHub carried nothing out, or it does no harm twice."""
     status = answer.status_code
     limited = status == _FORBIDDEN and answer.headers.get("x-ratelimit-remaining") == "0"
-    return status == _TOO_MANY or limited or (status >= 500 and method != "POST")
-
-
-def _hint(status: int) -> str:
-    if status in (_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND):
-        return f"check {TOKEN}: it must write statuses and pull requests of this repository"
-    return "try again later" if status == _TOO_MANY or status >= 500 else "correct what it names"
+    return status == TOO_MANY or limited or (status >= 500 and method != "POST")
 
 
 GITHUB = _GitHub()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from nbship.ci.forge import Event, Job, RunState
+from nbship.ci.forge import TOO_MANY, Event, Job, RunState, refusal
 from nbship.errors import NbshipError, UsageError, without_credentials
 
 if TYPE_CHECKING:
@@ -33,14 +33,7 @@ _TIMEOUT = 30.0
 _PAUSES = (0.2, 1.0, 5.0)
 _ONCE: Mapping[str, Any] = {"retry_transient_errors": False, "obey_rate_limit": False}
 _LONGEST_DESCRIPTION = 255
-_LONGEST_MESSAGE = 300
-_MEANINGS = {
-    401: "it does not know the token",
-    403: "the token may not do this",
-    404: "not found, or not shown to this token",
-    429: "it is too busy",
-}
-_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_MANY = 401, 403, 404, 429
+_NEEDED = f"check {TOKEN}: not expired, scope api, and the role Developer in this project"
 _EVENTS: Mapping[str, Event] = {
     "merge_request_event": "merge request",
     "schedule": "schedule",
@@ -289,7 +282,7 @@ def _created(make: Callable[[], T], find: Callable[[], T | None]) -> T:
 
 def _may_pass(error: GitlabError) -> bool:
     status = error.response_code or 0
-    return status == _TOO_MANY or status >= 500
+    return status == TOO_MANY or status >= 500
 
 
 @contextmanager
@@ -303,9 +296,8 @@ def _explained(server: Gitlab) -> Iterator[None]:
         yield
     except GitlabError as error:
         status = error.response_code or 0
-        said = _one_line(str(error.error_message), server.oauth_token or "")
-        meaning = _MEANINGS.get(status, "it refuses" if status < 500 else "it failed")
-        raise NbshipError(f"{address}: {meaning} ({status}): {said}", _hint(status)) from None
+        said, token = str(error.error_message), server.oauth_token or ""
+        raise refusal(address, status, said, token, _NEEDED) from None
     except requests.exceptions.SSLError:
         raise NbshipError(
             f"{address}: its certificate is not trusted",
@@ -314,18 +306,6 @@ def _explained(server: Gitlab) -> Iterator[None]:
     except requests.RequestException as error:
         what = "no answer in time" if isinstance(error, requests.Timeout) else "no connection"
         raise NbshipError(f"{address}: {what}", f"check the network and {URL}") from None
-
-
-def _hint(status: int) -> str:
-    if status in (_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND):
-        return f"check {TOKEN}: not expired, scope api, and the role Developer in this project"
-    return "try again later" if status == _TOO_MANY or status >= 500 else "correct what it names"
-
-
-def _one_line(text: str, secret: str) -> str:
-    """The server's own words; it may repeat what it was sent."""
-    line = " ".join((text.replace(secret, "…") if secret else text).split())
-    return line if len(line) <= _LONGEST_MESSAGE else line[: _LONGEST_MESSAGE - 1] + "…"
 
 
 @dataclass(frozen=True)
