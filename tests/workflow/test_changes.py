@@ -66,6 +66,7 @@ def found(root, base="HEAD~1", **environment):
         (["data/other.csv.dvc", "notebooks/train.ipynb"], {"line": "feature", "other": "data"}),
         (["data.csv.dvc", "notebooks/train.ipynb", "Dockerfile"], {"line": "data", "other": "maintenance"}),
         (["requirements.lock"], {"line": "maintenance", "other": "maintenance"}),
+        (["nbship.yaml"], {"line": "maintenance", "other": "maintenance"}),
         (["src/nbship/gate.py"], {"line": "maintenance", "other": "maintenance"}),
         (["src/cars/features.py"], {}),
     ],

@@ -18,12 +18,13 @@ from nbship.config import Pipeline
 from nbship.errors import UsageError, suggestion
 from nbship.notebook import read_notebook
 from nbship.own_code import own_code
-from nbship.project import PIPELINES, pipeline_names
+from nbship.project import PIPELINES, SETTINGS, pipeline_names
 from nbship.versions import dvc, git, snapshot, trained
 
 Trigger = Literal["data", "feature", "maintenance", "schedule", "manual"]
-# What all steps run in.
+# What all steps run in, and what all pipelines share.
 _ENVIRONMENT = (
+    SETTINGS,
     "src/nbship/",
     "requirements.lock",
     "requirements-image.lock",
