@@ -276,7 +276,10 @@ def test_a_function_that_changes_its_argument(tmp_path):
 
 def test_parallel_branches_take_from_what_they_follow(tmp_path):
     text = "# %% step:a\nx = len('a')\n# %% step:b prev:a\nx = x + 1\n# %% step:c prev:a\nprint(x)\n"
-    assert crossing(plan_of(tmp_path / "a.ipynb", text)) == {"b": {"x": "a"}, "c": {"x": "a"}}
+    plan = plan_of(tmp_path / "a.ipynb", text)
+    assert crossing(plan) == {"b": {"x": "a"}, "c": {"x": "a"}}
+    again = plan_of(tmp_path / "a.ipynb", text, Wishes.model_validate(plan.as_wishes()))
+    assert (again.steps, again.by) == (plan.steps, "plan")
 
 
 def test_magics_and_imports_that_are_tried(tmp_path):

@@ -92,6 +92,7 @@ class Step:
         metrics: Variables that are its metrics.
         results: Results that the notebook's own parameters cell declares.
         after: Steps that it follows although it takes nothing from them.
+        follows: All steps that it is said to follow; what it takes comes from them and those before them.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Step:
     metrics: tuple[str, ...] = ()
     results: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    follows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -187,8 +189,8 @@ class Plan:
         steps: dict[str, Any] = {}
         for step in self.steps:
             steps[step.name] = {"cells": ranges(step.cells), "title": step.title}
-            if step.after:
-                steps[step.name]["after"] = list(step.after)
+            if step.follows:
+                steps[step.name]["after"] = list(step.follows)
         wishes: dict[str, Any] = {
             "steps": steps,
             "parameters": list(self.parameters),

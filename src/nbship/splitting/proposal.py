@@ -282,6 +282,7 @@ def _step(
         writes=tuple(writes),
         metrics=_metrics(notebook, section, own),
         results=tuple(name for name in signature.results if any(name in s.binds for s in own)),
+        follows=part.after or (),
     )
 
 

@@ -23,7 +23,7 @@ from nbship.local.execute import StepError, execute
 from nbship.local.runner import WARM_KERNEL
 from nbship.notebook import Notebook, Signature
 from nbship.project import LONGEST_NAME, NAME_PATTERN, PIPELINES
-from nbship.record import RunRecord, run_folder
+from nbship.record import RunRecord
 from nbship.splitting import inspector
 from nbship.splitting.flow import Facts
 from nbship.splitting.kinds import Fact
@@ -379,16 +379,3 @@ def _of_step(folder: Path, record: RunRecord, step: str) -> dict[str, list[str]]
         for cell in nbformat.read(executed, as_version=4).cells
         if cell.cell_type == "code"
     }
-
-
-__all__ = [
-    "Checked",
-    "Difference",
-    "Proposal",
-    "check",
-    "graph_of",
-    "observe",
-    "proposal",
-    "run_folder",
-    "split",
-]
