@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import json
 import signal
 import socket
@@ -69,16 +70,17 @@ def test_requests_that_have_begun_are_answered_before_it_ends(folder: Path, work
         process.wait(30)
 
 
-def test_a_worker_that_is_killed_is_started_again(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with started(folder, "--workers", "2") as (address, process):
+def test_a_worker_that_is_killed_is_started_again(folder: Path) -> None:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), started(folder, "--workers", "2") as (address, process):
         until(lambda: len(workers_of(process)) == 2)
         (victim, other) = workers_of(process)
         victim.kill()
         until(lambda: len(workers_of(process)) == 2 and victim not in workers_of(process))
         assert other in workers_of(process)
         assert answers(address)
-    said = capfd.readouterr().out
-    assert f"worker process {victim.pid} was killed: for its memory, as a rule; another is started" in said
+    told = f"worker process {victim.pid} was killed: for its memory, as a rule; another is started"
+    assert told in said.getvalue()
 
 
 def test_workers_do_not_outlive_who_started_them(folder: Path) -> None:

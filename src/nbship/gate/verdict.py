@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from nbship.config import Gate, Threshold
 from nbship.errors import UsageError, suggestion
 from nbship.gate.comparison import Comparison, compare, compare_recipes, percent_text
 from nbship.gate.losses import Losses, Refits
+
+if TYPE_CHECKING:
+    from nbship.config import Gate, Threshold
 
 Metrics = Mapping[str, float]
 # With fewer rows than this left, what the champion was trained on has taken too many.

@@ -5,10 +5,11 @@ Imports nothing heavy: a worker process gives its first sign of life once it has
 
 from __future__ import annotations
 
-import multiprocessing
+import threading
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
+from typing import Any, Protocol
 
 RECORDS_AT_MOST = 100_000
 BYTES_AT_MOST = 16 * 2**20
@@ -16,8 +17,22 @@ BYTES_AT_MOST = 16 * 2**20
 PATIENCE = 65
 
 
-def _generation() -> Synchronized[int]:
-    return multiprocessing.get_context("spawn").Value("Q", 0)
+class Generation(Protocol):
+    """How often a model was loaded again: of one process, or shared by several (`multiprocessing.Value`)."""
+
+    value: int
+
+    def get_lock(self) -> AbstractContextManager[Any]:
+        """Returns what is held while it is raised."""
+
+
+class _OfOneProcess:
+    def __init__(self) -> None:
+        self.value = 0
+        self._lock = threading.Lock()
+
+    def get_lock(self) -> AbstractContextManager[Any]:
+        return self._lock
 
 
 @dataclass(frozen=True)
@@ -34,7 +49,7 @@ class Settings:
             An idle connection is closed after as long.
         grpc_address: Where gRPC is served, as `host:port`; empty to leave it.
         origins: From which other hosts' pages a browser may call; `*` is all.
-        generation: Shared by all worker processes: raised when one has been told to load the model again.
+        generation: Raised when the model has been loaded again; worker processes share it.
     """
 
     name: str
@@ -45,4 +60,4 @@ class Settings:
     patience: int = PATIENCE
     grpc_address: str = ""
     origins: tuple[str, ...] = ()
-    generation: Synchronized[int] = field(default_factory=_generation)
+    generation: Generation = field(default_factory=_OfOneProcess)

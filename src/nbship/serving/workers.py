@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.context import SpawnProcess
 from multiprocessing.sharedctypes import Synchronized
 
@@ -55,7 +55,8 @@ def serve_by_workers(
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda *_: None)
     ready()
-    crew = _Crew(settings, listener, _context.Value("Q", 0))
+    shared = replace(settings, generation=_context.Value("Q", 0))
+    crew = _Crew(shared, listener, _context.Value("Q", 0))
     workers = [crew.start() for _ in range(count)]
     try:
         while told not in (ended := multiprocessing.connection.wait([told, *(w.sentinel for w in workers)])):

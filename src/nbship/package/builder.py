@@ -31,7 +31,6 @@ from nbship.package.description import (
     Golden,
     Origin,
     Package,
-    check_columns,
     write_description,
 )
 from nbship.package.load import unpickle
@@ -47,6 +46,7 @@ from nbship.package.prediction_interval import cross_validated_interval
 from nbship.package.reference import read_reference
 from nbship.package.schema import Column, Output, describe_column, to_records, to_table
 from nbship.package.trained import TRAINED_ROWS, write_trained_rows
+from nbship.package.wording import check_columns
 
 if TYPE_CHECKING:
     import pandas as pd
