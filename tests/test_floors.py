@@ -20,6 +20,7 @@ FLOORS = {
     "notebook": 1,
     "config": 1,
     "threads": 1,
+    "rendering": 1,
     "graph": 2,
     "grid": 2,
     "samples": 2,

@@ -109,7 +109,7 @@ def compare_runs(a: RunArgument = "previous", b: RunArgument = "latest", as_json
             found[difference.kind].append({"name": difference.name, "a": difference.a, "b": difference.b})
         print_json({"a": one.id, "b": other.id, **found})
         return
-    console.print(f"A  {_told(one)}\nB  {_told(other)}")
+    console.print(f"A  {_run_line(one)}\nB  {_run_line(other)}")
     if not differences:
         console.print("\nnothing differs: same parameters, data, code, environment and metrics")
     for kind in KINDS:
@@ -234,6 +234,6 @@ def _print(table: Table) -> None:
         Console(file=console.file, highlight=False, width=_ENDLESS).print(table)
 
 
-def _told(run: RunRecord) -> str:
+def _run_line(run: RunRecord) -> str:
     when = run.started.astimezone().strftime("%Y-%m-%d %H:%M")
     return f"{run.id}  {run.pipeline}, {when}, {run.state}"

@@ -108,7 +108,7 @@ def submit(
     connection = connect_for(root, name, os.environ, override_files)
     submission = start(connection, root, request, os.environ)
     if as_json:
-        print_json(_told(submission))
+        print_json(_as_json(submission))
     else:
         _print_submission(submission)
     if not wait:
@@ -229,7 +229,7 @@ def _note_published(file: Path, name: str, run: RemoteRun, result: Result | None
             lines.write(f"{name} {version}\n")
 
 
-def _told(submission: Submission) -> dict[str, object]:
+def _as_json(submission: Submission) -> dict[str, object]:
     return {
         "event": "submitted",
         "run": submission.run.id,

@@ -31,7 +31,7 @@ class Tone(StrEnum):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunSummary:
     """How a run ended.
 
     Attributes:
@@ -45,7 +45,7 @@ class Outcome:
     reasons: tuple[str, ...] = ()
 
 
-def outcome(record: RunRecord) -> Outcome:
+def outcome(record: RunRecord) -> RunSummary:
     """Returns how a run ended and why."""
     done = sum(step.state in _FINISHED for step in record.steps.values())
     progress = f"{done} of {counted(len(record.steps), 'step')} finished."
@@ -54,16 +54,16 @@ def outcome(record: RunRecord) -> Outcome:
         told = [step.error for step in failed if step.error] or [record.error]
         reasons = [f"{text.splitlines()[0].rstrip('.')}." for text in told if text.strip()]
         where = f" in {', '.join(step.name for step in failed)}" if failed else ""
-        return Outcome(Tone.BAD, f"Failed{where}", (*reasons, progress))
+        return RunSummary(Tone.BAD, f"Failed{where}", (*reasons, progress))
     if record.state is State.INTERRUPTED:
-        return Outcome(Tone.WARNING, "Interrupted", (progress, "What was finished is kept in the cache."))
+        return RunSummary(Tone.WARNING, "Interrupted", (progress, "What was finished is kept in the cache."))
     if record.state in (State.RUNNING, State.WAITING):
-        return Outcome(Tone.NEUTRAL, "Running", (progress,))
+        return RunSummary(Tone.NEUTRAL, "Running", (progress,))
     if record.verdict:
         return _judged(record.verdict, record)
     if record.gate:
-        return Outcome(Tone.NEUTRAL, "Done", ("The gate was not asked.",))
-    return Outcome(Tone.NEUTRAL, "Done", ("This pipeline has no gate.",))
+        return RunSummary(Tone.NEUTRAL, "Done", ("The gate was not asked.",))
+    return RunSummary(Tone.NEUTRAL, "Done", ("This pipeline has no gate.",))
 
 
 def next_commands(record: RunRecord) -> list[tuple[str, str]]:
@@ -202,7 +202,7 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
-def _judged(verdict: Verdict, record: RunRecord) -> Outcome:
+def _judged(verdict: Verdict, record: RunRecord) -> RunSummary:
     compared = [_compared(verdict.comparison, record)] if verdict.comparison else []
     if not verdict.passed:
         missed = [
@@ -212,19 +212,19 @@ def _judged(verdict: Verdict, record: RunRecord) -> Outcome:
         ]
         others = map(_sentence, verdict.objections)
         stays = ["The champion stays."] if record.champion else []
-        return Outcome(Tone.BAD, "Rejected by the gate", (*missed, *compared, *others, *stays))
+        return RunSummary(Tone.BAD, "Rejected by the gate", (*missed, *compared, *others, *stays))
     kept = ", ".join(f"{c.metric} is {number_text(c.value)} ({bounds_text(c)})" for c in verdict.checks)
     held = [f"{kept}."] if kept else []
     if verdict.comparison:
         title = f"Passed: {verdict.comparison.outcome} than the champion"
-        return Outcome(Tone.GOOD, title, (*compared, *held))
+        return RunSummary(Tone.GOOD, title, (*compared, *held))
     if record.synthetic:
-        return Outcome(Tone.GOOD, "Passed on synthetic data", tuple(held))
+        return RunSummary(Tone.GOOD, "Passed on synthetic data", tuple(held))
     if record.champion:
         alone = "Too few held-out rows are left to compare on: only the thresholds were applied."
-        return Outcome(Tone.GOOD, "Passed: only the thresholds were applied", (alone, *held))
+        return RunSummary(Tone.GOOD, "Passed: only the thresholds were applied", (alone, *held))
     first = "There is no champion yet: only the thresholds were applied."
-    return Outcome(Tone.GOOD, "Passed: the first model", (first, *held))
+    return RunSummary(Tone.GOOD, "Passed: the first model", (first, *held))
 
 
 def _compared(compared: Comparison, record: RunRecord) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nbship.rendering import template_environment
+
 if TYPE_CHECKING:
     from jinja2 import Template
 
@@ -19,14 +21,4 @@ def template(name: str, filters: Mapping[str, Callable[..., Any]]) -> Template:
         name: Its file.
         filters: What it may apply to values, by name.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= filters
-    return environment.get_template(name)
+    return template_environment(TEMPLATES, True, filters).get_template(name)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nbship import __version__
 from nbship.project import SETTINGS
+from nbship.rendering import template_environment
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -142,18 +143,12 @@ def _rendered(template: str, values: Mapping[str, Any]) -> str:
 
 @functools.cache
 def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     # What CI systems write with braces is theirs.
-    return Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=False,  # noqa: S701 (these are settings for programs, not pages)
-        undefined=StrictUndefined,
+    return template_environment(
+        _TEMPLATES,
+        False,  # settings for programs, no pages
         variable_start_string="((",
         variable_end_string="))",
         comment_start_string="(#",
         comment_end_string="#)",
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
     )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from nbship.rendering import template_environment
 from nbship.templates import amounts
 from nbship.templates.dates import MIXED, Dates
 from nbship.templates.reading import Reading
@@ -161,18 +162,8 @@ def _cell(kind: str | None, identifier: str, source: str) -> dict[str, Any]:
 
 @functools.cache
 def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES / "files"),
-        autoescape=False,  # noqa: S701 (these are notebooks and YAML; every value goes through a filter)
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"literal": _literal, "yaml": _yaml}
-    return environment
+    # Notebooks and YAML: every value goes through a filter.
+    return template_environment(_TEMPLATES / "files", False, {"literal": _literal, "yaml": _yaml})
 
 
 def _literal(value: Any) -> str:
