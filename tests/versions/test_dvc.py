@@ -282,7 +282,7 @@ def test_without_a_dvc_repository(tmp_path: Path) -> None:
     path = track(tmp_path, "data.csv", CONTENT)
     with pytest.raises(NbshipError, match="no DVC repository") as failure:
         dvc.pull(tmp_path, path)
-    assert failure.value.hint == "make one: dvc init"
+    assert failure.value.hint == "make one: nbship init"
 
 
 def test_a_configuration_that_is_wrong(project: Path, tracked: Path) -> None:

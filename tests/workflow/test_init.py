@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from nbship.config import load_pipeline
-from nbship.errors import UsageError
+from nbship.errors import NbshipError, UsageError
 from nbship.project import project_root
 from nbship.templates import project as templates
 from nbship.templates.project import Wish, project_name
@@ -108,6 +108,16 @@ def test_nothing_of_the_user_is_overwritten(root):
     assert (root / ".gitignore").read_text().splitlines().count("/runs/") == 1
     assert git(root, "branch", "--show-current").strip() == "trunk"
     assert git(root, "diff", "--cached", "--name-only").split() == ["staged.txt"]
+
+
+def test_what_is_in_the_way_is_told_or_kept(root):
+    (root / "Dockerfile").mkdir()
+    (root / ".dockerignore").write_bytes(b"\xff\xfe")
+    assert set(initialize(root, Wish(image=True)).kept) == {"Dockerfile", ".dockerignore"}
+    (root / "notebooks").rmdir()
+    (root / "notebooks").write_text("")
+    with pytest.raises(NbshipError, match="notebooks"):
+        initialize(root, Wish())
 
 
 def test_in_a_folder_of_a_larger_repository(root):

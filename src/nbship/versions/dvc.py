@@ -264,7 +264,7 @@ def _open(root: Path) -> Iterator[Repo]:
             with contextlib.closing(Repo(str(root), config=settings, _wait_for_lock=True)) as repo:
                 yield repo
         except NotDvcRepoError:
-            raise NbshipError(f"{root}: no DVC repository here or above", "make one: dvc init") from None
+            raise NbshipError(f"{root}: no DVC repository here or above", "make one: nbship init") from None
         except ConfigError as error:
             raise NbshipError(
                 f"DVC: {_first_line(error)}", "correct .dvc/config or .dvc/config.local"

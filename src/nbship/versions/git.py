@@ -53,7 +53,7 @@ def require_repository(root: Path) -> None:
         NbshipError: It does not.
     """
     if not in_repository(root):
-        raise NbshipError(f"{root}: no Git repository here or above", "make one: git init")
+        raise NbshipError(f"{root}: no Git repository here or above", "make one: nbship init")
 
 
 def revision(root: Path) -> Revision | None:

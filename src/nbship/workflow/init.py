@@ -134,9 +134,9 @@ def initialize(root: Path, wish: Wish) -> Initialized:
     # What the user deleted stays deleted.
     new = {path: text for path, text in new.items() if path not in record.files}
     others = {path: text for path, text in texts.items() if path not in {*new, *record.files}}
-    kept = [path for path, text in others.items() if _read(root / path) != text]
+    kept = [path for path, text in others.items() if not _says(root / path, text)]
     for folder in (PIPELINES, NOTEBOOKS):
-        (root / folder).mkdir(exist_ok=True)
+        _make_folder(root / folder)
     for path, text in new.items():
         files.write_text(root / path, text)
     extended = _extend(root)
@@ -271,6 +271,21 @@ def _content(root: Path, blob: str) -> str | None:
     """The text of a blob; None if this repository does not have it."""
     found = git.call(root, "cat-file", "blob", blob) if blob else None
     return found.stdout if found and found.returncode == 0 else None
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise files.disk_error(error, path) from None
+
+
+def _says(path: Path, text: str) -> bool:
+    """Whether a file is what nbship writes; what is no text file is not."""
+    try:
+        return _read(path) == text
+    except NbshipError:
+        return False
 
 
 def _is_there(path: Path) -> bool:
