@@ -463,3 +463,9 @@ def test_a_branch_that_may_not_run_keeps_what_was_there(tmp_path):
     assert crossing(plan) == {"b": {"m": "a", "n": "a"}, "c": {"n": "b"}}
     plan = plan_of(tmp_path / "b.ipynb", f"{text}else:\n    n = 3\n{end}")
     assert crossing(plan) == {"b": {"m": "a"}, "c": {"n": "b"}}
+
+
+def test_functions_that_declare_globals_and_names_that_are_deleted(tmp_path):
+    text = "# %% step:a\nn = m = len('a')\n# %% step:b\ndef add():\n    global n\n    n += 1\nadd()\n"
+    plan = plan_of(tmp_path / "a.ipynb", f"{text}# %% step:c\ndel m\nprint(n)\n")
+    assert crossing(plan) == {"b": {"n": "a"}, "c": {"m": "a", "n": "b"}}

@@ -136,6 +136,15 @@ def _statement(cell: Cell, node: ast.stmt, position: int, origins: Mapping[str, 
     if not _is_plain(text):
         kind, alone = Kind.CODE, False
     names = names_of(cell, node)
+    if isinstance(node, _DEFINITIONS):  # what it declares `global` is changed when it is called
+        added = {
+            n.target.id
+            for n in ast.walk(node)
+            if isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name)
+        }
+        names = replace(names, later=names.later | (added & names.binds), binds=frozenset({node.name}))
+    if isinstance(node, ast.Delete):
+        names = replace(names, reads=names.reads | names.binds, binds=frozenset())
     changes = frozenset(_changes(node)) - set(origins)
     return Statement(
         *(cell.number, position, node, kind, text, first, last, alone),
