@@ -469,3 +469,13 @@ def test_functions_that_declare_globals_and_names_that_are_deleted(tmp_path):
     text = "# %% step:a\nn = m = len('a')\n# %% step:b\ndef add():\n    global n\n    n += 1\nadd()\n"
     plan = plan_of(tmp_path / "a.ipynb", f"{text}# %% step:c\ndel m\nprint(n)\n")
     assert crossing(plan) == {"b": {"n": "a"}, "c": {"m": "a", "n": "b"}}
+
+
+def test_stars_and_lines_about_display(tmp_path):
+    text = "# %%\nfrom math import *\n%matplotlib inline\n# %% [markdown]\n## One\n# %%\nprint(pi)\n"
+    path = tmp_path / "a.ipynb"
+    text += "# %% [markdown]\n## Two\n# %%\nx = len('a')\n"
+    assert steps(plan_of(path, text)) == ["one", "two"]
+    texts = texts_of(path, text)
+    assert "from math import *" in texts["one.ipynb"]
+    assert "math" not in texts["two.ipynb"]

@@ -238,7 +238,10 @@ class Flow:
         holders = [other for other in self._holders(name, position) if other != section]
         allowed = [other for other in holders if self._may_give(other, section)]
         if not holders:
-            if optional or not self._is_hidden(name):
+            stars = [s.position for s in self.notebook.statements if _is_star(s) and s.position < position]
+            for star in stars:
+                self.needs[section].imports.setdefault(star, set()).add("*")
+            if optional or stars or not self._is_hidden(name):
                 return
             message = f"'{name}' is used in step '{section}', and no cell before it defines it"
             cell = self.notebook.statements[min(position, len(self.notebook.statements) - 1)].cell
@@ -328,12 +331,8 @@ class Flow:
         return name in self.needs[section].takes if section in self.needs else False
 
     def _is_hidden(self, name: str) -> bool:
-        """Whether a name is nowhere: not brought by a star, nor by a cell that is another program."""
-        star = any(
-            isinstance(s.node, ast.ImportFrom) and s.node.names[0].name == "*"
-            for s in self.notebook.statements
-        )
-        return not star and not any(name in seen for seen in self.notebook.facts.values())
+        """Whether a name is nowhere: not even brought by a cell that is another program."""
+        return not any(name in seen for seen in self.notebook.facts.values())
 
     def _can_be_made_again(self, made: Statement, fact: Fact | None, seen: set[int]) -> bool:
         """Whether a statement needs nothing that the notebook has computed."""
@@ -366,6 +365,10 @@ class Flow:
                 break
             if s.name != made.name and is_set_up(s, {made.name}):
                 yield s
+
+
+def _is_star(s: Statement) -> bool:
+    return isinstance(s.node, ast.ImportFrom) and s.node.names[0].name == "*"
 
 
 def _way_out(name: str, fact: Fact | None) -> str:

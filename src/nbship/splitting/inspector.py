@@ -152,7 +152,7 @@ def _nbship_inspect(path: str) -> None:  # noqa: C901 (all of it goes into one c
         items = [*value.values()] if isinstance(value, dict) else [*value] if value is not None else []
         flat = [part for item in items for part in (item if isinstance(item, tuple) else [item])]
         plain = all(hasattr(p, "fit") or type(p) in scalars or isinstance(p, list) for p in flat)
-        if plain and any(hasattr(p, "fit") for p in flat):
+        if plain:  # estimators, or what JSON has no keys or numbers for
             return {"kind": "object"}
         return {"kind": "other", "why": "holds more than plain values"}
 

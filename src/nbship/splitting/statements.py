@@ -134,7 +134,7 @@ def _statement(cell: Cell, node: ast.stmt, position: int, origins: Mapping[str, 
             first -= 1
     text = "\n".join(lines[first - 1 : last]) if alone else ast.unparse(node)
     if not _is_plain(text):
-        kind, alone = Kind.CODE, False
+        kind, alone = kind if _is_display(node) else Kind.CODE, False
     names = names_of(cell, node)
     if isinstance(node, _DEFINITIONS):  # what it declares `global` is changed when it is called
         added = {
@@ -199,11 +199,19 @@ def _kind(node: ast.stmt, origins: Mapping[str, str]) -> Kind:
                 return Kind.FUNCTION
             return Kind.CONSTANT if literal(node.value) is not ... else Kind.CODE
         return Kind.SETTING if root_name(targets[0]) in origins else Kind.CODE
+    if _is_display(node):
+        return Kind.SETTING
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and not magic(node.value):
         called = dotted(node.value.func)
         of_module = called.partition(".")[0] in origins
         return Kind.SETTING if of_module and _SETTING.fullmatch(called.rpartition(".")[2]) else Kind.CODE
     return Kind.CODE
+
+
+def _is_display(node: ast.stmt) -> bool:
+    """Whether a line only says how Jupyter shows things, or reloads modules."""
+    found = magic(node.value) if isinstance(node, ast.Expr) else None
+    return found is not None and found.name in {"autoreload", "config", "load_ext", "matplotlib"}
 
 
 def _blocks(node: ast.Try | ast.If) -> list[ast.stmt]:
