@@ -73,7 +73,7 @@ def begin(
     reading = how_to_read(data) if data else None
     path = Path("data", f"{name}{reading.suffix if reading else '.csv'}")
     _check(root, name, path, data, target, task)
-    with _all_or_nothing() as new:
+    with all_or_nothing() as new:
         if data is None:
             files.write_text(new(root / path), example_csv(task or TASKS[0]))
         table = read_table(data or root / path)
@@ -83,7 +83,7 @@ def begin(
         texts = {**shared, **texts}
         if data is not None and data.resolve() != (root / path).resolve():
             files.copy(data, new(root / path))
-        _track(root, root / path, new)
+        track(root, root / path, new)
         for relative, content in texts.items():  # the pipeline file last: with it, the pipeline is there
             files.write_text(new(root / relative), content)
     return Begun((path.as_posix(), f"{path.as_posix()}.dvc", *texts), plan.task, tuple(said))
@@ -108,7 +108,7 @@ def _check(root: Path, name: str, path: Path, data: Path | None, target: str, ta
 
 
 @contextmanager
-def _all_or_nothing() -> Iterator[Callable[[Path], Path]]:
+def all_or_nothing() -> Iterator[Callable[[Path], Path]]:
     """Yields what to call with each path before it is made; if anything fails, all of them are removed."""
     made: list[Path] = []
 
@@ -126,7 +126,7 @@ def _all_or_nothing() -> Iterator[Callable[[Path], Path]]:
         raise
 
 
-def _track(root: Path, path: Path, new: Callable[[Path], Path]) -> None:
+def track(root: Path, path: Path, new: Callable[[Path], Path]) -> None:
     """Does what `dvc add` does: a copy in DVC's cache, the `.dvc` file, and Git told to ignore the file."""
     tracked = dvc.store(root, path)
     files.write_text(new(dvc.tracking_file(path)), dvc.tracking_text(path, tracked))

@@ -34,7 +34,7 @@ from nbship.splitting.wishes import Wishes, read_wishes
 from nbship.splitting.writing import write
 from nbship.templates.render import shared_texts
 from nbship.versions import dvc
-from nbship.workflow.new import _all_or_nothing, _track
+from nbship.workflow.new import all_or_nothing, track
 from nbship.workflow.run import Request, run
 
 _PARQUET = re.compile(r"^(pyarrow|fastparquet)\b", re.MULTILINE)
@@ -322,12 +322,12 @@ def split(root: Path, proposed: Proposal, force: bool = False) -> tuple[str, ...
         raise UsageError(
             f"{missing[0]}: is read, and is not there", "put the file there, or correct its path"
         )
-    with _all_or_nothing() as new:
+    with all_or_nothing() as new:
         for path, place in proposed.copied.items():
             files.copy(place, new(root / path))
         for path in dict.fromkeys(proposed.data.values()):
             if (root / path).is_file() and dvc.read(root / path) is None:
-                _track(root, root / path, new)
+                track(root, root / path, new)
         for path, text in texts.items():
             files.write_text(new(root / path), text)
     return (*proposed.copied, *texts)
