@@ -41,10 +41,10 @@ demo: $(SERVES) ## the same, then publish the model and serve it with its page: 
 	@$(BIN)/nbship serve $(PIPELINE) --port $(PORT)
 
 quick: $(READY) ## the tests that need no kernel, no server and no model: a minute
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile -m "not processes"
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not processes"
 
 test: check ## lint, types, compiled pipelines, notebooks, and all tests
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # A real API server: built from source by Go into a cache outside of this folder, some minutes, once.
 test-cluster: $(READY) ## the tests on a real Kubernetes API server, which is built when it is not there

@@ -55,7 +55,7 @@ def wait_for_page(address: str, process: subprocess.Popen[bytes]) -> str:
     end = time.monotonic() + DEADLINE
     while time.monotonic() < end and process.poll() is None:
         try:
-            return requests.get(address, timeout=10).text
+            return requests.get(address, headers={"Accept": "text/html"}, timeout=10).text
         except requests.ConnectionError:
             time.sleep(0.1)
     raise AssertionError("the page does not come")

@@ -98,10 +98,10 @@ def wait(
         if trouble and trouble.is_final:
             raise CheckError(f"{what} cannot be served: {_described(trouble)}", "fix what its servers report")
         if time.monotonic() > deadline:
-            reasons = [trouble.reason] if trouble else _unmet(state.service)
+            place = f"{deployment.cluster.namespace}/{deployment.name}"
+            reasons = "; ".join([trouble.reason] if trouble else _unmet(state.service))
             raise NbshipError(
-                f"{deployment.cluster.namespace}/{deployment.name}: {what} is not ready after {timeout:g} s"
-                + "".join(f"; {reason}" for reason in reasons),
+                f"{place}: {what} is not ready after {timeout:g} s; {reasons}".removesuffix("; "),
                 f"see kubectl describe inferenceservice {deployment.name}"
                 f" --namespace {deployment.cluster.namespace}",
             )
