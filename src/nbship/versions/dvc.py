@@ -151,11 +151,9 @@ def pull(
     tracked = read(path, owner)
     if tracked is None:
         raise NbshipError(f"{path}: no .dvc file tracks it", f"track it: dvc add {path.name}")
-    if state(path, owner) is State.SAME:
-        return None
     name = path.relative_to(root).as_posix()
     with _open(root) as repo:
-        before = state(path, owner)  # another process may have brought it meanwhile
+        before = state(path, owner)
         if before is State.SAME:
             return None
         edited = before is State.EDITED and not _cached(repo, _md5(path))
