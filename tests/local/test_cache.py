@@ -17,6 +17,7 @@ from nbship.config import load_pipeline
 from nbship.files import content_hash
 from nbship.graph import read_graph
 from nbship.local import cache
+from nbship.own_code import step_code
 from tests.engine import NAME, TRAIN, TRAIN_CODE, write_points
 from tests.projects import write_notebook
 
@@ -28,7 +29,9 @@ def key(root: Path, *overrides: str, **changes: Any) -> str:
     graph = read_graph(root, load_pipeline(root, NAME, overrides))
     step = graph.steps["train"]
     given = {"inputs": {"rows": "1"}, "values": step.parameters, "names": {"rows": "rows.csv"}, "lock": "2"}
-    return cache.step_key(step, **{"code": cache.code_hash(root, graph, step), **given, **changes})
+    return cache.step_key(
+        step, **{"code": cache.code_hash(root, step, step_code(root, graph, step).files), **given, **changes}
+    )
 
 
 @pytest.fixture

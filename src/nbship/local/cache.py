@@ -11,15 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from nbship.files import content_hash, copy, link, remove, write_text
-from nbship.graph import Graph, Step
-from nbship.own_code import step_code
+from nbship.graph import Step
 from nbship.record import StepFiles
 
 CACHE = ".nbship/cache"
@@ -56,9 +55,8 @@ class Entry(BaseModel):
     seconds: float
 
 
-def code_hash(root: Path, graph: Graph, step: Step) -> str:
+def code_hash(root: Path, step: Step, files: Iterable[Path]) -> str:
     """Returns the hash of a step's code: its cells, and the project's modules and files that they use."""
-    files = step_code(root, graph, step).files
     own = [[path.relative_to(root.absolute()).as_posix(), content_hash(path)] for path in files]
     return _digest([step.notebook.code, own])
 

@@ -81,6 +81,8 @@ class _Run:
     variables: Mapping[str, str]
     exporter: ThreadPoolExecutor
     data: dict[str, Artifact] = field(default_factory=dict)
+    # What each step uses of the project's own code, as its key has it.
+    own_files: dict[str, Iterable[Path]] = field(default_factory=dict)
     contents: Contents = field(default_factory=Contents)
     running: dict[Future[None], str] = field(default_factory=dict)
     exports: dict[str, Future[None]] = field(default_factory=dict)
@@ -192,7 +194,8 @@ def _served_from_cache(run: _Run, step: Step) -> bool:
         **step.parameters,
         **{name: _result(run, ref) for name, ref in step.inputs.items() if not _is_artifact(step, name)},
     }
-    record.code = cache.code_hash(run.root, run.graph, step)
+    run.own_files[step.name] = step_code(run.root, run.graph, step).files
+    record.code = cache.code_hash(run.root, step, run.own_files[step.name])
     paths = {**{name: artifact.path for name, artifact in record.inputs.items()}, **_output_paths(step)}
     record.key = cache.step_key(
         step,
@@ -231,7 +234,7 @@ def _execute(run: _Run, step: Step) -> None:
     try:
         for path in paths.values():
             path.parent.mkdir(parents=True, exist_ok=True)
-        bytecode.discard_stale(step_code(run.root, run.graph, step).files)
+        bytecode.discard_stale(run.own_files[step.name])
         inputs = _inputs(run, record)
         values = {
             **record.parameters,
@@ -294,7 +297,8 @@ def _export(run: _Run, step: Step, entry: cache.Entry | None) -> None:
     if executed.exists():
         record.html = StepFiles(step.name).html
         export_html(executed, html)
-    if entry is not None and cache.code_hash(run.root, run.graph, step) == record.code:
+    now = step_code(run.root, run.graph, step).files if entry is not None else ()
+    if entry is not None and cache.code_hash(run.root, step, now) == record.code:
         final = {
             "notebook": cache.Stored(hash=content_hash(executed), path=record.notebook),
             "html": cache.Stored(hash=content_hash(html), path=record.html),
