@@ -6,9 +6,11 @@ line in `nbship.ci.FORGES`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
+from urllib.parse import urlsplit
 
 from nbship.errors import NbshipError
 
@@ -25,6 +27,23 @@ _MEANINGS = {
     TOO_MANY: "too many requests",
 }
 _LONGEST_MESSAGE = 300
+# git@host:group/name.git
+_SCP_ADDRESS = re.compile(r"(?:[^/@]+@)?(?P<host>[^/:@]{2,}):(?P<path>[^/].*)")
+
+
+def split_address(repository: str) -> tuple[str, str]:
+    """Splits the address of a Git repository into that of its server's pages, and the path there.
+
+    Returns:
+        Such as https://gitlab.example.org and /group/name.git; both are empty if it names no server.
+    """
+    scp = _SCP_ADDRESS.fullmatch(repository) if "://" not in repository else None
+    parts = urlsplit(f"ssh://{scp['host']}/{scp['path']}" if scp else repository)
+    if parts.scheme not in ("http", "https", "ssh") or not parts.hostname:
+        return "", ""
+    if parts.scheme == "ssh":  # pages and API are not on SSH's port
+        return f"https://{parts.hostname}", parts.path
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", parts.path
 
 
 def refusal(address: str, status: int, said: str, token: str, needed: str) -> NbshipError:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from nbship.ci.forge import TOO_MANY, Event, Job, RunState, refusal
+from nbship.ci.forge import TOO_MANY, Event, Job, RunState, refusal, split_address
 from nbship.errors import NbshipError, UsageError, without_credentials
 
 TOKEN = "NBSHIP_GITHUB_TOKEN"  # noqa: S105 (the name of a variable)
@@ -38,8 +37,6 @@ _EVENTS: Mapping[str, Event] = {
 _STATES: Mapping[RunState, str] = {"succeeded": "success", "failed": "failure", "rejected": "failure"}
 # As whom a job's own token writes.
 _ACTIONS = "github-actions[bot]"
-# git@host:owner/name.git
-_SCP_ADDRESS = re.compile(r"(?:[^/@]+@)?(?P<host>[^/:@]{2,}):(?P<path>[^/].*)")
 
 
 @dataclass(frozen=True)
@@ -83,20 +80,16 @@ def find_address(environment: Mapping[str, str], repository: str = "") -> Addres
     api = environment.get(API, "").rstrip("/")
     if not repository and environment.get("GITHUB_REPOSITORY"):
         return Address(api or environment.get("GITHUB_API_URL", ""), environment["GITHUB_REPOSITORY"])
-    scp = _SCP_ADDRESS.fullmatch(repository) if "://" not in repository else None
-    parts = urlsplit(f"ssh://{scp['host']}/{scp['path']}" if scp else repository)
-    path = parts.path.strip("/").removesuffix(".git")
-    if parts.scheme not in ("http", "https", "ssh") or not parts.hostname or path.count("/") != 1:
+    host, path = split_address(repository)
+    path = path.strip("/").removesuffix(".git")
+    if not host or path.count("/") != 1:
         raise UsageError(
             f"the repository's address names no GitHub repository: '{without_credentials(repository)}'",
             "it should be like https://github.com/owner/name.git: git remote -v",
         )
-    if parts.hostname in ("github.com", "ssh.github.com"):
+    if urlsplit(host).hostname in ("github.com", "ssh.github.com"):
         return Address(api or "https://api.github.com", path)
-    # The API is not on SSH's port.
-    host = parts.hostname if parts.scheme == "ssh" else parts.netloc.rpartition("@")[2]
-    scheme = "https" if parts.scheme == "ssh" else parts.scheme
-    return Address(api or f"{scheme}://{host}/api/v3", path)
+    return Address(api or f"{host}/api/v3", path)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ end, offers it as `nbship.ci.forge` asks for it.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from nbship.ci.forge import TOO_MANY, Event, Job, RunState, refusal
+from nbship.ci.forge import TOO_MANY, Event, Job, RunState, refusal, split_address
 from nbship.errors import NbshipError, UsageError, without_credentials
 
 if TYPE_CHECKING:
@@ -45,8 +44,6 @@ _OF_JOBS = ("GITLAB_CI", "CI_PIPELINE_SOURCE", "CI_COMMIT_BRANCH", "CI_COMMIT_RE
 # which the commit that runs holds as well; else where the two branches parted.
 _BASES = ("CI_MERGE_REQUEST_TARGET_BRANCH_SHA", "CI_MERGE_REQUEST_DIFF_BASE_SHA")
 _STATES: Mapping[RunState, str] = {"succeeded": "success", "failed": "failed", "rejected": "failed"}
-# git@host:group/name.git
-_SCP_ADDRESS = re.compile(r"(?:[^/@]+@)?(?P<host>[^/:@]{2,}):(?P<path>[^/].*)")
 
 
 @dataclass(frozen=True)
@@ -90,18 +87,14 @@ def find_address(environment: Mapping[str, str], repository: str = "") -> Addres
     server = environment.get(URL, "").rstrip("/")
     if not repository and environment.get("CI_PROJECT_PATH"):
         return Address(server or environment.get("CI_SERVER_URL", ""), environment["CI_PROJECT_PATH"])
-    scp = _SCP_ADDRESS.fullmatch(repository) if "://" not in repository else None
-    parts = urlsplit(f"ssh://{scp['host']}/{scp['path']}" if scp else repository)
-    path = parts.path.removeprefix(urlsplit(server).path).strip("/").removesuffix(".git")
-    if parts.scheme not in ("http", "https", "ssh") or not parts.hostname or "/" not in path:
+    host, path = split_address(repository)
+    path = path.removeprefix(urlsplit(server).path).strip("/").removesuffix(".git")
+    if not host or "/" not in path:
         raise UsageError(
             f"the repository's address names no GitLab project: '{without_credentials(repository)}'",
             "it should be like https://gitlab.example.org/group/name.git: git remote -v",
         )
-    # The API is not on SSH's port.
-    host = parts.hostname if parts.scheme == "ssh" else parts.netloc.rpartition("@")[2]
-    scheme = "https" if parts.scheme == "ssh" else parts.scheme
-    return Address(server or f"{scheme}://{host}", path)
+    return Address(server or host, path)
 
 
 def open_project(environment: Mapping[str, str], repository: str = "") -> Project:
