@@ -8,8 +8,10 @@ from typing import Any
 from nbship.config import Deploy, Pipeline, Publish, Stage
 from nbship.workflow.publish import publish
 from tests.kubernetes_server import KubernetesServer, Record
+from tests.repositories import git
 from tests.runs import make_pipeline, make_run, model_hash
 
+ROOT = Path(__file__).parent.parent
 SLOPES = {"v1.0.0": 2.0, "v1.1.0": 3.0, "v1.2.0": 4.0}
 KEY = ("models", "line")
 
@@ -23,6 +25,22 @@ def pipeline_with(stage: Stage | None = None, **settings: Any) -> Pipeline:
     stages = {"staging": stage or make_stage()}
     deploy = Deploy(**{"timeout": 3, "requests": 5, "dwell": 0, "stages": stages, **settings})
     return make_pipeline(publish=Publish(target="y"), deploy=deploy)
+
+
+def published_project(root: Path) -> Path:
+    """Makes a project under Git and DVC with three published versions."""
+    for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes((ROOT / name).read_bytes())
+    (root / "pipelines").mkdir()
+    (root / ".gitignore").write_text("/models/*/model.joblib\n/runs/\n/.nbship/\n")
+    git(root, "init", "--quiet")
+    git(root, "config", "user.name", "Ada Lovelace")
+    git(root, "config", "user.email", "ada@example.org")
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "Begin")
+    publish_versions(root, 3)
+    return root
 
 
 def publish_versions(root: Path, count: int) -> None:

@@ -15,20 +15,18 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import jsonschema
 
-from tests.kubeflow_server import Fault, RefusedError
+from tests.forge_server import ForgeHandler, ForgeServer, Record
+from tests.kubeflow_server import RefusedError
 from tests.servers import http_server
 
 OWNER, NAME = "octo", "cars"
 REPOSITORY = f"{OWNER}/{NAME}"
 TOKEN = "ghs_battery-staple"  # noqa: S105
-Record = dict[str, Any]
 OPERATIONS = json.loads((Path(__file__).parent / "github_openapi.json").read_text())["operations"]
 
 
@@ -40,31 +38,26 @@ class Call:
     body: Any
 
 
-@dataclass
-class GithubServer:
+@dataclass(kw_only=True)
+class GithubServer(ForgeServer):
     """What one repository has, and how the server behaves.
 
     Attributes:
-        address: Where it is, once it runs.
         user: Who the token is; a job's own token may not ask.
         may_ask: Whether it may.
         statuses: By commit and context.
         pulls: By number; `commits` lists what they hold.
         comments: By number of the pull request, in the order in which they were made.
         files: Content by branch and path; a branch without any is there.
-        seen: Lines `METHOD path` of the requests.
         page: How many records an answer holds at most.
     """
 
-    address: str = ""
     user: str = "github-actions[bot]"
     may_ask: bool = False
     statuses: dict[tuple[str, str], Record] = field(default_factory=dict)
     pulls: dict[int, Record] = field(default_factory=dict)
     comments: dict[int, list[Record]] = field(default_factory=dict)
     files: dict[str, dict[str, bytes]] = field(default_factory=lambda: {"main": {}})
-    faults: list[Fault] = field(default_factory=list)
-    seen: list[str] = field(default_factory=list)
     page: int = 100
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(100))
 
@@ -101,16 +94,6 @@ class GithubServer:
 
     def bodies(self, number: int) -> list[str]:
         return [comment["body"] for comment in self.comments.get(number, [])]
-
-    def lines(self, part: str) -> list[str]:
-        return [line for line in self.seen if part in line]
-
-    def fault(self, line: str) -> Fault:
-        for fault in self.faults:
-            if fault.on in line and fault.times:
-                fault.times -= 1
-                return fault
-        return Fault("", times=0)
 
     def _status(self, call: Call) -> tuple[int, Any]:
         commit = call.parameters["sha"]
@@ -275,64 +258,35 @@ def check(given: dict[str, str], parameter: Record) -> None:
         raise RefusedError(422, f"{name}: {error.message}") from None
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    github: GithubServer
+class _Handler(ForgeHandler):
+    forge: GithubServer
 
-    def _serve(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        url = urlsplit(self.path)
-        path = unquote(url.path)
-        line = f"{self.command} {path}"
-        self.github.seen.append(line)
-        fault = self.github.fault(line)
-        if fault.cut == "before":
-            self.close_connection = True
-            return
-        if fault.status:
-            self._send(fault.status, fault.body, fault.headers)
-            return
-        query = {key: values[0] for key, values in parse_qs(url.query).items()}
-        try:
-            if self.headers.get("Authorization") != f"Bearer {TOKEN}":
-                raise RefusedError(401, "Bad credentials")
-            if self.headers.get("X-GitHub-Api-Version") != "2022-11-28":
-                raise RefusedError(400, "this version of the API is not supported")
-            paged = {key: value for key, value in query.items() if key != "page"}
-            operation, call = understood(self.command, path, paged, body)
-            status, answer = CARRIED_OUT[operation](self.github, call)
-        except RefusedError as refused:
-            status, answer = refused.status, {"message": str(refused), "status": str(refused.status)}
-        if fault.cut:
-            self.close_connection = True
-        elif isinstance(answer, list):
-            self._send_page(answer, path, query)
-        else:
-            self._send(status, "" if answer is None else json.dumps(answer), {})
+    def answered(self, path: str, query: dict[str, str], body: bytes) -> tuple[int, Any]:
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            raise RefusedError(401, "Bad credentials")
+        if self.headers.get("X-GitHub-Api-Version") != "2022-11-28":
+            raise RefusedError(400, "this version of the API is not supported")
+        paged = {key: value for key, value in query.items() if key != "page"}
+        operation, call = understood(self.command, path, paged, body)
+        return CARRIED_OUT[operation](self.forge, call)
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
+    def refusal(self, refused: RefusedError) -> Record:
+        return {"message": str(refused), "status": str(refused.status)}
 
-    def _send_page(self, records: list[Record], path: str, query: dict[str, str]) -> None:
-        number, size = int(query.get("page", 1)), min(int(query.get("per_page", 30)), self.github.page)
+    def page_of(
+        self, records: list[Record], path: str, query: dict[str, str]
+    ) -> tuple[list[Record], dict[str, str]]:
+        number, size = int(query.get("page", 1)), min(int(query.get("per_page", 30)), self.forge.page)
         headers = {}
         if number * size < len(records):
             rest = "&".join(f"{key}={value}" for key, value in query.items() if key != "page")
-            headers["Link"] = f'<{self.github.address}{path}?{rest}&page={number + 1}>; rel="next"'
-        self._send(200, json.dumps(records[(number - 1) * size : number * size]), headers)
-
-    def _send(self, status: int, body: str, headers: dict[str, str]) -> None:
-        content = body.encode()
-        self.send_response(status)
-        for name, value in {"Content-Type": "application/json", **headers}.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+            headers["Link"] = f'<{self.forge.address}{path}?{rest}&page={number + 1}>; rel="next"'
+        return records[(number - 1) * size : number * size], headers
 
 
 @contextmanager
 def serve(github: GithubServer) -> Iterator[GithubServer]:
     """Runs a server on loopback."""
-    handler = type("Handler", (_Handler,), {"github": github})
+    handler = type("Handler", (_Handler,), {"forge": github})
     with http_server(handler, None, "localhost") as github.address:
         yield github

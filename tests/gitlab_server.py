@@ -11,21 +11,18 @@ import json
 import re
 import secrets
 import ssl
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.kubeflow_server import Fault, RefusedError
+from tests.forge_server import ForgeHandler, ForgeServer, Record
+from tests.kubeflow_server import RefusedError
 from tests.servers import http_server
 
 API = "/api/v4"
 PROJECT, NUMBER = "group/cars", 1
 TOKEN = "glpat-battery-staple"  # noqa: S105
-Record = dict[str, Any]
 _STATES = {"pending", "running", "success", "failed", "canceled", "skipped"}
 
 
@@ -43,29 +40,24 @@ class Request:
         return json.loads(self.body)
 
 
-@dataclass
-class GitlabServer:
+@dataclass(kw_only=True)
+class GitlabServer(ForgeServer):
     """What one project has, and how the server behaves.
 
     Attributes:
-        address: Where it is, once it runs.
         user: The number of the token's user.
         statuses: By commit and name.
         merge_requests: By number; `commits` lists what they hold.
         notes: By the merge request's number, in the order in which they were made.
         uploads: Content by address.
-        seen: Lines `METHOD path` of the requests.
         page: How many records an answer holds.
     """
 
-    address: str = ""
     user: int = 7
     statuses: dict[tuple[str, str], Record] = field(default_factory=dict)
     merge_requests: dict[int, Record] = field(default_factory=dict)
     notes: dict[int, list[Record]] = field(default_factory=dict)
     uploads: dict[str, bytes] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
-    seen: list[str] = field(default_factory=list)
     page: int = 20
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(100))
 
@@ -95,16 +87,6 @@ class GitlabServer:
 
     def bodies(self, number: int) -> list[str]:
         return [note["body"] for note in self.notes.get(number, [])]
-
-    def lines(self, part: str) -> list[str]:
-        return [line for line in self.seen if part in line]
-
-    def fault(self, line: str) -> Fault:
-        for fault in self.faults:
-            if fault.on in line and fault.times:
-                fault.times -= 1
-                return fault
-        return Fault("", times=0)
 
     def answer(self, path: str, request: Request) -> tuple[int, Any]:
         """Carries out one request."""
@@ -210,63 +192,30 @@ ROUTES: list[tuple[str, Callable[..., tuple[int, Any]]]] = [
 ]
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    gitlab: GitlabServer
+class _Handler(ForgeHandler):
+    forge: GitlabServer
 
-    def _serve(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        url = urlsplit(self.path)
-        path = unquote(url.path)
-        line = f"{self.command} {path}"
-        self.gitlab.seen.append(line)
-        fault = self.gitlab.fault(line)
-        time.sleep(fault.slow)
-        if fault.cut == "before":
-            self.close_connection = True
-            return
-        if fault.status:
-            self._send(fault.status, fault.body, fault.headers)
-            return
-        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+    def answered(self, path: str, query: dict[str, str], body: bytes) -> tuple[int, Any]:
+        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            raise RefusedError(401, "401 Unauthorized")
         request = Request(self.command, query, body, self.headers.get("Content-Type", ""))
-        try:
-            if self.headers.get("Authorization") != f"Bearer {TOKEN}":
-                raise RefusedError(401, "401 Unauthorized")
-            status, answer = self.gitlab.answer(path, request)
-        except RefusedError as refused:
-            status, answer = refused.status, {"message": str(refused)}
-        if fault.cut:
-            self.close_connection = True
-        elif isinstance(answer, list):
-            self._send_page(answer, path, query)
-        else:
-            self._send(status, "" if answer is None else json.dumps(answer), {})
+        return self.forge.answer(path, request)
 
-    do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815
-
-    def _send_page(self, records: list[Record], path: str, query: dict[str, str]) -> None:
-        number, size = int(query.get("page", 1)), int(query.get("per_page", self.gitlab.page))
+    def page_of(
+        self, records: list[Record], path: str, query: dict[str, str]
+    ) -> tuple[list[Record], dict[str, str]]:
+        number, size = int(query.get("page", 1)), int(query.get("per_page", self.forge.page))
         headers = {"X-Page": str(number), "X-Per-Page": str(size), "X-Total": str(len(records))}
         if number * size < len(records):
             rest = "&".join(f"{key}={value}" for key, value in query.items() if key != "page")
-            following = f"{self.gitlab.address}{path}?{rest}&page={number + 1}&per_page={size}"
+            following = f"{self.forge.address}{path}?{rest}&page={number + 1}&per_page={size}"
             headers |= {"Link": f'<{following}>; rel="next"', "X-Next-Page": str(number + 1)}
-        self._send(200, json.dumps(records[(number - 1) * size : number * size]), headers)
-
-    def _send(self, status: int, body: str, headers: dict[str, str]) -> None:
-        content = body.encode()
-        self.send_response(status)
-        for name, value in {"Content-Type": "application/json", **headers}.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+        return records[(number - 1) * size : number * size], headers
 
 
 @contextmanager
 def serve(gitlab: GitlabServer, tls: ssl.SSLContext | None = None) -> Iterator[GitlabServer]:
     """Runs a server on loopback."""
-    handler = type("Handler", (_Handler,), {"gitlab": gitlab})
+    handler = type("Handler", (_Handler,), {"forge": gitlab})
     with http_server(handler, tls, "localhost") as gitlab.address:
         yield gitlab

@@ -20,8 +20,7 @@ from tests.cluster import definitions
 from tests.cluster.api import Api, users_cluster, write_kube_config
 from tests.cluster.apiserver import ROOT, MissingError, find_server, running
 from tests.cluster.controllers import Controllers, controllers
-from tests.deploying import publish_versions
-from tests.repositories import git
+from tests.deploying import published_project
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 # The namespaces of a cluster that has KServe, Knative, Kubeflow and Flux.
@@ -86,19 +85,7 @@ def kserve(stage: Api) -> Iterator[Controllers]:
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("published") / "project"
-    for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore"):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, root / name)
-    (root / "pipelines").mkdir()
-    (root / ".gitignore").write_text("/models/*/model.joblib\n/runs/\n/.nbship/\n")
-    git(root, "init", "--quiet")
-    git(root, "config", "user.name", "Ada Lovelace")
-    git(root, "config", "user.email", "ada@example.org")
-    git(root, "add", "--all")
-    git(root, "commit", "--quiet", "--message", "Begin")
-    publish_versions(root, 3)
-    return root
+    return published_project(tmp_path_factory.mktemp("published") / "project")
 
 
 @pytest.fixture

@@ -6,28 +6,14 @@ import pytest
 
 from nbship.cluster import services
 from nbship.workflow import watching
-from tests.conftest import ROOT
-from tests.deploying import predict, publish_versions
+from tests.deploying import predict, published_project
 from tests.kubernetes_server import KubernetesServer, serve, write_kube_config
-from tests.repositories import git
 
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory):
     """A project with three versions; copied for each test, since publishing takes its time."""
-    root = tmp_path_factory.mktemp("published") / "project"
-    for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore"):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes((ROOT / name).read_bytes())
-    (root / "pipelines").mkdir()
-    (root / ".gitignore").write_text("/models/*/model.joblib\n/runs/\n/.nbship/\n")
-    git(root, "init", "--quiet")
-    git(root, "config", "user.name", "Ada Lovelace")
-    git(root, "config", "user.email", "ada@example.org")
-    git(root, "add", "--all")
-    git(root, "commit", "--quiet", "--message", "Begin")
-    publish_versions(root, 3)
-    return root
+    return published_project(tmp_path_factory.mktemp("published") / "project")
 
 
 @pytest.fixture
