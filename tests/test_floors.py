@@ -40,7 +40,8 @@ FLOORS = {
     "cluster": 3,
     "ci": 3,
     "workflow": 4,
-    "cli": 5,
+    "chatops": 5,
+    "cli": 6,
 }
 MODULES = sorted(SOURCE.rglob("*.py"))
 
