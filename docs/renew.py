@@ -55,6 +55,8 @@ SECTIONS = {
     "Deploy": "deploy",
     "Stage": "stages",
     "Toleration": "tolerations",
+    "Monitor": "monitor",
+    "Label": "label",
 }
 _CONSOLE = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
 _TABLE = re.compile(r"(<!-- keys of (?P<model>\w+) -->\n\n).*?(?=\n\n)", re.DOTALL)

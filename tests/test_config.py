@@ -356,3 +356,10 @@ def test_the_address_of_a_store_may_name_a_user(tmp_path, address):
     root = write_project(tmp_path)
     loaded = load_pipeline(root, "line", ["publish.target=y", f"publish.store={address}"])
     assert loaded.publish.store == address
+
+
+def test_labels_cannot_be_joined_by_a_column_that_is_left_out():
+    tree = {"name": "cars", "steps": {"train": {"notebook": "train.ipynb"}}}
+    monitor = {"private": {"plate": "drop"}, "label": {"key": "plate"}}
+    with pytest.raises(UsageError, match=r"label\.key: 'plate' is left out"):
+        validate({**tree, "monitor": monitor}, "cars.yaml")

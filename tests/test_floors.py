@@ -39,6 +39,7 @@ FLOORS = {
     "serving": 3,
     "cluster": 3,
     "ci": 3,
+    "monitoring": 3,
     "workflow": 4,
     "chatops": 5,
     "cli": 6,

@@ -36,7 +36,7 @@ def write_wheel(folder, name, version, *requires):
         f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}",
         *(f"Requires-Dist: {r}" for r in requires),
     ]
-    extras = "".join(f"Provides-Extra: {extra}\n" for extra in ("gitlab", "s3", "serve", "sql"))
+    extras = "".join(f"Provides-Extra: {extra}\n" for extra in ("gitlab", "monitor", "s3", "serve", "sql"))
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
         wheel.writestr(f"{name}.py", "")
         wheel.writestr(f"{info}/METADATA", "\n".join(about) + "\n" + extras)

@@ -322,6 +322,42 @@ class Deploy(Model):
         return self
 
 
+class Label(Model):
+    """How the truth that comes later finds the record that asked for it."""
+
+    key: str | None = Field(
+        None,
+        description="the model's column that names a row, such as an order; the record's id if none",
+    )
+
+
+class Monitor(Model):
+    """What is kept of what the served model is asked and answers, and for how long."""
+
+    store: StoreAddress | None = Field(
+        None,
+        description="where records are kept: s3://bucket/prefix, gs://… or a folder; nowhere if none",
+    )
+    collector: str | None = Field(
+        None,
+        pattern=r"^https?://[^/]+$",
+        description="address that KServe's logger sends to; if none, servers write themselves",
+    )
+    private: dict[str, Literal["drop", "hash", "keep"]] = Field(
+        {},
+        description="columns to leave out or keep as a keyed hash; large arrays only with `keep`",
+    )
+    sample: float = Field(1.0, ge=0, le=1, description="share of the requests that is kept")
+    keep: int = Field(90, ge=1, description="days that records are kept")
+    label: Label = Field(Label(), description="how labels find their records")
+
+    @model_validator(mode="after")
+    def _label_has_its_key(self) -> Monitor:
+        if self.label.key and self.private.get(self.label.key) == "drop":
+            raise ValueError(f"label.key: '{self.label.key}' is left out of the records by `private`")
+        return self
+
+
 class Pipeline(Model):
     """A pipeline file."""
 
@@ -338,6 +374,7 @@ class Pipeline(Model):
     kubeflow: Kubeflow = Field(Kubeflow(), description="where and how it runs on Kubeflow")
     vertex: Vertex = Field(Vertex(), description="where it runs on Vertex AI")
     deploy: Deploy = Field(Deploy(), description="how the model is deployed")
+    monitor: Monitor = Field(Monitor(), description="what is kept of requests and answers")
 
     @model_validator(mode="after")
     def _no_ambiguous_step(self) -> Pipeline:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, create_model
 
-from nbship.config.models import Deploy, Kubeflow, Model, StepSettings, StoreAddress, Vertex
+from nbship.config.models import Deploy, Kubeflow, Model, Monitor, StepSettings, StoreAddress, Vertex
 
 # What a step has of its own: nothing that steps could share.
 _OWN = ("notebook", "inputs", "parameters", "after")
@@ -40,6 +40,7 @@ class Project(Model):
     kubeflow: Kubeflow | None = Field(None, description="where and how pipelines run on Kubeflow")
     vertex: Vertex | None = Field(None, description="where they run on Vertex AI")
     deploy: Deploy | None = Field(None, description="how models are deployed")
+    monitor: Monitor | None = Field(None, description="what is kept of requests and answers")
 
 
 def under(project: Mapping[str, Any], pipeline: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ REQUIREMENTS = "requirements.in"
 LOCK = "requirements.lock"
 GITLAB = ".gitlab-ci.yml"
 # What runs in jobs and in containers needs, beside the tool: each forge's client, stores, servers.
-EXTRAS = "gitlab,s3,serve,sql"
+EXTRAS = "gitlab,monitor,s3,serve,sql"
 _TEMPLATES = Path(__file__).parent / "project"
 # The page is here once; servers show it too.
 _PAGE = Path(__file__).parent.parent / "serving" / "page"
