@@ -44,7 +44,10 @@ EXPECTED = (ExitCode.DONE, ExitCode.USAGE, ExitCode.REJECTED)
 SECTIONS = {
     "Pipeline": "the-file",
     "Data": "data",
-    "Source": "source",
+    "PackageSource": "source",
+    "UrlSource": "source",
+    "FileSource": "source",
+    "SqlSource": "source",
     "StepSettings": "steps",
     "Gate": "gate",
     "Threshold": "thresholds",
@@ -284,8 +287,8 @@ def table(model: type[BaseModel]) -> str:
 
 def type_text(schema: Mapping[str, Any]) -> str:
     """Returns in words what the JSON schema of a key accepts."""
-    if "anyOf" in schema:
-        return " or ".join(type_text(kind) for kind in schema["anyOf"] if kind.get("type") != "null")
+    if kinds := schema.get("anyOf") or schema.get("oneOf"):
+        return " or ".join(dict.fromkeys(type_text(kind) for kind in kinds if kind.get("type") != "null"))
     if "$ref" in schema:
         return "[mapping](#{})".format(SECTIONS[schema["$ref"].rpartition("/")[2]])
     if "enum" in schema:

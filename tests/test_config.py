@@ -6,7 +6,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbship.config import Pipeline, Source, json_schemas, load_pipeline, merge, validate
+from nbship.config import Data, Pipeline, json_schemas, load_pipeline, merge, validate
 from nbship.errors import UsageError
 from tests.projects import write_project
 
@@ -211,6 +211,37 @@ def test_an_override_file_is_named_with_its_line(root):
         ("after: [prepare]", "memory: lots", 10, "steps.train.memory: ", "docs/pipeline-file.md"),
         ("  train:", "  Train:", 8, "steps.Train: ", "docs/pipeline-file.md"),
         ("{path: data.csv}", "{path: data.csv, source: {file: a, url: b}}", 3, "source: give ", "docs"),
+        ("{path: data.csv}", "{path: data.csv, source: {}}", 3, "source: give package, version and", "docs"),
+        ("{path: data.csv}", "{path: data.csv, source: data.csv}", 3, "source: give package, ver", "docs"),
+        ("{path: data.csv}", "{path: data.csv, source: {file: a, version: 1}}", 3, "source: give ", "docs"),
+        (
+            "{path: data.csv}",
+            "{path: data.csv, source: {package: a, file: b}}",
+            3,
+            "'data.table.source.version' is missing",
+            "add version: …",
+        ),
+        (
+            "{path: data.csv}",
+            "{path: data.csv, source: {sql: a, conection: b}}",
+            3,
+            "'data.table.source.connection' is missing",
+            "add connection: …",
+        ),
+        (
+            "{path: data.csv}",
+            "{path: data.csv, source: {url: a, pakage: b}}",
+            3,
+            "unknown key 'data.table.source.pakage'",
+            "did you mean 'package'?",
+        ),
+        (
+            "{path: data.csv}",
+            "{path: data.csv, source: {package: a, version: 1.0, file: b}}",
+            3,
+            "data.table.source.version: Input should be a valid string (given: 1.0 (float))",
+            "docs/pipeline-file.md",
+        ),
         ("name: line", "name: curve", None, "name is 'curve'", "write name: line"),
         ("  train:", "  gate:", None, "a step cannot be called 'gate'", "docs/pipeline-file.md"),
         (
@@ -313,18 +344,22 @@ def test_any_content_is_a_pipeline_or_a_usage_error(tree):
     ],
 )
 def test_a_source_is_exactly_one_kind(given_):
-    kind = Source(**given_)
-    assert kind.model_dump(exclude_none=True) == given_
+    every = dict.fromkeys(("package", "version", "url", "file", "sql", "connection"))
+    kind = Data(path="data.csv", source=every | given_).source
+    assert kind.model_dump() == given_
     rest = {"package": "p", "url": "u", "sql": "s", "connection": "c"}
     for key in rest.keys() - given_:
-        with pytest.raises(ValueError, match="give package, version and file; or url; or file; or sql and"):
-            Source(**given_, **{key: rest[key]})
+        if {*given_, key} != {"package", "file"}:  # a package without its version
+            with pytest.raises(
+                ValueError, match="give package, version and file; or url; or file; or sql an"
+            ):
+                Data(path="data.csv", source={**given_, key: rest[key]})
     if len(given_) > 1:
         for key in given_:
             less = {k: v for k, v in given_.items() if k != key}
             if less.keys() != {"file"}:
-                with pytest.raises(ValueError, match="give package"):
-                    Source(**less)
+                with pytest.raises(ValueError, match=f"give package|{key}\n  Field required"):
+                    Data(path="data.csv", source=less)
 
 
 @pytest.mark.parametrize(("cpu", "text"), [(2, "2"), (0.5, "0.5"), ("500m", "500m")])

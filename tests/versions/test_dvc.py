@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nbship.config import Source
+from nbship.config import FileSource, Source
 from nbship.errors import NbshipError
 from nbship.versions import dvc
 from nbship.versions.dvc import State
@@ -31,7 +31,7 @@ def tracked(project: Path) -> Path:
 @pytest.fixture
 def source(project: Path) -> Source:
     (project / "published.csv").write_bytes(CONTENT)
-    return Source(file="published.csv")
+    return FileSource(file="published.csv")
 
 
 def snapshot(root: Path) -> dict[str, bytes]:
@@ -154,7 +154,7 @@ def test_pull_from_the_source_when_no_remote_answers(
     assert tracked.read_bytes() == CONTENT
     assert said[-1].endswith("fetching it from file published.csv")
     tracked.unlink()
-    dvc.pull(project, tracked, Source(file="gone.csv"))
+    dvc.pull(project, tracked, FileSource(file="gone.csv"))
     assert tracked.read_bytes() == CONTENT, "what came from the source is in DVC's cache"
     assert "up to date" in run_dvc(project, "status")
 
@@ -169,7 +169,7 @@ def test_a_source_with_other_bytes_changes_nothing(project: Path, tracked: Path)
     (project / "published.csv").write_bytes(b"x,y\n9,9\n")
     before = snapshot(project)
     with pytest.raises(NbshipError, match=r"file published\.csv is not what data\.csv\.dvc names: md5 "):
-        dvc.pull(project, tracked, Source(file="published.csv"))
+        dvc.pull(project, tracked, FileSource(file="published.csv"))
     assert snapshot(project) == before
     left = [path for path in (project / ".dvc/tmp").rglob("*") if path.name.startswith("data.csv")]
     assert left == []
@@ -253,7 +253,7 @@ def test_a_disk_that_is_full(project: Path, remote: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, limits[1]))
     try:
         with pytest.raises(NbshipError, match="File too large"):
-            dvc.pull(project, path, Source(file="published.csv"), force=True)
+            dvc.pull(project, path, FileSource(file="published.csv"), force=True)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert snapshot(project) == before
@@ -274,7 +274,7 @@ def test_without_git(folder_without_git: Path) -> None:
     root = folder_without_git
     (root / "published.csv").write_bytes(CONTENT)
     path = track(root, "data.csv", CONTENT)
-    dvc.pull(root, path, Source(file="published.csv"))
+    dvc.pull(root, path, FileSource(file="published.csv"))
     assert path.read_bytes() == CONTENT
 
 

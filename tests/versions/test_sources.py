@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from nbship.config import Source
+from nbship.config import FileSource, PackageSource, SqlSource, UrlSource
 from nbship.errors import NbshipError, UsageError
 from nbship.versions import sources
 from tests.repositories import md5
@@ -59,7 +59,7 @@ def left_behind(target: Path) -> list[Path]:
 def test_file_relative_to_the_project_and_absolute(tmp_path: Path, target: Path) -> None:
     (tmp_path / "original.csv").write_bytes(CONTENT)
     for written in ("original.csv", str(tmp_path / "original.csv")):
-        sources.fetch(Source(file=written), target, tmp_path)
+        sources.fetch(FileSource(file=written), target, tmp_path)
         assert target.read_bytes() == CONTENT
         target.unlink()
 
@@ -68,13 +68,13 @@ def test_missing_file_keeps_the_old_one(tmp_path: Path, target: Path) -> None:
     target.parent.mkdir()
     target.write_bytes(b"old")
     with pytest.raises(NbshipError, match=r"gone\.csv: No such file"):
-        sources.fetch(Source(file="gone.csv"), target, tmp_path)
+        sources.fetch(FileSource(file="gone.csv"), target, tmp_path)
     assert target.read_bytes() == b"old"
     assert left_behind(target) == [target]
 
 
 def test_url(server: str, target: Path, tmp_path: Path) -> None:
-    sources.fetch(Source(url=f"{server}/data.csv"), target, tmp_path)
+    sources.fetch(UrlSource(url=f"{server}/data.csv"), target, tmp_path)
     assert target.read_bytes() == CONTENT
 
 
@@ -85,7 +85,7 @@ def test_url_is_tried_again(
     server: str, target: Path, tmp_path: Path, answers: Answers, first: tuple[int, dict[str, str], bytes]
 ) -> None:
     answers.insert(0, first)
-    sources.fetch(Source(url=f"{server}/data.csv"), target, tmp_path)
+    sources.fetch(UrlSource(url=f"{server}/data.csv"), target, tmp_path)
     assert target.read_bytes() == CONTENT
 
 
@@ -95,15 +95,15 @@ def test_url_without_the_file_is_not_tried_again(
     answers.insert(0, (404, {}, b"no"))
     secret = server.replace("http://", "http://ada:hunter2@")
     with pytest.raises(NbshipError, match="the server answers 404") as failure:
-        sources.fetch(Source(url=f"{server}/data.csv?token=hunter2"), target, tmp_path)
-    assert "hunter2" not in str(failure.value) + sources.describe(Source(url=f"{secret}/x?token=hunter2"))
+        sources.fetch(UrlSource(url=f"{server}/data.csv?token=hunter2"), target, tmp_path)
+    assert "hunter2" not in str(failure.value) + sources.describe(UrlSource(url=f"{secret}/x?token=hunter2"))
     assert left_behind(target) == []
 
 
 def test_url_that_stays_away(server: str, target: Path, tmp_path: Path, answers: Answers) -> None:
     answers[:] = [(503, {}, b"")]
     with pytest.raises(NbshipError, match="no answer after 3 attempts: 503"):
-        sources.fetch(Source(url=f"{server}/data.csv"), target, tmp_path)
+        sources.fetch(UrlSource(url=f"{server}/data.csv"), target, tmp_path)
 
 
 def test_url_of_a_server_that_is_not_there(
@@ -111,12 +111,12 @@ def test_url_of_a_server_that_is_not_there(
 ) -> None:
     monkeypatch.setattr(sources, "_PAUSES", (0.0,))
     with pytest.raises(NbshipError, match=r"no answer after 2 attempts: .*refused"):
-        sources.fetch(Source(url="http://127.0.0.1:9/data.csv"), target, tmp_path)
+        sources.fetch(UrlSource(url="http://127.0.0.1:9/data.csv"), target, tmp_path)
 
 
 def test_url_must_be_of_the_web(target: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not an http or https address"):
-        sources.fetch(Source(url="file:///etc/hostname"), target, tmp_path)
+        sources.fetch(UrlSource(url="file:///etc/hostname"), target, tmp_path)
 
 
 def make_wheel(folder: Path, version: str = "1.0") -> None:
@@ -147,7 +147,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_package(index: Path, target: Path, tmp_path: Path) -> None:
-    source = Source(package="samples", version="1.0", file="samples/_data/table.csv")
+    source = PackageSource(package="samples", version="1.0", file="samples/_data/table.csv")
     sources.fetch(source, target, tmp_path)
     assert target.read_bytes() == CONTENT
 
@@ -164,13 +164,13 @@ def test_package_that_is_not_there(
     index: Path, target: Path, tmp_path: Path, package: str, version: str, message: str, hint: str
 ) -> None:
     with pytest.raises(NbshipError, match=message) as failure:
-        sources.fetch(Source(package=package, version=version, file="table.csv"), target, tmp_path)
+        sources.fetch(PackageSource(package=package, version=version, file="table.csv"), target, tmp_path)
     assert hint in failure.value.hint
     assert left_behind(target) == []
 
 
 def test_package_without_the_file(index: Path, target: Path, tmp_path: Path) -> None:
-    source = Source(package="samples", version="1.0", file="samples/table.csv")
+    source = PackageSource(package="samples", version="1.0", file="samples/table.csv")
     with pytest.raises(NbshipError, match=r"holds no file samples/table\.csv") as failure:
         sources.fetch(source, target, tmp_path)
     assert failure.value.hint == "did you mean 'samples/_data/table.csv'?"
@@ -196,7 +196,9 @@ def test_damaged_archive(tmp_path: Path) -> None:
 
 def test_the_package_that_holds_the_table_of_cars(target: Path, tmp_path: Path) -> None:
     """The one test that asks the package index that this machine uses."""
-    source = Source(package="bokeh_sampledata", version="2026.1", file="bokeh_sampledata/_data/auto-mpg.csv")
+    source = PackageSource(
+        package="bokeh_sampledata", version="2026.1", file="bokeh_sampledata/_data/auto-mpg.csv"
+    )
     try:
         sources.fetch(source, target, tmp_path)
     except NbshipError as error:
@@ -220,7 +222,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_sql(database: str, target: Path, tmp_path: Path) -> None:
     query = "select *, '50%:x' as note from cars order by mpg desc"
-    sources.fetch(Source(sql=query, connection=database), target, tmp_path)
+    sources.fetch(SqlSource(sql=query, connection=database), target, tmp_path)
     assert target.read_text() == (
         'name,mpg,photo,built,note\n"fiat, 128",29.5,01ff,1974-05-01,50%:x\nford,,,,50%:x\n'
     )
@@ -228,7 +230,7 @@ def test_sql(database: str, target: Path, tmp_path: Path) -> None:
 
 def test_sql_that_fails(database: str, target: Path, tmp_path: Path) -> None:
     with pytest.raises(NbshipError, match="CARS_DATABASE failed: no such table: trucks"):
-        sources.fetch(Source(sql="select * from trucks", connection=database), target, tmp_path)
+        sources.fetch(SqlSource(sql="select * from trucks", connection=database), target, tmp_path)
     assert left_behind(target) == []
 
 
@@ -249,7 +251,7 @@ def test_sql_connection_that_is_wrong(
     if url:
         monkeypatch.setenv("CARS_DATABASE", url)
     with pytest.raises(NbshipError, match=message) as failure:
-        sources.fetch(Source(sql="select 1", connection="CARS_DATABASE"), target, tmp_path)
+        sources.fetch(SqlSource(sql="select 1", connection="CARS_DATABASE"), target, tmp_path)
     assert "hunter2" not in failure.value.message + failure.value.hint + failure.value.details
 
 
@@ -257,9 +259,10 @@ def test_sql_without_the_extra(target: Path, tmp_path: Path) -> None:
     """In a process of its own, in which SQLAlchemy cannot be imported."""
     script = (
         "import sys; sys.modules['sqlalchemy'] = None\n"
-        "from pathlib import Path; from nbship.config import Source; from nbship.errors import NbshipError\n"
+        "from pathlib import Path; from nbship.config import SqlSource\n"
+        "from nbship.errors import NbshipError\n"
         "from nbship.versions.sources import fetch\n"
-        "try: fetch(Source(sql='select 1', connection='X'), Path(sys.argv[1]), Path())\n"
+        "try: fetch(SqlSource(sql='select 1', connection='X'), Path(sys.argv[1]), Path())\n"
         "except NbshipError as error: print(error.hint)\n"
     )
     result = subprocess.run(
@@ -277,7 +280,7 @@ def test_a_disk_that_is_full(tmp_path: Path, target: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
     try:
         with pytest.raises(NbshipError, match=r"data\.csv: File too large"):
-            sources.fetch(Source(file="original.csv"), target, tmp_path)
+            sources.fetch(FileSource(file="original.csv"), target, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert target.read_bytes() == b"old"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nbship.config import Data, Pipeline, Source, StepSettings
+from nbship.config import Data, FileSource, Pipeline, Source, StepSettings
 from nbship.errors import NbshipError
 from nbship.versions import dvc
 from nbship.workflow import data
@@ -26,7 +26,7 @@ def make_pipeline(path: str = "data.csv", source: Source | None = None, name: st
 @pytest.fixture
 def pipeline(project: Path) -> Pipeline:
     (project / "published.csv").write_bytes(CONTENT)
-    return make_pipeline(source=Source(file="published.csv"))
+    return make_pipeline(source=FileSource(file="published.csv"))
 
 
 def test_what_is_missing_is_fetched(project: Path, pipeline: Pipeline) -> None:
@@ -49,7 +49,7 @@ def test_what_is_here_is_left_alone(project: Path, pipeline: Pipeline) -> None:
 
 def test_a_file_in_a_folder_that_is_not_there_yet(project: Path, pipeline: Pipeline) -> None:
     path = track(project, "data/raw/table.csv", CONTENT)
-    nested = make_pipeline("data/raw/table.csv", Source(file="published.csv"))
+    nested = make_pipeline("data/raw/table.csv", FileSource(file="published.csv"))
     assert data.ensure(project, nested) == {"table": path}
 
 
@@ -78,7 +78,7 @@ def test_a_file_that_comes_from_nowhere(project: Path) -> None:
 
 def test_pull_of_all_pipelines_names_each_file_once(project: Path, pipeline: Pipeline) -> None:
     track(project, "data.csv", CONTENT)
-    other = make_pipeline(source=Source(file="published.csv"), name="curve")
+    other = make_pipeline(source=FileSource(file="published.csv"), name="curve")
     assert data.pull(project, [pipeline, other]) == ["data.csv"]
 
 

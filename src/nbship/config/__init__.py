@@ -3,6 +3,7 @@
 Says what a person may write. What the words mean together with the notebooks is the business of `graph`.
 """
 
+from nbship.config.base import Name, Quantity
 from nbship.config.layers import (
     Layer,
     json_schemas,
@@ -22,12 +23,8 @@ from nbship.config.models import (
     Kubeflow,
     Label,
     Monitor,
-    Name,
     Pipeline,
     Publish,
-    Quantity,
-    Source,
-    SourceKind,
     Stage,
     StepSettings,
     Threshold,
@@ -35,6 +32,7 @@ from nbship.config.models import (
     Vertex,
 )
 from nbship.config.overrides import variables
+from nbship.config.sources import FileSource, PackageSource, Source, SqlSource, UrlSource
 from nbship.project import NAME_PATTERN
 
 __all__ = [
@@ -43,21 +41,24 @@ __all__ = [
     "Column",
     "Data",
     "Deploy",
+    "FileSource",
     "Gate",
     "Kubeflow",
     "Label",
     "Layer",
     "Monitor",
     "Name",
+    "PackageSource",
     "Pipeline",
     "Publish",
     "Quantity",
     "Source",
-    "SourceKind",
+    "SqlSource",
     "Stage",
     "StepSettings",
     "Threshold",
     "Toleration",
+    "UrlSource",
     "Vertex",
     "json_schemas",
     "load_pipeline",

@@ -12,15 +12,19 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from nbship.config.base import Model
 from nbship.config.locations import has, keys_at, line_of
-from nbship.config.models import Model, Pipeline
+from nbship.config.models import Pipeline
 from nbship.config.overrides import concerns, first_keys, from_setting, from_variable, misspelt, variables
 from nbship.config.project_file import Project, under, written_at
+from nbship.config.sources import SOURCE_KINDS
 from nbship.errors import UsageError, suggestion
 from nbship.project import PIPELINES, SETTINGS, pipeline_names
 from nbship.values import describe, parse_yaml
 
 M = TypeVar("M", bound=Model)
+# What pydantic puts into the place of an error that is in no file.
+_NO_KEYS = ("[key]", *SOURCE_KINDS)
 
 
 def load_pipeline(
@@ -210,7 +214,7 @@ def _validated(tree: Mapping[str, Any], layers: Sequence[Layer], model: type[M])
 def _explained(error: ValidationError, layers: Sequence[Layer], model: type[Model]) -> UsageError:
     """Tells of the first thing that is wrong: where it is written, and what is accepted there."""
     first = error.errors(include_url=False)[0]
-    location = [str(part) for part in first["loc"] if part != "[key]"]
+    location = [str(part) for part in first["loc"] if part not in _NO_KEYS]
     layer = next(
         (layer for layer in reversed(layers) if location and has(layer.tree, location)), _file(layers)
     )

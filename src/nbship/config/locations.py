@@ -5,12 +5,13 @@ A place is the keys that lead to it, outermost first. Says nothing of what may s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
 
-from nbship.config.models import Model, Pipeline
+from nbship.config.base import Model
+from nbship.config.models import Pipeline
 
 
 def has(tree: Any, location: Iterable[str]) -> bool:
@@ -32,12 +33,20 @@ def keys_at(location: Iterable[str], model: type[Model] = Pipeline) -> list[str]
         node = node.get("properties", {}).get(part) or node.get("additionalProperties") or {}
         if not isinstance(node, dict):
             return []
-        references = [node, *node.get("anyOf", [])]
-        name = next((r["$ref"].rpartition("/")[2] for r in references if "$ref" in r), None)
-        node = schema["$defs"][name] if name else node
+        kinds = [schema["$defs"][name] for name in _models(node)]
+        node = kinds[0] if len(kinds) == 1 else node
+        if len(kinds) > 1:
+            node = {"properties": {key: value for kind in kinds for key, value in kind["properties"].items()}}
         if "patternProperties" in node and "properties" not in node:
             node = {**node, "additionalProperties": next(iter(node["patternProperties"].values()))}
     return list(node.get("properties", {}))
+
+
+def _models(node: Mapping[str, Any]) -> list[str]:
+    """The models of which one may stand at a place."""
+    if "$ref" in node:
+        return [node["$ref"].rpartition("/")[2]]
+    return [name for each in (*node.get("anyOf", ()), *node.get("oneOf", ())) for name in _models(each)]
 
 
 def line_of(text: str, location: Iterable[str]) -> int | None:

@@ -6,90 +6,15 @@ the business of `graph`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
-from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from nbship.errors import without_credentials
-from nbship.project import LONGEST_NAME, NAME_PATTERN
+from nbship.config.base import Model, Name, ProjectPath, Quantity, StoreAddress
+from nbship.config.sources import Source
 
-_QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[kKMGTPE]i?)?$"
-SourceKind = Literal["package", "url", "file", "sql"]
-# What each kind of source is told by; what is done with it is in `versions.sources`.
-_SOURCES: Mapping[SourceKind, Set[str]] = {
-    "package": {"package", "version", "file"},
-    "url": {"url"},
-    "file": {"file"},
-    "sql": {"sql", "connection"},
-}
-
-Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=LONGEST_NAME)]
 # What each does is in `kubeflow.credentials`.
 AuthenticationMethod = Literal["none", "token", "service-account", "cookie", "dex", "command"]
-
-
-def _quantity_text(value: Any) -> Any:
-    """A quantity may be written as a bare number (`cpu: 2`); Kubernetes wants text."""
-    return str(value) if isinstance(value, int | float) else value
-
-
-def _inside(path: str) -> str:
-    """What is outside of the project is on no other machine."""
-    parts = PurePosixPath(path).parts
-    if not parts or parts[0] == "/" or ".." in parts:
-        raise ValueError(f"'{path}' is not inside the project")
-    return path
-
-
-ProjectPath = Annotated[str, AfterValidator(_inside)]
-Quantity = Annotated[
-    str,
-    Field(pattern=_QUANTITY),
-    BeforeValidator(_quantity_text, json_schema_input_type=str | int | float),
-]
-
-
-def _without_login(address: str) -> str:
-    """A pipeline file is committed, so a key in it would be known to everybody."""
-    if without_credentials(address) != address:
-        raise ValueError("an address must not hold credentials; set AWS_ACCESS_KEY_ID and the like instead")
-    return address
-
-
-StoreAddress = Annotated[str, AfterValidator(_without_login)]
-
-
-class Model(BaseModel):
-    """A section: unknown keys are errors, and nothing changes once it is read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Source(Model):
-    """Where a data file comes from when no DVC remote has it: exactly one of package, url, file, sql."""
-
-    package: str | None = Field(None, description="PyPI package that holds the file; needs `file`")
-    version: str | None = Field(None, description="version of the package")
-    url: str | None = Field(None, description="http or https address")
-    file: str | None = Field(None, description="path: inside the package, or on this machine")
-    sql: str | None = Field(None, description="query whose result is written as CSV; needs `connection`")
-    connection: str | None = Field(None, description="environment variable that holds the SQLAlchemy URL")
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Source:
-        if self._given() not in _SOURCES.values():
-            raise ValueError("give package, version and file; or url; or file; or sql and connection")
-        return self
-
-    @property
-    def kind(self) -> SourceKind:
-        """Which kind it is."""
-        return next(kind for kind, keys in _SOURCES.items() if keys == self._given())
-
-    def _given(self) -> set[str]:
-        return {key for key, value in self if value}
 
 
 class Data(Model):

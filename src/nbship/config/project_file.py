@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, create_model
 
-from nbship.config.models import Deploy, Kubeflow, Model, Monitor, StepSettings, StoreAddress, Vertex
+from nbship.config.base import Model, StoreAddress
+from nbship.config.models import Deploy, Kubeflow, Monitor, StepSettings, Vertex
 
 # What a step has of its own: nothing that steps could share.
 _OWN = ("notebook", "inputs", "parameters", "after")

@@ -20,14 +20,15 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException, IncompleteRead
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from nbship.config import Source, SourceKind
+from nbship.config import FileSource, PackageSource, Source, SqlSource, UrlSource
 from nbship.errors import NbshipError, UsageError
 from nbship.files import disk_error
 
@@ -52,7 +53,7 @@ def fetch(source: Source, target: Path, root: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
-            _KINDS[source.kind].fetch(source, file, root)
+            _origin(source, root).write(file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
@@ -64,7 +65,28 @@ def fetch(source: Source, target: Path, root: Path) -> None:
 
 def describe(source: Source) -> str:
     """Returns in a few words where a source is; no secret is in it."""
-    return _KINDS[source.kind].describe(source)
+    return _origin(source, Path()).called
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What a source is called, and what writes its bytes into a file."""
+
+    called: str
+    write: Callable[[IO[bytes]], None]
+
+
+def _origin(source: Source, root: Path) -> _Origin:
+    """What is done with each kind of source."""
+    match source:
+        case PackageSource(package=name, version=version, file=member):
+            return _Origin(f"package {name} {version}", partial(_from_package, name, version, member))
+        case UrlSource(url=url):
+            return _Origin(_without_secrets(url), partial(_from_url, url))
+        case FileSource(file=path):
+            return _Origin(f"file {path}", partial(_from_file, root / Path(path).expanduser()))
+        case SqlSource(sql=query, connection=variable):
+            return _Origin(f"the database in {variable}", partial(_from_database, query, variable))
 
 
 def _from_file(path: Path, file: IO[bytes]) -> None:
@@ -214,33 +236,3 @@ def _write_csv(result: Any, file: IO[bytes]) -> None:
     for row in result:
         writer.writerow(bytes(v).hex() if isinstance(v, bytes | memoryview) else v for v in row)
     text.detach()
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """What is done with a kind of source: said in a few words, and fetched into an open file."""
-
-    describe: Callable[[Source], str]
-    fetch: Callable[[Source, IO[bytes], Path], None]
-
-
-_KINDS: Mapping[SourceKind, _Kind] = {
-    "package": _Kind(
-        lambda source: f"package {source.package} {source.version}",
-        lambda source, file, _: _from_package(
-            str(source.package), str(source.version), str(source.file), file
-        ),
-    ),
-    "url": _Kind(
-        lambda source: _without_secrets(str(source.url)),
-        lambda source, file, _: _from_url(str(source.url), file),
-    ),
-    "file": _Kind(
-        lambda source: f"file {source.file}",
-        lambda source, file, root: _from_file(root / Path(str(source.file)).expanduser(), file),
-    ),
-    "sql": _Kind(
-        lambda source: f"the database in {source.connection}",
-        lambda source, file, _: _from_database(str(source.sql), str(source.connection), file),
-    ),
-}

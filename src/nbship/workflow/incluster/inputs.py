@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nbship import files
-from nbship.config import Pipeline, Source, load_pipeline
+from nbship.config import Data, Pipeline, load_pipeline
 from nbship.errors import UsageError
 from nbship.graph import CHAMPION
 from nbship.kubeflow.plan import CHAMPION_FACTS, FILE
@@ -149,8 +149,8 @@ def _cloned_with(folder: Path, version: Mapping[str, Any], repository: str) -> P
 def _bring(root: Path, version: Mapping[str, Any]) -> dict[str, Path | None]:
     path = root / version["path"]
     if dvc.state(path) is not dvc.State.SAME:
-        source = Source.model_validate(version["source"]) if "source" in version else None
-        dvc.pull(root, path, source, report=log)
+        data = Data(path=version["path"], source=version.get("source"))
+        dvc.pull(root, path, data.source, report=log)
     return {FILE: path}
 
 
