@@ -111,7 +111,7 @@ def publish(
         placed = _place(root, pipeline, settings, record, folder, destination, report)
         description = package.read_package(registry.model_folder(root, name))
         if destination:
-            registration = push_champion(root, destination, name, _message(description), report)
+            registration = push_champion(root, destination, description, _message(description), report)
         else:
             registration = _register(root, description, commit)
     versioned = registry.versioned_files(root, name)

@@ -10,7 +10,7 @@ import os
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nbship import files, package
@@ -57,6 +57,33 @@ class Registration:
 
 
 @dataclass(frozen=True)
+class _Release:
+    """A champion on its way to everybody, with its description as it is in place, and what is said of it."""
+
+    root: Path
+    destination: Destination
+    package: Package
+    message: str
+
+    @property
+    def name(self) -> str:
+        return self.package.name
+
+    @property
+    def folder(self) -> Path:
+        return registry.model_folder(self.root, self.name)
+
+    @property
+    def files(self) -> list[Path]:
+        """What Git keeps of it."""
+        return registry.versioned_files(self.root, self.name)
+
+    def texts_at(self, commit: str) -> list[str | None]:
+        """What was in them in a commit."""
+        return _texts(self.root, self.name, commit)
+
+
+@dataclass(frozen=True)
 class _Change:
     """What Git's remote is to get: a commit and its tag; or, if it has both already, what they are there."""
 
@@ -90,36 +117,38 @@ def check(root: Path, destination: Destination, name: str, sha256: str) -> None:
     _check(root, destination.upstream, upstream.fetch_state(root, destination.upstream, name), name, sha256)
 
 
-def push(root: Path, destination: Destination, name: str, message: str, report: Report) -> Registration:
+def push(
+    root: Path, destination: Destination, description: Package, message: str, report: Report
+) -> Registration:
     """Pushes the champion that is in place; again and again if others push to the branch meanwhile.
 
     Args:
         root: The project's folder.
         destination: Where to.
-        name: The model.
-        message: What is said of the model.
+        description: The model's, as it is in place.
+        message: What is said of it.
         report: Told in a line what is being waited for.
 
     Raises:
         NbshipError: DVC, the store or Git failed, or the champion on Git's remote has changed. Nothing is
             lost: what is in place stays there.
     """
-    folder = registry.model_folder(root, name)
+    name, release = description.name, _Release(root, destination, description, message)
     there, previous, refused = destination.upstream, None, ""
-    if not git.committed(root, registry.versioned_files(root, name)):
-        hooks.check_files(root, registry.versioned_files(root, name))
+    if not git.committed(root, release.files):
+        hooks.check_files(root, release.files)
     for pause in _PAUSES:
         time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - two that collided must not do so again
         remote = upstream.fetch_state(root, there, name)
         if remote == previous and not upstream.is_race(refused):
             raise NbshipError(f"{there} did not take the push", "see what Git says above", refused)
-        _check(root, there, remote, name, package.read_package(folder).sha256)
-        _adopt(root, remote, name)
+        _check(root, there, remote, name, release.package.sha256)
+        release = _adopt(release, remote)
         beside = (registry.trained_rows(root, name, report), registry.compiled(root, name, report))
-        dvc.push(root, folder / package.MODEL, *filter(None, beside))
-        change = _change(root, destination, remote, name, message)
+        dvc.push(root, release.folder / package.MODEL, *filter(None, beside))
+        change = _change(release, remote)
         try:
-            stored = _store(destination, name, change.version, folder)
+            stored = _store(release, change.version)
         except store.TakenError as error:  # another publishing took the version; what it did will show
             if not change.new:
                 raise
@@ -130,7 +159,7 @@ def push(root: Path, destination: Destination, name: str, message: str, report: 
         refused = upstream.push(root, there, change.commit, tag, change.tag) if change.new else ""
         if not refused:
             upstream.keep_tag(root, tag, change.tag)
-            followed = _follow(root, there, change, name, message, report)
+            followed = _follow(release, change, report)
             return Registration(change.version, change.new, followed, stored)
         report(f"{there} did not take the push; looking whether others were faster")
         previous = remote
@@ -141,11 +170,10 @@ def push(root: Path, destination: Destination, name: str, message: str, report: 
     )
 
 
-def _store(destination: Destination, name: str, version: str, folder: Path) -> str:
+def _store(release: _Release, version: str) -> str:
     """Copies the package to the model store, if there is one; returns its address there."""
-    if not destination.store:
-        return ""
-    return store.put(destination.store, name, version, folder, package.read_package(folder).files)
+    there = release.destination.store
+    return store.put(there, release.name, version, release.folder, release.package.files) if there else ""
 
 
 def next_version(description: Package, latest: str, before: str | None) -> str:
@@ -191,35 +219,35 @@ def _check(root: Path, there: Upstream, remote: Remote, name: str, sha256: str) 
     )
 
 
-def _adopt(root: Path, remote: Remote, name: str) -> None:
+def _adopt(release: _Release, remote: Remote) -> _Release:
     """Takes over where this very model comes from, where another run brought it to the remote first."""
-    folder, theirs = registry.model_folder(root, name), _texts(root, name, remote.head)
-    ours = package.read_package(folder)
+    theirs, ours = release.texts_at(remote.head), release.package
     if _sha256(theirs) != ours.sha256:
-        return
-    for path, text in zip(registry.versioned_files(root, name), theirs, strict=True):
+        return release
+    for path, text in zip(release.files, theirs, strict=True):
         if text is not None and text != path.read_text(encoding="utf-8"):
             files.write_text(path, text)
-    adopted = package.read_package(folder)
+    adopted = package.read_package(release.folder)
     reworded = package.reworded(adopted, package.words(ours), ours.description)
     if reworded != adopted:
-        package.write_description(folder, reworded)
+        package.write_description(release.folder, reworded)
+    return replace(release, package=reworded)
 
 
-def _change(root: Path, destination: Destination, remote: Remote, name: str, message: str) -> _Change:
-    versioned = registry.versioned_files(root, name)
-    here = [path.read_text(encoding="utf-8") for path in versioned]
+def _change(release: _Release, remote: Remote) -> _Change:
+    root, name, message = release.root, release.name, release.message
+    here = [path.read_text(encoding="utf-8") for path in release.files]
     latest = next(iter(upstream.newest_first(name, remote.tags)), "")
     if latest and f"{latest}!" not in remote.tags:
         known = remote.tags[latest]
-        if _texts(root, name, known.commit) == here == _texts(root, name, remote.head):
+        if release.texts_at(known.commit) == here == release.texts_at(remote.head):
             return _Change(known.commit, known, latest.removeprefix(f"{name}@"), new=False)
-    version = _version(root, destination, remote, name)
-    if _texts(root, name, remote.head) == here:
+    version = _version(release, remote, here)
+    if release.texts_at(remote.head) == here:
         commit = remote.head
     else:
         text = hooks.check_message(root, commit_message(name, version, message))
-        commit = upstream.commit_onto(root, remote.head, versioned, text)
+        commit = upstream.commit_onto(root, remote.head, release.files, text)
     return _Change(commit, upstream.make_tag(root, f"{name}@{version}", commit, message), version, new=True)
 
 
@@ -228,38 +256,34 @@ def commit_message(name: str, version: str, message: str) -> str:
     return f"Publish {name} {version} {SKIP_CI}\n\n{message}"
 
 
-def _version(root: Path, destination: Destination, remote: Remote, name: str) -> str:
+def _version(release: _Release, remote: Remote, here: list[str]) -> str:
     """The version that this model has here, if the remote has none of that name; else the next one."""
-    folder = registry.model_folder(root, name)
-    versioned = registry.versioned_files(root, name)
+    root, name, of_package = release.root, release.name, release.package.files
     known = registry.versions(root, name)
-    here = [path.read_text(encoding="utf-8") for path in versioned]
     if (
         known
         and known[0].active
         and f"{name}@{known[0].version}" not in remote.tags
-        and _texts(root, name, known[0].commit) == here
+        and release.texts_at(known[0].commit) == here
     ):
         version = known[0].version
     else:
         tags = upstream.newest_first(name, [*remote.tags, *(f"{name}@{each.version}" for each in known)])
         latest = tags[0].removeprefix(f"{name}@") if tags else ""
         commit = remote.tags[tags[0]].commit if tags and tags[0] in remote.tags else remote.head
-        before = git.read_at(root, commit, versioned[1])
-        version = next_version(package.read_package(folder), latest, before)
+        version = next_version(release.package, latest, release.texts_at(commit)[1])
+    there = release.destination.store
     # A publishing that lost against another one may have left its model in the store.
-    of_package = package.read_package(folder).files
-    while destination.store and not store.is_free(destination.store, name, version, folder, of_package):
+    while there and not store.is_free(there, name, version, release.folder, of_package):
         version = registry.next_version(version, "minor")
     return version
 
 
-def _follow(root: Path, there: Upstream, change: _Change, name: str, message: str, report: Report) -> bool:
-    versioned = registry.versioned_files(root, name)
+def _follow(release: _Release, change: _Change, report: Report) -> bool:
+    name, there = release.name, release.destination.upstream
+    message = commit_message(name, change.version, release.message)
     try:
-        return upstream.follow(
-            root, there, change.commit, versioned, commit_message(name, change.version, message)
-        )
+        return upstream.follow(release.root, there, change.commit, release.files, message)
     except NbshipError as error:  # what was to be done is done; a hook or a merge of the user's is in the way
         report(f"{name} {change.version} is on {there}, but not in the branch here: {error.message}")
         return False
