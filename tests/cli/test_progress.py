@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,6 +17,7 @@ from nbship.cli import progress as module
 from nbship.cli.progress import progress, unread_is_fine
 from nbship.local.runner import Event
 from nbship.record import State
+from nbship.workflow.progress import Progress
 
 EVENTS = [
     Event("prepare", State.CACHED, cells=4, seconds=1.26),
@@ -64,6 +66,50 @@ def test_a_live_table_keeps_to_the_width_of_the_terminal(shown):
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_what_runs_is_what_a_small_terminal_shows(monkeypatch):
+    steps = [f"step-{n:02}" for n in range(40)]
+    events = [Event(step, State.WAITING, expected=60) for step in steps]
+    events += [Event(step, State.DONE, seconds=1) for step in steps[:30]]
+    events += [Event(step, State.RUNNING, 2, 3, 20, line="50% of 7") for step in steps[36:38]]
+    known = Progress(jobs=2)
+    for event in events:
+        known.update(event)
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, height=24, color_system=None)
+    monkeypatch.setattr(module, "console", console)
+    table = module._LiveTable(known)
+    console.print(table.render())
+    frame = console.file.getvalue().splitlines()
+    assert len(frame) <= 23
+    assert max(map(len, frame)) <= 80
+    running = [line for line in frame if line.startswith("▸")]
+    assert [line.split()[1] for line in running] == ["step-36", "step-37"]
+    assert all("cell 2 of 3  20.0 s, 40 s left  50% of 7" in line for line in running)
+    assert frame[-1].strip() == "8 waiting · 2 running · 30 done · 5 min left"
+    table.ended = True
+    console.print(table.render())
+    assert len(console.file.getvalue().splitlines()) - len(frame) == 32
+
+
+def test_a_log_hears_from_a_long_step(monkeypatch):
+    """Signs of life come without any event, with the last line that the step has printed."""
+    told = threading.Event()
+
+    class Log(io.StringIO):
+        def write(self, text: str) -> int:
+            if "epoch 3" in text:
+                told.set()
+            return super().write(text)
+
+    log = Log()
+    monkeypatch.setattr(module, "console", Console(file=log, highlight=False, soft_wrap=True))
+    monkeypatch.setattr(module, "_SECONDS_BETWEEN_SIGNS", 0.01)
+    with progress(as_json=False) as on_event:
+        on_event(Event("train", State.RUNNING))
+        on_event(Event("train", State.RUNNING, 2, 7, 0.5, line="epoch 3"))
+        assert told.wait(30)
+    assert "▸ train                cell 2 of 7  " in log.getvalue()
+
+
 def test_machines_get_a_line_of_json_for_each_event(capsys):
     with progress(as_json=True) as on_event:
         for event in EVENTS:
@@ -72,6 +118,7 @@ def test_machines_get_a_line_of_json_for_each_event(capsys):
     assert lines[2] == {
         "event": "step", "step": "train", "state": "running",
         "cell": 2, "cells": 7, "seconds": 0.5, "error": "",
+        "line": "", "expected": 0.0, "upstream": [],
     }  # fmt: skip
     assert [line["state"] for line in lines] == [event.state for event in EVENTS]
 

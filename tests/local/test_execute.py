@@ -43,6 +43,7 @@ def step(tmp_path):
         executed = tmp_path / "run/step.ipynb"
         return execute(read_notebook(path), values or {}, executed, kernel=kernel, folder=tmp_path, **options)
 
+    run.folder = tmp_path
     return run
 
 
@@ -96,6 +97,52 @@ def test_old_outputs_are_not_taken_along(step, tmp_path):
     outputs = [cell.get("outputs") for cell in executed(tmp_path).cells]
     assert [o["data"]["text/plain"] for o in outputs[-1]] == ["2"]
     assert "from before" not in (tmp_path / "run/step.ipynb").read_text()
+
+
+def test_what_a_cell_prints_is_told_while_it_runs(step):
+    """Each line is told before the cell goes on, which waits for that."""
+    told = []
+    code = """
+import sys, time, pathlib
+print("epoch 1")
+while not pathlib.Path("seen-1").exists(): time.sleep(0.01)
+sys.stderr.write("\\r 10%|#  \\r 50%|## ")
+while not pathlib.Path("seen-2").exists(): time.sleep(0.01)"""
+
+    def on_line(line: str) -> None:
+        told.append(line)
+        Path(step.folder, f"seen-{len(told)}").touch()
+
+    step("", code, on_line=on_line)
+    assert told == ["epoch 1", "50%|##"]
+
+
+def test_what_a_progress_bar_has_drawn_over_is_not_kept(step, tmp_path):
+    step("", "import sys\nfor n in range(4): sys.stderr.write(f'\\r{n} of 3')", "print('a\\nb')")
+    texts = [cell.outputs[0].text for cell in executed(tmp_path).cells if cell.get("outputs")]
+    assert texts == ["3 of 3", "a\nb\n"]
+
+
+@pytest.mark.parametrize(
+    ("printed", "line"),
+    [
+        ("", ""),
+        (" \n", ""),
+        ("a\nb", "b"),
+        ("a\nb\n\n", "b"),
+        ("10%\r20%", "20%"),
+        ("10%\r", "10%"),
+        ("a\r\nb\r\n", "b"),
+        ("\x1b[1;31mred\x1b[0m\n", "red"),
+        ("x" * 500, "x" * 200),
+    ],
+)
+def test_the_last_line_is_the_one_that_a_terminal_would_end_with(printed, line):
+    import papermill  # noqa: F401 (it loads the engine)
+
+    from nbship.kernels.engine import last_line
+
+    assert last_line(printed) == line
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich.live import Live
@@ -19,6 +18,7 @@ from nbship.cli.common import console, print_json
 
 if TYPE_CHECKING:
     from nbship.local.runner import Event
+    from nbship.workflow.progress import Progress
 
 OnEvent = Callable[["Event"], None]
 _STYLES = {
@@ -27,25 +27,67 @@ _STYLES = {
     "cached": "blue",
     "failed": "bold red",
     "skipped": "dim",
+    "waiting": "dim",
     "interrupted": "yellow",
 }
 _SIGNS = {"running": "▸", "done": "✓", "cached": "≡", "failed": "✗", "skipped": "–", "interrupted": "!"}
 
 
+# Where lines stay, so often it is told what still runs.
+_SECONDS_BETWEEN_SIGNS = 30.0
+# Lines of a terminal that are not for steps: what is summed up, and where the cursor stands.
+_OTHER_LINES = 2
+
+
 @contextmanager
-def progress(as_json: bool) -> Iterator[OnEvent]:
-    """Yields what to call with each event; it may be called from several threads."""
+def progress(as_json: bool, jobs: int = 1) -> Iterator[OnEvent]:
+    """Yields what to call with each event; it may be called from several threads.
+
+    Args:
+        as_json: Print JSON for machines.
+        jobs: Steps at a time, by which it is known how much time is left.
+    """
+    from nbship.workflow.progress import Progress
+
     lock = threading.Lock()
     if as_json:
-        show: OnEvent = _print_json
-    elif console.is_terminal:
-        table = _LiveTable()
-        with Live(get_renderable=table.render, console=console, refresh_per_second=10):
-            yield _locked(table.update, lock)
+        yield _locked(_print_json, lock)
         return
-    else:
-        show = _print_line
-    yield _locked(show, lock)
+    known = Progress(jobs)
+    if console.is_terminal:
+        table = _LiveTable(known)
+        with Live(get_renderable=table.render, console=console, refresh_per_second=10):
+            yield _locked(known.update, lock)
+            table.ended = True
+        return
+
+    def show(event: Event) -> None:
+        known.update(event)
+        _print_line(event)
+
+    with _signs_of_life(known, lock):
+        yield _locked(show, lock)
+
+
+@contextmanager
+def _signs_of_life(known: Progress, lock: threading.Lock) -> Iterator[None]:
+    """Tells from time to time what runs, so that no reader of a log takes a long step for a dead one."""
+    ended = threading.Event()
+
+    def tell() -> None:
+        while not ended.wait(_SECONDS_BETWEEN_SIGNS):
+            with lock, unread_is_fine():
+                for row in known.rows():
+                    if row.event.state == "running":
+                        console.print(_line(row.event, row.left))
+
+    thread = threading.Thread(target=tell, daemon=True, name="nbship-signs")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @contextmanager
@@ -70,43 +112,62 @@ def _print_json(event: Event) -> None:
 
 
 def _print_line(event: Event) -> None:
-    """Cells are not worth a line each where lines stay."""
-    if not event.cell or event.state != "running":
+    """Cells and what they print are not worth a line each where lines stay."""
+    if event.state != "waiting" and (event.state != "running" or not (event.cell or event.line)):
         console.print(_line(event))
 
 
-def _line(event: Event) -> Text:
+def _line(event: Event, left: float | None = None) -> Text:
     style = _STYLES.get(event.state, "")
     text = Text(f"{_SIGNS.get(event.state, ' ')} ", style=style)
-    text.append(f"{event.step:<20} ").append(f"{event.state:<12}", style=style).append(_note(event))
+    text.append(f"{event.step:<20} ")
+    if event.state == "running" and event.cell:  # which says that it runs, and leaves room for what it prints
+        text.append(_cell_note(event, left), style=style).append(f"  {event.line}", style="dim")
+        text.no_wrap, text.overflow = True, "ellipsis"
+    else:
+        text.append(f"{event.state:<12}", style=style).append(_note(event))
     return text
+
+
+def _cell_note(event: Event, left: float | None) -> str:
+    told = f"cell {event.cell} of {event.cells}  {event.seconds:.1f} s"
+    return f"{told}, {_left_text(left)}" if left else told
 
 
 def _note(event: Event) -> str:
     if event.error:
         return event.error.partition(": ")[2]
-    if event.state == "running":
-        return f"cell {event.cell} of {event.cells}  {event.seconds:.1f} s" if event.cells else ""
     if event.state == "cached":
         return f"saved {event.seconds:.1f} s"
     return f"{event.seconds:.1f} s" if event.seconds else ""
 
 
+def _left_text(seconds: float) -> str:
+    from nbship.pages.formatting import about_text
+
+    return f"{about_text(seconds)} left"
+
+
 class _LiveTable:
-    """The last event of each step; a running step's clock goes on between events."""
+    """As many steps as fit the terminal, what runs first; all of them when the run has ended."""
 
-    def __init__(self) -> None:
-        self._events: dict[str, tuple[Event, float]] = {}
-
-    def update(self, event: Event) -> None:
-        if event.state == "running" and not event.cell:
-            event = replace(event, cells=0)
-        self._events[event.step] = (event, time.perf_counter())
+    def __init__(self, known: Progress) -> None:
+        self._known = known
+        self.ended = False
 
     def render(self) -> Table:
         table = Table.grid()
-        for event, since in list(self._events.values()):
-            if event.state == "running":
-                event = replace(event, seconds=event.seconds + time.perf_counter() - since)
-            table.add_row(_line(event))
+        room = None if self.ended else console.height - _OTHER_LINES
+        rows = self._known.rows(room)
+        for row in rows:
+            if not self.ended or row.event.state != "waiting":
+                table.add_row(_line(row.event, row.left))
+        if not self.ended and rows:
+            table.add_row(self._summary())
         return table
+
+    def _summary(self) -> Text:
+        parts = [f"{count} {state}" for state, count in self._known.counts().items()]
+        left = self._known.left()
+        parts += [_left_text(left)] if left else []
+        return Text("  " + " · ".join(parts), style="dim", no_wrap=True, overflow="ellipsis")

@@ -88,7 +88,7 @@ def run(
         kernel=_KERNELS[kernel],
     )
     with ExitStack() as shown:
-        on_event = shown.enter_context(progress(as_json))
+        on_event = shown.enter_context(progress(as_json, jobs))
 
         def on_end(record: RunRecord, folder: Path) -> None:
             # There is nothing left to interrupt.

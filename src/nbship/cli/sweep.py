@@ -78,7 +78,7 @@ def sweep(
         console.print(f"wrote     {escape(str(compiled))}")
         return
     try:
-        with progress(as_json) as on_event:
+        with progress(as_json, jobs) as on_event:
             record, folder = workflow.sweep(root, request, on_event, _report)
     except KeyboardInterrupt:
         raise InterruptedRun(

@@ -1,7 +1,7 @@
 """The papermill engine `nbship`: runs a notebook on any kernel, without idle waiting.
 
 Cells are executed by nbclient as ever. The engine changes how soon a started kernel is noticed and how often
-the executed notebook is saved, tells its caller which cell runs, and says why a kernel died.
+the executed notebook is saved, tells its caller which cell runs and what it prints, and says why a kernel died.
 
 papermill loads this module, through the entry point `papermill.engine`, while it is being imported itself, so
 import papermill rather than this.
@@ -9,7 +9,9 @@ import papermill rather than this.
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,6 +28,11 @@ from papermill.log import logger
 from nbship.kernels.provisioner import Kernel, PromptKernelManager
 
 _SECONDS_BETWEEN_SAVES = 1.0
+_SECONDS_BETWEEN_LINES = 0.2
+# Of what a cell has printed, as much as a line can be found in.
+_KEPT = 2000
+_LONGEST_LINE = 200
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _LONGEST_SOCKET_PATH = 103
 
 
@@ -87,6 +94,7 @@ class NotebookEngine(NBClientEngine):  # type: ignore[misc]
         kernel_name: str,
         *,
         on_cell: Callable[[int, int], None] | None = None,
+        on_line: Callable[[str], None] | None = None,
         on_start: Callable[[Kernel], None] | None = None,
         kernel_options: Mapping[str, Any] | None = None,
         start_timeout: int = 60,
@@ -99,6 +107,7 @@ class NotebookEngine(NBClientEngine):  # type: ignore[misc]
             nb_man: papermill's record of the execution.
             kernel_name: Name of an installed kernelspec.
             on_cell: Called with n and m when the n-th of m code cells starts.
+            on_line: Called with the last line that the running cell has printed, a few times a second.
             on_start: Called with the kernel once it is ready.
             kernel_options: What jupyter_client's `start_kernel` takes: cwd, env, stdout, stderr.
             start_timeout: Seconds to wait for the kernel.
@@ -120,8 +129,11 @@ class NotebookEngine(NBClientEngine):  # type: ignore[misc]
             if on_cell is not None:
                 traits["on_cell_execute"] = _cell_counter(nb_man.nb, on_cell)
             traits["on_cell_executed"] = _exit_watch(nb_man.nb)
-            client = PapermillNotebookClient(
+            # What a progress bar has drawn over is not kept.
+            traits.setdefault("coalesce_streams", True)
+            client = _TellingClient(
                 nb_man,
+                tell=on_line,
                 km=kernel,
                 kernel_name=kernel_name,
                 startup_timeout=start_timeout,
@@ -134,6 +146,37 @@ class NotebookEngine(NBClientEngine):  # type: ignore[misc]
             except DeadKernelError as error:
                 raise DeadKernelError(f"the kernel died: {kernel.describe_end()}") from error
         return executed
+
+
+class _TellingClient(PapermillNotebookClient):  # type: ignore[misc]
+    """Tells what cells print while they run."""
+
+    def __init__(self, *arguments: Any, tell: Callable[[str], None] | None = None, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._tell = tell
+        self._printed = ""
+        self._due = False
+
+    def process_message(self, msg: dict[str, Any], *arguments: Any, **options: Any) -> NotebookNode | None:
+        if self._tell is not None and msg["msg_type"] == "stream":
+            self._printed = (self._printed + msg["content"]["text"])[-_KEPT:]
+            if not self._due:
+                # A little later, so that the last of many lines is told, and not the first.
+                self._due = True
+                asyncio.get_running_loop().call_later(_SECONDS_BETWEEN_LINES, self._tell_line, self._tell)
+        output: NotebookNode | None = super().process_message(msg, *arguments, **options)
+        return output
+
+    def _tell_line(self, tell: Callable[[str], None]) -> None:
+        self._due = False
+        if line := last_line(self._printed):
+            tell(line)
+
+
+def last_line(printed: str) -> str:
+    """Returns the last line with anything in it as a terminal would show it: without what was drawn over."""
+    lines = _ANSI.sub("", printed).replace("\r\n", "\n").splitlines()
+    return next((line.strip()[:_LONGEST_LINE] for line in reversed(lines) if line.strip()), "")
 
 
 class _SparingExecutionManager(NotebookExecutionManager):  # type: ignore[misc]

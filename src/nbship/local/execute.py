@@ -56,6 +56,7 @@ def execute(
     variables: Mapping[str, str] = MappingProxyType({}),
     timeout: float | None = None,
     on_cell: Callable[[int, int], None] | None = None,
+    on_line: Callable[[str], None] | None = None,
     on_start: Callable[[Kernel], None] | None = None,
 ) -> dict[str, Any]:
     """Executes a notebook with values injected after its parameters cell; the source is only read.
@@ -70,6 +71,7 @@ def execute(
         variables: Environment variables of the kernel beside this process's.
         timeout: Seconds that one cell may take.
         on_cell: Called with the index of each code cell that starts, from 1, and their number.
+        on_line: Called with the last line that the running cell has printed, a few times a second.
         on_start: Called with the kernel once it is ready.
 
     Returns:
@@ -108,6 +110,7 @@ def execute(
                 # A kernel's own output is not the caller's; what cells print is in the notebook.
                 kernel_options={"env": {**environment, **variables}, "stdout": stream, "stderr": stream},
                 on_cell=on_cell,
+                on_line=on_line,
                 on_start=on_start,
             )
         return _results(notebook, handover)

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +22,7 @@ from nbship.graph import CHAMPION, Graph, Reference, Step
 from nbship.kernels import forkserver
 from nbship.local import bytecode, cache
 from nbship.local.artifacts import Contents, Input, check_outputs, file_names, unaltered
+from nbship.local.events import Event as Event
 from nbship.local.execute import StepError, execute, explained
 from nbship.local.html import export_html
 from nbship.local.imports import libraries_of
@@ -39,18 +40,6 @@ _LONGEST_COMMAND = 80
 
 
 @dataclass(frozen=True)
-class Event:
-    """Something that happened to a step: it changed its state, or began a cell."""
-
-    step: str
-    state: State
-    cell: int = 0
-    cells: int = 0
-    seconds: float = 0.0
-    error: str = ""
-
-
-@dataclass(frozen=True)
 class Options:
     """How to run.
 
@@ -58,12 +47,14 @@ class Options:
         jobs: Steps at a time.
         kernel: Name of the kernel specification.
         forced: Steps that run although the cache knows them.
+        expected: Seconds that steps took before, by name.
         on_event: Called from several threads, one at a time for each step.
     """
 
     jobs: int = 1
     kernel: str = WARM_KERNEL if forkserver.AVAILABLE else forkserver.STANDARD_KERNEL
     forced: frozenset[str] = frozenset()
+    expected: Mapping[str, float] = field(default_factory=dict)
     on_event: Callable[[Event], None] = lambda _: None
 
 
@@ -111,6 +102,9 @@ def run_graph(root: Path, graph: Graph, folder: Path, record: RunRecord, options
     """
     record.steps = {step.name: _new_record(step) for step in graph.steps.values()}
     save(record, folder)
+    for name, step in record.steps.items():
+        before = {"expected": options.expected.get(name, 0.0), "upstream": tuple(step.upstream)}
+        options.on_event(Event(name, State.WAITING, **before))
     # The workers end before the exporter does, which still gets their work.
     with ThreadPoolExecutor(1) as exporter, ThreadPoolExecutor(options.jobs) as workers:
         variables = share(options.jobs, {s.name: s.upstream for s in graph.steps.values()}, os.environ)
@@ -224,10 +218,16 @@ def _execute(run: _Run, step: Step) -> None:
     paths = {name: run.folder / path for name, path in _output_paths(step).items()}
     record.notebook = StepFiles(step.name).notebook
 
+    now = Event(step.name, State.RUNNING)
+
+    def tell(**news: Any) -> None:
+        nonlocal now
+        now = replace(now, seconds=time.perf_counter() - started, **news)
+        run.options.on_event(now)
+
     def on_cell(cell: int, cells: int) -> None:
         record.cells = cells
-        elapsed = time.perf_counter() - started
-        run.options.on_event(Event(step.name, State.RUNNING, cell, cells, elapsed))
+        tell(cell=cell, cells=cells, line="")
 
     _change(run, step.name, State.RUNNING)
     entry = None
@@ -252,6 +252,7 @@ def _execute(run: _Run, step: Step) -> None:
                 variables=run.variables,
                 timeout=step.settings.timeout,
                 on_cell=on_cell,
+                on_line=lambda line: tell(line=line),
                 on_start=lambda kernel: _kernel_started(run, step.name, kernel),
             )
             metrics = check_outputs(step.notebook, paths)

@@ -160,6 +160,16 @@ def seconds_text(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def about_text(seconds: float) -> str:
+    """Returns an estimated duration, no finer than it can be known: 40 s, 3 min."""
+    if seconds < 60:
+        step = 1 if seconds < 10 else 10
+        return f"{max(round(seconds / step) * step, 1)} s"
+    if seconds < 3600:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
+
+
 def age_text(seconds: float) -> str:
     """Returns how long ago something was: just now, 5 min ago, 3 h ago, 12 d ago."""
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):

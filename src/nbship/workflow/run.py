@@ -49,6 +49,7 @@ from nbship.samples import with_samples
 from nbship.versions import git, registry
 from nbship.workflow import data, judging
 from nbship.workflow.judging import Evidence
+from nbship.workflow.progress import durations
 
 # Kernels of the environment that this process runs in.
 _OWN_KERNELS = (runner.WARM_KERNEL, forkserver.STANDARD_KERNEL)
@@ -143,7 +144,11 @@ def run(
         request = replace(request, kernel=forkserver.STANDARD_KERNEL)
     folder = run_folder(root, pipeline.name, record.id)
     options = runner.Options(
-        jobs=request.jobs, kernel=request.kernel, forced=_forced(graph, request), on_event=on_event
+        jobs=request.jobs,
+        kernel=request.kernel,
+        forced=_forced(graph, request),
+        expected=durations(root, pipeline.name, graph.steps),
+        on_event=on_event,
     )
     with running(folder):
         try:
