@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 
 import pytest
 from typer.testing import CliRunner
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 from nbship.cli.main import app
 from nbship.errors import NbshipError, UsageError
 from nbship.kernels import forkserver
-from tests.engine import NAME, TRAIN, put_champion, write_points
+from tests.engine import NAME, TRAIN, TRAIN_CODE, put_champion, start_nbship, write_points
 from tests.projects import write_notebook
 
 
@@ -87,3 +88,32 @@ def test_an_unknown_kernel_is_told(root, kernel):
     assert isinstance(result.exception, UsageError)
     assert "warm" in result.exception.hint
     assert not (root / "runs").exists()
+
+
+def test_watching_runs_again_what_was_saved_until_it_is_ended(root):
+    process = start_nbship("run", NAME, "--watch", cwd=root, stderr=subprocess.STDOUT)
+    try:
+        first = told_until(process, "watching")
+        write_notebook(root / "notebooks/train.ipynb", TRAIN, "1 / 0")
+        failed = told_until(process, "watching")
+        write_notebook(root / "notebooks/train.ipynb", TRAIN, TRAIN_CODE)
+        mended = told_until(process, "watching")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.communicate()
+    assert "gate      passed" in first
+    assert "saved     notebooks/train.ipynb" in failed
+    assert "≡ prepare              cached" in failed
+    assert "error: step 'train': train.ipynb, cell 3: ZeroDivisionError" in failed
+    assert "gate      passed" in mended
+
+
+def told_until(process: subprocess.Popen[str], word: str) -> str:
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith(word):
+            break
+    return "".join(lines)

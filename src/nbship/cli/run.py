@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,14 +21,16 @@ from nbship.cli.common import (
     console,
     error_console,
     print_json,
+    report_error,
 )
-from nbship.errors import ExitCode, InterruptedRun, UsageError, suggestion
+from nbship.errors import ExitCode, InterruptedRun, NbshipError, UsageError, suggestion
 from nbship.project import project_root
 from nbship.threads import available_cpus
 
 if TYPE_CHECKING:
     from nbship.gate import Verdict
     from nbship.record import RunRecord
+    from nbship.workflow.run import Request
 
 _KERNELS = {"warm": "nbship", "standard": "python3"}
 
@@ -55,6 +58,9 @@ def run(
         int, typer.Option("--jobs", "-j", min=1, show_default="one per CPU", help="Steps at a time.")
     ] = available_cpus(),
     kernel: Annotated[str, typer.Option(help="warm (forked, ready at once) or standard.")] = "warm",
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Run again whenever a notebook, own code or a setting is saved.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> int:
     """Run a pipeline here: fetch its data, run its notebooks, judge its model, write the run page.
@@ -71,8 +77,7 @@ def run(
         from nbship.kernels import forkserver
 
         forkserver.prepare()
-    from nbship.cli.progress import progress, unread_is_fine
-    from nbship.workflow.run import Request, run
+    from nbship.workflow.run import Request
 
     # A run that is told to end by the system ends as one that a person interrupts.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -87,8 +92,41 @@ def run(
         jobs=jobs,
         kernel=_KERNELS[kernel],
     )
+    return _watch(root, request, as_json) if watch else _run(root, request, as_json)
+
+
+def _watch(root: Path, request: Request, as_json: bool) -> int:
+    """Runs whenever something was saved, until a person ends it; ends as the last run did."""
+    from nbship.workflow.watch import saved
+
+    code: int = ExitCode.DONE
+    try:
+        for names in saved(root, request):
+            if names:
+                _report(f"\nsaved     {', '.join(names)}")
+            try:
+                code = _run(root, request, as_json)
+            except InterruptedRun:
+                raise
+            except NbshipError as error:
+                report_error(error)
+                code = error.exit_code
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(signum, signal.default_int_handler)
+            # What was forced is forced once.
+            request = replace(request, force=False, from_step="")
+            _report("\nwatching  saved notebooks run again; Ctrl-C ends it")
+    except KeyboardInterrupt:
+        pass
+    return code
+
+
+def _run(root: Path, request: Request, as_json: bool) -> int:
+    from nbship.cli.progress import progress, unread_is_fine
+    from nbship.workflow.run import run
+
     with ExitStack() as shown:
-        on_event = shown.enter_context(progress(as_json, jobs))
+        on_event = shown.enter_context(progress(as_json, request.jobs))
 
         def on_end(record: RunRecord, folder: Path) -> None:
             # There is nothing left to interrupt.
