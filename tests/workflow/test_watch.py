@@ -23,16 +23,16 @@ def noticed(root: Path, *edits: Callable[[], object]) -> list[tuple[str, ...]]:
     """Makes each edit while somebody watches; returns what was told, one look after the last."""
     waiting = [*edits, *[lambda: None] * 3]
 
-    class Over(Exception):
+    class OverError(Exception):
         pass
 
     def pause(_seconds: float) -> None:
         if not waiting:
-            raise Over
+            raise OverError
         waiting.pop(0)()
 
     told = []
-    with pytest.raises(Over):
+    with pytest.raises(OverError):
         for names in saved(root, Request(NAME), pause):
             told.append(names)
     return told

@@ -1,7 +1,8 @@
 """The papermill engine `nbship`: runs a notebook on any kernel, without idle waiting.
 
 Cells are executed by nbclient as ever. The engine changes how soon a started kernel is noticed and how often
-the executed notebook is saved, tells its caller which cell runs and what it prints, and says why a kernel died.
+the executed notebook is saved, tells its caller which cell runs and what it prints, and says why a kernel
+died.
 
 papermill loads this module, through the entry point `papermill.engine`, while it is being imported itself, so
 import papermill rather than this.

@@ -103,8 +103,8 @@ def run_graph(root: Path, graph: Graph, folder: Path, record: RunRecord, options
     record.steps = {step.name: _new_record(step) for step in graph.steps.values()}
     save(record, folder)
     for name, step in record.steps.items():
-        before = {"expected": options.expected.get(name, 0.0), "upstream": tuple(step.upstream)}
-        options.on_event(Event(name, State.WAITING, **before))
+        expected = options.expected.get(name, 0.0)
+        options.on_event(Event(name, State.WAITING, expected=expected, upstream=tuple(step.upstream)))
     # The workers end before the exporter does, which still gets their work.
     with ThreadPoolExecutor(1) as exporter, ThreadPoolExecutor(options.jobs) as workers:
         variables = share(options.jobs, {s.name: s.upstream for s in graph.steps.values()}, os.environ)
