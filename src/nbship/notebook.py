@@ -13,7 +13,7 @@ import json
 import re
 import tokenize
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -33,6 +33,11 @@ ARTIFACTS = (
     "Model",
 )
 PARAMETERS_TAG = "parameters"
+RESULTS_TAG = "nbship-results"
+# Of cells that an executed notebook has and its source has not.
+ADDED_TAGS = frozenset({"injected-parameters", RESULTS_TAG})
+# Colours of a traceback.
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _UNREADABLE = (SyntaxError, ValueError, MemoryError, RecursionError)
 
 
@@ -212,6 +217,11 @@ def read_content(path: Path, name: str) -> dict[str, Any]:
         raise no_notebook(name) from None
 
 
+def whole_text(value: str | Iterable[str]) -> str:
+    """Returns a text of a notebook's JSON, which may be stored as its lines."""
+    return value if isinstance(value, str) else "".join(value)
+
+
 def _check_language(content: Any, name: str) -> None:
     """Steps are Python, and any other kernel's cells would be read as such; one that says nothing is."""
     metadata = content.get("metadata") if isinstance(content, dict) else None
@@ -235,11 +245,10 @@ def no_notebook(name: str) -> UsageError:
 def _cells(content: Any, name: str) -> Iterator[_Cell]:
     try:
         for number, cell in enumerate(content["cells"], start=1):
-            source = cell["source"]
             yield _Cell(
                 number=number,
                 kind=cell["cell_type"],
-                source=source if isinstance(source, str) else "".join(source),
+                source=whole_text(cell["source"]),
                 tags=tuple(cell.get("metadata", {}).get("tags", ())),
             )
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -18,7 +18,7 @@ from typing import Any
 
 from nbship.graph import CHAMPION, Graph, Reference, Step
 from nbship.kubeflow.escaping import escape
-from nbship.notebook import Role, Variable
+from nbship.notebook import Role, Variable, read_content, whole_text
 
 EXECUTED_NOTEBOOK = "executed_notebook"
 _CHAMPION = Reference(None, CHAMPION)
@@ -77,7 +77,7 @@ def function_name(component: str) -> str:
 
 def clean_notebook(path: Path) -> dict[str, Any]:
     """Reads a notebook without what changes when it is merely run or opened: outputs, counts and metadata."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_content(path, str(path))
     return {
         "cells": [_clean_cell(cell) for cell in content["cells"]],
         "metadata": _NOTEBOOK_METADATA,
@@ -104,12 +104,11 @@ def _carried(content: bytes, packed: bool) -> list[str] | str:
 
 
 def _clean_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
-    source = cell["source"]
     tags = cell.get("metadata", {}).get("tags", [])
     kept = {key: cell[key] for key in ("cell_type", "id", "attachments") if key in cell}
     kept |= {
         "metadata": {"tags": tags} if tags else {},
-        "source": (source if isinstance(source, str) else "".join(source)).splitlines(keepends=True),
+        "source": whole_text(cell["source"]).splitlines(keepends=True),
     }
     if cell["cell_type"] == "code":
         kept |= {"execution_count": None, "outputs": []}

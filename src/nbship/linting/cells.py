@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nbship.linting.magics import Magic, magic, parse
-from nbship.notebook import PARAMETERS_TAG, no_notebook, read_content
+from nbship.notebook import PARAMETERS_TAG, no_notebook, read_content, whole_text
 
 _IGNORE = re.compile(r"nbship: ignore\[([\w, -]+)\]")
 
@@ -135,6 +135,5 @@ def read_source(path: Path, name: str) -> Source:
 
 
 def _cell(number: int, content: dict[str, Any]) -> Cell:
-    source = content["source"]
     content.get("metadata", {}).keys()
-    return Cell(number, content["cell_type"], source if isinstance(source, str) else "".join(source), content)
+    return Cell(number, content["cell_type"], whole_text(content["source"]), content)

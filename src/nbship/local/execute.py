@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from nbship.errors import NbshipError
 from nbship.files import disk_error
 from nbship.local.environment import kernel_environment
-from nbship.notebook import Notebook
+from nbship.notebook import ADDED_TAGS, ANSI, RESULTS_TAG, Notebook
 from nbship.values import ValueTypeError, check_value
 
 if TYPE_CHECKING:
@@ -28,10 +27,8 @@ if TYPE_CHECKING:
 
     from nbship.kernels.provisioner import Kernel
 
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _TRACEBACK_LINES = 30
 _LOG_LINES = 10
-_ADDED_TAGS = {"injected-parameters", "nbship-results"}
 # What is no plain value is handed on in a form that no result may have, so that it can be named in the error.
 _RESULTS_CELL = """\
 # Added by nbship: hands the step's results on.
@@ -145,9 +142,9 @@ def _prepared(notebook: Notebook, handover: Path) -> NotebookNode:
     if notebook.signature.results:
         items = ", ".join(f"{name!r}: {name}" for name in notebook.signature.results)
         cell = nbformat.v4.new_code_cell(
-            _RESULTS_CELL.format(path=str(handover), items=items), id="nbship-results"
+            _RESULTS_CELL.format(path=str(handover), items=items), id=RESULTS_TAG
         )
-        cell.metadata["tags"] = ["nbship-results"]
+        cell.metadata["tags"] = [RESULTS_TAG]
         node.cells.append(cell)
     return node
 
@@ -199,7 +196,7 @@ def _failures_explained(
         raise StepError(f"{where}: took longer than {timeout:g} s", hint) from None
     except DeadKernelError as error:
         where = _stopped_at(notebook, node, executed)
-        raise StepError(f"{where}: {_ANSI.sub('', str(error))}", hint, _end_of(log)) from None
+        raise StepError(f"{where}: {ANSI.sub('', str(error))}", hint, _end_of(log)) from None
     except (NoSuchKernel, RuntimeError) as error:
         raise StepError(
             f"{notebook.path.name}: its kernel did not start: {error}", "try --kernel standard", _end_of(log)
@@ -220,19 +217,19 @@ def _stopped_at(notebook: Notebook, node: NotebookNode, executed: Path) -> str:
     begun = [cell for cell in cells if cell.metadata.get("papermill", {}).get("start_time")]
     if not begun:
         return name
-    if _ADDED_TAGS.intersection(begun[-1].metadata.get("tags", [])):
+    if ADDED_TAGS.intersection(begun[-1].metadata.get("tags", [])):
         return f"{name}, cell that nbship added"
     numbers = {cell.id: number for number, cell in enumerate(node.cells, start=1)}
     return f"{name}, cell {numbers[begun[-1].id]}"
 
 
 def _in_one_line(error: PapermillExecutionError) -> str:
-    message = _ANSI.sub("", error.evalue).strip().partition("\n")[0]
+    message = ANSI.sub("", error.evalue).strip().partition("\n")[0]
     return f"{error.ename}: {message}" if message else str(error.ename)
 
 
 def _cell_and_traceback(error: PapermillExecutionError) -> str:
-    traceback = _ANSI.sub("", "\n".join(error.traceback)).splitlines()
+    traceback = ANSI.sub("", "\n".join(error.traceback)).splitlines()
     if len(traceback) > _TRACEBACK_LINES:
         traceback = ["…", *traceback[-_TRACEBACK_LINES:]]
     return "\n".join(["failing cell:", *(f"    {line}" for line in error.source.splitlines()), *traceback])

@@ -7,7 +7,6 @@ of it may be put on a page unescaped. A notebook that cannot be read shows nothi
 from __future__ import annotations
 
 import base64
-import json
 import re
 import struct
 from collections.abc import Iterator, Mapping
@@ -16,14 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from nbship.errors import UsageError
-from nbship.notebook import PARAMETERS_TAG, Variable, read_signature
+from nbship.notebook import (
+    ADDED_TAGS,
+    ANSI,
+    PARAMETERS_TAG,
+    Variable,
+    read_content,
+    read_signature,
+    whole_text,
+)
 
 _IMAGES = ("image/svg+xml", "image/png", "image/jpeg")
-_ADDED_TAGS = {"injected-parameters", "nbship-results"}
 _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
-_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def read_shown(path: Path) -> Shown:
     caption = ""
     try:
         for number, cell in _cells(path):
-            source = _text(cell["source"])
+            source = whole_text(cell["source"])
             if cell["cell_type"] == "markdown":
                 headings = _HEADING.findall(source)
                 caption = _plain(headings[-1]) if headings else caption
@@ -92,14 +97,10 @@ def read_shown(path: Path) -> Shown:
 def _cells(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """The notebook's cells with the numbers that they have in its source."""
     number = 0
-    for cell in json.loads(path.read_bytes())["cells"]:
-        added = _ADDED_TAGS.intersection(cell.get("metadata", {}).get("tags", ()))
+    for cell in read_content(path, path.name)["cells"]:
+        added = ADDED_TAGS.intersection(cell.get("metadata", {}).get("tags", ()))
         number += not added
         yield number, cell
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else "".join(value)
 
 
 def _plain(heading: str) -> str:
@@ -107,12 +108,12 @@ def _plain(heading: str) -> str:
 
 
 def _failure(number: int, source: str, output: Mapping[str, Any]) -> Failure:
-    name, value = output.get("ename", "Error"), _ANSI.sub("", output.get("evalue", ""))
+    name, value = output.get("ename", "Error"), ANSI.sub("", output.get("evalue", ""))
     return Failure(
         cell=number,
         source=source,
         error=f"{name}: {value}" if value else name,
-        traceback=_ANSI.sub("", "\n".join(output.get("traceback", ()))),
+        traceback=ANSI.sub("", "\n".join(output.get("traceback", ()))),
     )
 
 
@@ -121,7 +122,7 @@ def _picture(number: int, caption: str, output: Mapping[str, Any]) -> Picture | 
     kind = next((kind for kind in _IMAGES if kind in data), None)
     if kind is None:
         return None
-    content = _text(data[kind])
+    content = whole_text(data[kind])
     if kind == "image/svg+xml":
         encoded = base64.b64encode(content.encode()).decode()
     else:

@@ -97,7 +97,7 @@ def executed(tmp_path, *outputs):
         {"cell_type": "raw", "source": ""},
     ]
     path = tmp_path / "executed.ipynb"
-    path.write_text(json.dumps({"cells": cells}))
+    path.write_text(json.dumps({"nbformat": 4, "cells": cells}))
     return path
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nbship.errors import NbshipError, UsageError, suggestion
+from nbship.notebook import read_content
 
 if TYPE_CHECKING:
     from nbship.kubeflow.api import Connection
@@ -47,7 +48,7 @@ def command(uri: str) -> str:
 
 def tell(executed: Path) -> None:
     """Writes an executed notebook into the log of this step; without what it shows, if that is too much."""
-    packed = _packed(json.loads(executed.read_text(encoding="utf-8")))
+    packed = _packed(read_content(executed, executed.name))
     lines = textwrap.wrap(packed, _LINE)
     for number, line in enumerate(lines, start=1):
         sys.stdout.write(f"{_MARK}{number}/{len(lines)} {line}\n")
