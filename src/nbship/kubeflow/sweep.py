@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from nbship.graph import Graph
+from nbship.graph import Graph, Reference
 from nbship.kubeflow import compile as single
 from nbship.kubeflow import wiring
 from nbship.kubeflow.escaping import sent, spaced
@@ -71,7 +71,7 @@ def _build(
 
     graph = plan.graph
     components = single.make_components(graph, single.component_sources(plan, code))
-    varying = set[str]().union(*(graph.downstream(origin.partition(".")[0]) for origin in swept))
+    varying = set[str]().union(*(graph.downstream(str(Reference.parse(origin).step)) for origin in swept))
     items = [{swept[origin].name: sent(value) for origin, value in c.items()} for c in combinations]
 
     def pipeline(*channels: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from nbship import config
 from nbship.errors import UsageError, suggestion
-from nbship.graph import Graph, read_graph
+from nbship.graph import Graph, Reference, read_graph
 from nbship.values import Text, ValueTypeError, check_value, split_setting
 
 # What a pipeline file says of the server, which is no part of the compiled pipeline.
@@ -28,7 +28,7 @@ def run_parameters(graph: Graph, settings: Sequence[str]) -> dict[str, Any]:
     from nbship.kubeflow.limits import check_together
 
     parameters = pipeline_parameters(graph)
-    known = {(p.origin if p.origin.partition(".")[0] in graph.steps else p.name): p for p in parameters}
+    known = {(p.origin if Reference.parse(p.origin).step in graph.steps else p.name): p for p in parameters}
     values = {}
     for setting in settings:
         keys, text = split_setting(setting)
