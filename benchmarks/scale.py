@@ -18,7 +18,7 @@ import pandas as pd
 
 from nbship.local.runner import Event
 from nbship.templates.render import notebook_text
-from nbship.workflow.run import Request, run
+from nbship.workflow.run import RunRequest, run
 
 STEPS = ("prepare", "train", "evaluate")
 _PEAK = "\nimport json, resource\npeak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
@@ -100,7 +100,7 @@ def _notebooks(root: Path) -> dict[str, float]:
     def show(event: Event) -> None:
         print(event.step, event.state, file=sys.stderr)
 
-    record, _ = run(root, Request("scale"), show)
+    record, _ = run(root, RunRequest("scale"), show)
     return {step: float(record.steps[step].results["peak_memory"]) for step in STEPS}
 
 

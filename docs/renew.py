@@ -52,7 +52,7 @@ SECTIONS = {
     "Gate": "gate",
     "Threshold": "thresholds",
     "Publish": "publish",
-    "Column": "columns",
+    "ColumnSettings": "columns",
     "Kubeflow": "kubeflow",
     "Vertex": "vertex",
     "Deploy": "deploy",

@@ -15,7 +15,7 @@ import psutil
 
 from nbship.record import RunRecord
 from nbship.versions.dvc import Tracked, tracking_file, tracking_text
-from nbship.workflow.run import Request, run
+from nbship.workflow.run import RunRequest, run
 from tests.projects import write_notebook
 
 NAME = "points"
@@ -94,7 +94,7 @@ def put_champion(root: Path, slope: float) -> Path:
 
 def run_points(root: Path, *settings: str, **request: Any) -> tuple[RunRecord, Path]:
     """Runs the pipeline in this process."""
-    return run(root, Request(NAME, settings, **{"jobs": 2, **request}))
+    return run(root, RunRequest(NAME, settings, **{"jobs": 2, **request}))
 
 
 def states(record: RunRecord) -> dict[str, str]:

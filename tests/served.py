@@ -22,18 +22,20 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from nbship.config import Column
+from nbship.config import ColumnSettings
 from nbship.package import Origin, build
 from nbship.serving.server import free_port
 
 CARS = {
-    "weight": Column(description="curb weight", unit="lb"),
-    "hp": Column(description="engine power", unit="hp"),
-    "origin": Column(description="where it was made", labels={"1": "USA", "2": "Europe", "3": "Japan"}),
+    "weight": ColumnSettings(description="curb weight", unit="lb"),
+    "hp": ColumnSettings(description="engine power", unit="hp"),
+    "origin": ColumnSettings(
+        description="where it was made", labels={"1": "USA", "2": "Europe", "3": "Japan"}
+    ),
 }
 CUSTOMERS = {
-    "tenure": Column(description="time as a customer", unit="months"),
-    "contract": Column(description="kind of contract", unseen="refuse"),
+    "tenure": ColumnSettings(description="time as a customer", unit="months"),
+    "contract": ColumnSettings(description="kind of contract", unseen="refuse"),
 }
 
 
@@ -85,7 +87,7 @@ def write_digits(folder: Path) -> None:
 
 
 def _write(
-    folder: Path, model: Any, rows: pd.DataFrame | Path, target: str, columns: Mapping[str, Column]
+    folder: Path, model: Any, rows: pd.DataFrame | Path, target: str, columns: Mapping[str, ColumnSettings]
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(rows, pd.DataFrame):

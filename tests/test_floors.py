@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -98,6 +99,17 @@ def test_every_module_says_what_it_is_for_and_is_not_too_long(path: Path) -> Non
     text = path.read_text(encoding="utf-8")
     assert ast.get_docstring(ast.parse(text)), "no docstring"
     assert text.count("\n") <= 410
+
+
+def test_a_class_name_has_one_meaning() -> None:
+    found = Counter(
+        node.name
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    # What each forge calls the place of a project is known to its own module alone.
+    assert [name for name, count in found.items() if count > 1 and name != "Address"] == []
 
 
 def test_the_command_line_starts_without_heavy_libraries() -> None:

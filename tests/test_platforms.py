@@ -8,7 +8,7 @@ import sys
 from nbship.kernels import forkserver
 from nbship.local import runner
 from nbship.record import State
-from nbship.workflow.run import Request, run
+from nbship.workflow.run import RunRequest, run
 from tests.engine import NAME, write_points
 
 # What Windows does not have; a module that is None cannot be imported.
@@ -46,6 +46,6 @@ def test_where_nothing_forks_the_ordinary_kernel_runs_the_steps_and_says_so(tmp_
     monkeypatch.setattr(forkserver, "AVAILABLE", False)
     monkeypatch.setattr(runner, "forkserver", None)  # is not asked for anything
     told: list[str] = []
-    record, _ = run(write_points(tmp_path), Request(NAME), report=told.append)
+    record, _ = run(write_points(tmp_path), RunRequest(NAME), report=told.append)
     assert record.state is State.DONE
     assert [line for line in told if "ordinary kernel" in line]

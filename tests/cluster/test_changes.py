@@ -13,7 +13,7 @@ import pytest
 
 from nbship.cluster import manifest, services
 from nbship.cluster.manifest import Release
-from nbship.cluster.services import ApiError
+from nbship.cluster.services import KubernetesError
 from nbship.config import Deploy, Stage
 from tests import kserve_controller
 from tests.cluster.api import MERGE, Api, write_kube_config
@@ -121,11 +121,11 @@ def test_a_token_that_has_ended_is_told(
     anywhere: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", str(write_kube_config(tmp_path / "config", anywhere, "no-token")))
-    with pytest.raises(ApiError, match="authentication failed"):
+    with pytest.raises(KubernetesError, match="authentication failed"):
         services.get(services.connect(Stage(namespace=anywhere.stage)), "line")
 
 
 def test_another_stage_is_forbidden(anywhere: Api, cluster: services.Cluster) -> None:
     elsewhere = dataclasses.replace(cluster, namespace="default")
-    with pytest.raises(ApiError, match="the cluster does not allow it"):
+    with pytest.raises(KubernetesError, match="the cluster does not allow it"):
         services.get(elsewhere, "line")

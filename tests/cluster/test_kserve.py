@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kserve import models
 
 from nbship.cluster import check, manifest, rollout
-from nbship.cluster.check import Answer, CheckError, UnreachableError
+from nbship.cluster.check import CheckError, ServerAnswer, UnreachableError
 from nbship.cluster.manifest import Release
 from nbship.cluster.rollout import Rollout
 from nbship.config import Deploy, Stage
@@ -123,7 +123,7 @@ def checked(golden, status=200, body=b"{}", **settings):
 
     def ask(content):
         bodies.append(content)
-        return Answer(status, body, 0.01)
+        return ServerAnswer(status, body, 0.01)
 
     result = check.check(ask, package_of(golden), Deploy(**{"requests": 2, **settings}))
     return result, bodies
@@ -178,7 +178,7 @@ def test_no_server_is_told_from_a_failing_one():
 
 def test_a_package_without_golden_records_is_refused():
     with pytest.raises(NbshipError, match="no golden records"):
-        check.check(lambda body: Answer(200, b"", 0), package_of(), Deploy())
+        check.check(lambda body: ServerAnswer(200, b"", 0), package_of(), Deploy())
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")

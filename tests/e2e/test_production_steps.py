@@ -16,7 +16,7 @@ from nbship.record import RunRecord
 from nbship.versions import dvc, registry
 from nbship.workflow.compile import compile_pipeline
 from nbship.workflow.publish import publish
-from nbship.workflow.run import Request, run
+from nbship.workflow.run import RunRequest, run
 from tests.projects import write_notebook
 from tests.publishing import origin_of
 from tests.repositories import git, track
@@ -148,7 +148,7 @@ def test_a_better_model_than_the_champion_then_a_worse_one_then_an_old_revision(
 ) -> None:
     """A first model is Kubeflow's in the test of the guide; here it is this machine's."""
     old = git(shared, "rev-parse", "HEAD").strip()
-    run(shared, Request("line", ["train.scale=1.5"]))
+    run(shared, RunRequest("line", ["train.scale=1.5"]))
     publish(shared, load_pipeline(shared, "line"), push=True)
     changed = ROWS + b"60,120\n"
     (track(shared, "points.csv", changed)).write_bytes(changed)

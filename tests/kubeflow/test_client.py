@@ -15,9 +15,9 @@ import pytest
 
 from nbship.errors import NbshipError
 from nbship.kubeflow import client
-from nbship.kubeflow.api import ApiError, Connection
+from nbship.kubeflow.api import Connection, KubeflowError
 from nbship.kubeflow.credentials import login
-from nbship.kubeflow.records import Version
+from nbship.kubeflow.records import PipelineVersion
 from nbship.kubeflow.server import Server, read_server
 from tests.certificates import authority_and_certificate
 from tests.kubeflow_server import API, Fault, KubeflowServer, serve
@@ -79,7 +79,7 @@ def started(connection, version, name, **parameters):
 def test_a_version_is_uploaded_once(connection, name, compiled, version):
     assert version.new
     again = client.ensure_version(connection, name, "0123abcd", compiled)
-    assert again == Version(version.pipeline_id, version.version_id, "0123abcd", new=False)
+    assert again == PipelineVersion(version.pipeline_id, version.version_id, "0123abcd", new=False)
     other = client.ensure_version(connection, name, "4567ef01", compiled)
     assert other.pipeline_id == version.pipeline_id
     assert other.version_id != version.version_id
@@ -99,7 +99,7 @@ def test_a_run_is_found_again(connection, version, name):
 
 
 def test_a_run_that_is_not_there(connection):
-    with pytest.raises(ApiError) as failed:
+    with pytest.raises(KubeflowError) as failed:
         client.get_run(connection, "00000000-0000-0000-0000-000000000000")
     assert failed.value.missing
 
@@ -236,7 +236,7 @@ def test_the_namespace_is_sent_where_it_is_set(server, compiled):
     records = [*server.pipelines.values(), *server.experiments.values(), *server.runs.values()]
     assert {record["namespace"] for record in records} == {"ada"}
     assert list(client.list_runs(connect(server.address, namespace="grace"))) == []
-    with pytest.raises(ApiError, match="namespace") as failed:
+    with pytest.raises(KubeflowError, match="namespace") as failed:
         list(client.list_runs(connect(server.address)))
     assert failed.value.hint == "check NBSHIP_KUBEFLOW_NAMESPACE"
 
@@ -255,7 +255,7 @@ def test_the_namespace_is_sent_where_it_is_set(server, compiled):
 )
 def test_a_refusal_says_what_and_what_to_do(server, status, message, hint):
     server.faults.append(Fault("GET", status=status, times=100))
-    with pytest.raises(ApiError, match=message) as failed:
+    with pytest.raises(KubeflowError, match=message) as failed:
         client.get_run(connect(server.address), "1")
     assert hint in failed.value.hint
     assert failed.value.status == status
@@ -273,7 +273,7 @@ def test_an_answer_that_is_none(server, status, body):
 def test_a_redirect_to_a_login_page_is_not_followed(server):
     location = f"{server.address}/dex/auth?state=secret"
     server.faults.append(Fault("GET", status=302, headers={"Location": location}, times=100))
-    with pytest.raises(ApiError, match=r"redirects to .*/dex/auth, most likely a login page") as failed:
+    with pytest.raises(KubeflowError, match=r"redirects to .*/dex/auth, most likely a login page") as failed:
         client.get_run(connect(server.address), "1")
     assert "secret" not in failed.value.message
     assert not server.lines("/dex")
@@ -304,7 +304,7 @@ def test_what_the_server_says_about_when_to_come_back_is_respected(server):
 
 def test_repeating_ends(server):
     server.faults.append(Fault("GET", cut="before", times=100))
-    with pytest.raises(ApiError, match="connection was closed"):
+    with pytest.raises(KubeflowError, match="connection was closed"):
         list(client.list_runs(connect(server.address)))
     assert len(server.seen) == 5
 
@@ -350,7 +350,7 @@ def test_a_start_that_may_be_under_way_is_not_repeated(server, compiled):
     connection = connect(server.address, timeout=0.1)
     version = client.ensure_version(connection, "line", "1", compiled)
     server.faults.append(Fault("POST /apis/v2beta1/runs", slow=1.5))
-    with pytest.raises(ApiError, match=r"no answer within 0\.1 s") as failed:
+    with pytest.raises(KubeflowError, match=r"no answer within 0\.1 s") as failed:
         started(connection, version, "line")
     assert "nbship runs --remote" in failed.value.hint
     assert len(server.lines("POST /apis/v2beta1/runs")) == 1
@@ -368,15 +368,15 @@ def test_two_that_upload_the_same_at_once(server, compiled):
 def test_a_refused_start_is_not_repeated(server, compiled):
     connection = connect(server.address)
     version = client.ensure_version(connection, "line", "1", compiled)
-    with pytest.raises(ApiError, match=r"parameter\(s\) provided are not required by pipeline: no_such"):
+    with pytest.raises(KubeflowError, match=r"parameter\(s\) provided are not required by pipeline: no_such"):
         started(connection, version, "line", no_such=1)
     assert len(server.lines("POST /apis/v2beta1/runs")) == 1
 
 
 def test_a_server_that_is_not_there():
-    with pytest.raises(ApiError, match="no connection"):
+    with pytest.raises(KubeflowError, match="no connection"):
         client.get_run(connect("http://127.0.0.1:9", backoff=0), "1")
-    with pytest.raises(ApiError, match="the host name cannot be resolved"):
+    with pytest.raises(KubeflowError, match="the host name cannot be resolved"):
         client.get_run(connect("http://kubeflow.invalid", backoff=0), "1")
 
 
@@ -395,7 +395,7 @@ def test_tls_with_an_authority_of_ones_own(tmp_path):
     context.load_cert_chain(certificate)
     with serve(KubeflowServer(), context) as server:
         assert list(client.list_runs(connect(server.address, ca=str(authority)))) == []
-        with pytest.raises(ApiError, match="TLS failed: certificate verify failed") as failed:
+        with pytest.raises(KubeflowError, match="TLS failed: certificate verify failed") as failed:
             list(client.list_runs(connect(server.address)))
     assert "NBSHIP_KUBEFLOW_CA" in failed.value.hint
 
@@ -414,6 +414,6 @@ def test_a_token_that_the_server_repeats_is_not_shown(server):
     body = f'{{"message": "bad token: Bearer {token}, or {token}"}}'
     server.faults.append(Fault("GET", status=401, body=body, times=9))
     connection = Connection(Server(server.address), lambda: {"Authorization": f"Bearer {token}"})
-    with pytest.raises(ApiError, match="bad token") as failed:
+    with pytest.raises(KubeflowError, match="bad token") as failed:
         client.get_run(connection, "1")
     assert token not in f"{failed.value.message}{failed.value.hint}{failed.value!r}"

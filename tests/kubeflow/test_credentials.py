@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nbship.config import AuthenticationMethod
 from nbship.errors import NbshipError, UsageError
 from nbship.kubeflow import client
-from nbship.kubeflow.api import ApiError, Connection
+from nbship.kubeflow.api import Connection, KubeflowError
 from nbship.kubeflow.credentials import AUTHENTICATIONS, login
 from nbship.kubeflow.server import Server, read_server
 from tests.certificates import authority_and_certificate
@@ -351,6 +351,6 @@ def test_dex_that_cannot_be_reached():
 
 def test_without_a_login_the_gateway_is_named():
     with serve(KubeflowServer(front=Gateway(proxy="authservice"))) as server:
-        with pytest.raises(ApiError, match="redirects to /dex/auth") as failed:
+        with pytest.raises(KubeflowError, match="redirects to /dex/auth") as failed:
             list(client.list_runs(Connection(Server(server.address, backoff=0), dict)))
         assert "NBSHIP_KUBEFLOW_AUTH" in failed.value.hint

@@ -7,7 +7,7 @@ import yaml
 from kfp import components, local
 
 from nbship import __version__
-from nbship.workflow.sweep import Request, compile_sweep
+from nbship.workflow.sweep import SweepRequest, compile_sweep
 from tests.projects import write_notebook
 
 MAKE = 'start: int = 3  # first number\nnumbers: "Output[Dataset]" = "numbers.json"  # numbers'
@@ -39,7 +39,7 @@ def write_sums(root):
 
 def test_the_environment_changes_nothing_and_the_image_has_its_tag(tmp_path, monkeypatch):
     write_sums(tmp_path)
-    request = Request("sums", ["train.scale=1,0.5"], metric="train.cv_error")
+    request = SweepRequest("sums", ["train.scale=1,0.5"], metric="train.cv_error")
     text = compile_sweep(tmp_path, request)
     containers = [e["container"] for e in yaml.safe_load(text)["deploymentSpec"]["executors"].values()]
     assert {container["image"] for container in containers} == {f"nbship:{__version__}"}
@@ -53,7 +53,7 @@ def test_every_combination_is_run_with_values_of_its_types(tmp_path, monkeypatch
     root = tmp_path / "project"
     write_sums(root)
     monkeypatch.chdir(root)
-    request = Request("sums", ["train.scale=1,0.5", "train.kind=a,b"], metric="train.cv_error")
+    request = SweepRequest("sums", ["train.scale=1,0.5", "train.kind=a,b"], metric="train.cv_error")
     text = compile_sweep(root, request)
     assert text == compile_sweep(root, request)
     root_tasks = yaml.safe_load(text)["root"]["dag"]["tasks"]

@@ -25,7 +25,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler
 
 from nbship import package
-from nbship.config import Column as ColumnSettings
+from nbship.config import ColumnSettings
 from nbship.serving import server
 
 ORIGIN = package.Origin(run="20250101-000000-abcd", started=datetime(2025, 1, 1, tzinfo=UTC))

@@ -34,7 +34,7 @@ from sklearn.preprocessing import (
 )
 
 from nbship import package
-from nbship.config import Column
+from nbship.config import ColumnSettings
 from tests.package.packages import ORIGIN
 
 Fitted = tuple[Any, pd.DataFrame]
@@ -211,5 +211,5 @@ def publish(folder: Path, name: str) -> None:
     paths = {"model": folder / "fitted.joblib", "reference": folder / "rows.csv"}
     about: dict[str, Any] = {"target": target, "origin": ORIGIN, "metrics": {}, "verdict": None}
     if "color" in inputs:
-        about["columns"] = {"color": Column(aliases={"0": "red", "unseen": "blue"})}
+        about["columns"] = {"color": ColumnSettings(aliases={"0": "red", "unseen": "blue"})}
     package.build(folder, name="m", **paths, **about)

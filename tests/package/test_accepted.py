@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbship.config import Column as ColumnSettings
+from nbship.config import ColumnSettings
 from nbship.package.accepted import with_labels, with_limits
 from nbship.package.records import LONGEST_TEXT, check
 from nbship.package.schema import Column

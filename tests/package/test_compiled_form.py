@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from nbship import package
-from nbship.config import Column as ColumnSettings
+from nbship.config import ColumnSettings
 from nbship.errors import NbshipError
 from nbship.package import COMPILED, DESCRIPTION, MODEL
 from nbship.package.records import check

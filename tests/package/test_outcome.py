@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from nbship import package
-from nbship.config import Column
+from nbship.config import ColumnSettings
 from nbship.errors import NbshipError, UsageError
 from nbship.package import Package, schema
 from nbship.package.records import Values, check
@@ -183,7 +183,7 @@ def test_an_optional_gap_changes_nothing_for_the_other_records(tmp_path: Path) -
     inputs = rows[["cyl", "flag"]]
     words = FunctionTransformer(pd.DataFrame.astype, kw_args={"dtype": str})
     model = make_pipeline(words, OneHotEncoder(handle_unknown="ignore"), LogisticRegression(C=1e3))
-    optional = {"cyl": Column(optional=True), "flag": Column(optional=True)}
+    optional = {"cyl": ColumnSettings(optional=True), "flag": ColumnSettings(optional=True)}
     predictor = published(tmp_path, model.fit(inputs, KIND), rows, columns=optional)
     records: list[dict[str, Any]] = [{"cyl": 4, "flag": True}, {"cyl": None, "flag": True}]
     records += [{"cyl": 6, "flag": None}, {"cyl": 8, "flag": False}, {}, {"cyl": 4, "flag": False}]
@@ -197,7 +197,7 @@ def test_an_optional_gap_changes_nothing_for_the_other_records(tmp_path: Path) -
 
 def test_whole_numbers_beyond_53_bits_keep_their_digits() -> None:
 
-    column = schema.Column(name="id", type="integer", minimum=0, maximum=2.0**62)
+    column = schema.ColumnSettings(name="id", type="integer", minimum=0, maximum=2.0**62)
     table = schema.to_table([column], [{"id": 2**60 + 1}, {"id": 3}])
     assert isinstance(table, pd.DataFrame)
     assert table["id"].tolist() == [2**60 + 1, 3]

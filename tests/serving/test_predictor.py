@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from nbship import package
-from nbship.config import Column as ColumnSettings
+from nbship.config import ColumnSettings
 from nbship.errors import NbshipError, UsageError
 from nbship.package import DESCRIPTION, comparison, compilation, compiled
 from nbship.package.prediction import Prediction

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from nbship.errors import NbshipError
-from nbship.package import Pipeline
+from nbship.package import PackagedPipeline
 from nbship.serving.bodies import Bodies
 from nbship.serving.model import PackagedModel
 from nbship.serving.routes import application
@@ -50,9 +50,9 @@ def ask(model: PackagedModel, work: Callable[[httpx.AsyncClient], Awaitable[Any]
 def test_others_are_answered_while_the_pipeline_is_loaded(
     model: PackagedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, may_end, load = threading.Event(), threading.Event(), Pipeline.estimator
+    begun, may_end, load = threading.Event(), threading.Event(), PackagedPipeline.estimator
 
-    def slowly(pipeline: Pipeline) -> Any:
+    def slowly(pipeline: PackagedPipeline) -> Any:
         begun.set()
         assert may_end.wait(30)
         return load(pipeline)
@@ -67,17 +67,17 @@ def test_others_are_answered_while_the_pipeline_is_loaded(
         may_end.set()
         assert (await first).status_code == 200
 
-    monkeypatch.setattr(Pipeline, "estimator", slowly)
+    monkeypatch.setattr(PackagedPipeline, "estimator", slowly)
     ask(model, work)
 
 
 def test_a_pipeline_that_cannot_be_loaded_is_told_in_the_log(
     model: PackagedModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(_: Pipeline) -> Any:
+    def fail(_: PackagedPipeline) -> Any:
         raise NbshipError("the model cannot be loaded outside its notebook", "define it in a module")
 
-    monkeypatch.setattr(Pipeline, "estimator", fail)
+    monkeypatch.setattr(PackagedPipeline, "estimator", fail)
     answer = ask(model, lambda client: client.post(PREDICT, json=UNSEEN))
     assert (answer.status_code, answer.json()) == (500, {"error": "the server failed; its log says how"})
     ours = [record.getMessage() for record in caplog.records if record.name.startswith("nbship")]

@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from schemathesis.checks import CHECKS
 
 from nbship import threads
-from nbship.config import Column as ColumnSettings
+from nbship.config import ColumnSettings
 from nbship.errors import NbshipError
 from nbship.package import DESCRIPTION, MODEL, read_package
 from nbship.serving import model, server

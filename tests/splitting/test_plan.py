@@ -10,7 +10,7 @@ import pytest
 from nbship.errors import UsageError
 from nbship.linting.cells import read_source
 from nbship.splitting.kinds import Fact
-from nbship.splitting.plan import Plan
+from nbship.splitting.plan import SplitPlan
 from nbship.splitting.proposal import propose, read
 from nbship.splitting.wishes import Wishes, ranges, read_wishes
 from nbship.splitting.writing import write as write_plan
@@ -19,12 +19,12 @@ from tests.splitting.notebooks import ALL, write
 
 
 @pytest.fixture(scope="module")
-def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Plan]:
+def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SplitPlan]:
     folder = tmp_path_factory.mktemp("plans")
     return {name: plan_of(folder / f"{name}.ipynb", text) for name, text in ALL.items()}
 
 
-def plan_of(path: Path, text: str, wishes: Wishes | None = None, **facts: Fact) -> Plan:
+def plan_of(path: Path, text: str, wishes: Wishes | None = None, **facts: Fact) -> SplitPlan:
     """The plan of a notebook that is written first; facts are those of its last cell."""
     source = read_source(write(path, text), f"exploration/{path.name}")
     seen = {source.code[-1].number: facts} if facts else {}
@@ -48,16 +48,16 @@ def code_of(text: str) -> str:
     return "\n".join("".join(c["source"]) for c in json.loads(text)["cells"] if c["cell_type"] == "code")
 
 
-def steps(plan: Plan) -> list[str]:
+def steps(plan: SplitPlan) -> list[str]:
     return [step.name for step in plan.steps]
 
 
-def crossing(plan: Plan) -> dict[str, dict[str, str]]:
+def crossing(plan: SplitPlan) -> dict[str, dict[str, str]]:
     """By step, what it takes, and from where."""
     return {step.name: dict(step.takes) for step in plan.steps if step.takes}
 
 
-def rules(plan: Plan) -> set[tuple[str, int]]:
+def rules(plan: SplitPlan) -> set[tuple[str, int]]:
     return {(concern.rule, concern.cell) for concern in plan.concerns}
 
 

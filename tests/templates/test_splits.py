@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from nbship.errors import UsageError
-from nbship.templates.splits import Split, Wish, find_split
+from nbship.templates.splits import Split, SplitWish, find_split
 from nbship.templates.table import read_table
 from tests.templates.tables import write
 
@@ -21,7 +21,7 @@ def table(tmp_path, **columns):
     return read_table(write(tmp_path / "a.csv", pd.DataFrame({**columns, **plain, "y": target})))
 
 
-def split(tmp_path, wish=Wish(), **columns):  # noqa: B008 (frozen)
+def split(tmp_path, wish=SplitWish(), **columns):  # noqa: B008 (frozen)
     return find_split(table(tmp_path, **columns), "y", wish)
 
 
@@ -58,21 +58,21 @@ def test_how_rows_are_held_out(tmp_path, columns, expected):
 
 def test_a_user_knows_better(tmp_path):
     columns = {"day": DAYS, "who": [f"P{i:03}" for i in WHO], "year": 2000 + np.arange(ROWS) // 20}
-    assert split(tmp_path, Wish(time="year"), **columns).time == "year"
-    assert split(tmp_path, Wish(group="who"), **columns).group == "who"
-    assert split(tmp_path, Wish(time=None), **columns).group == "who"
-    assert split(tmp_path, Wish(None, None), **columns) == Split(("day", "who", "year", "u", "v"))
+    assert split(tmp_path, SplitWish(time="year"), **columns).time == "year"
+    assert split(tmp_path, SplitWish(group="who"), **columns).group == "who"
+    assert split(tmp_path, SplitWish(time=None), **columns).group == "who"
+    assert split(tmp_path, SplitWish(None, None), **columns) == Split(("day", "who", "year", "u", "v"))
 
 
 @pytest.mark.parametrize(
     ("wish", "message"),
     [
-        (Wish(time="dya"), "--time dya: there is no such column"),
-        (Wish(group="y"), "--group y: there is no such column"),
-        (Wish(time="word"), "neither dates nor numbers"),
-        (Wish(time="few"), "fewer than 10 different times"),
-        (Wish(group="few"), "only 3 groups"),
-        (Wish(time="u", group="few"), "do not go together"),
+        (SplitWish(time="dya"), "--time dya: there is no such column"),
+        (SplitWish(group="y"), "--group y: there is no such column"),
+        (SplitWish(time="word"), "neither dates nor numbers"),
+        (SplitWish(time="few"), "fewer than 10 different times"),
+        (SplitWish(group="few"), "only 3 groups"),
+        (SplitWish(time="u", group="few"), "do not go together"),
     ],
 )
 def test_a_wish_that_cannot_be_granted(tmp_path, wish, message):
@@ -85,4 +85,4 @@ def test_rows_of_which_there_are_few_kinds_are_told_apart(tmp_path):
     few = {"sex": ["f", "m"], "class": [1, 2, 3, 4]}
     rows = pd.DataFrame({name: RANDOM.choice(values, ROWS) for name, values in few.items()})
     path = write(tmp_path / "a.csv", rows.assign(y=RANDOM.normal(size=ROWS)))
-    assert find_split(read_table(path), "y", Wish()) == Split(("sex", "class"), alike=True)
+    assert find_split(read_table(path), "y", SplitWish()) == Split(("sex", "class"), alike=True)

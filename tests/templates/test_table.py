@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nbship.errors import UsageError
 from nbship.templates import reading
-from nbship.templates.table import Kind, kind_of, read_table
+from nbship.templates.table import ColumnKind, kind_of, read_table
 from tests.templates.tables import ROWS, flats, write
 
 
@@ -30,10 +30,10 @@ def test_how_a_file_is_to_be_read(tmp_path, options, expected):
     table = read_table(write(tmp_path / "a.csv", flats(), **options))
     assert table.reading.options == expected
     assert table.columns == {
-        "Fläche m²": Kind.NUMBER,
-        "district": Kind.WORDS,
-        "listed": Kind.DATE,
-        "rent": Kind.NUMBER,
+        "Fläche m²": ColumnKind.NUMBER,
+        "district": ColumnKind.WORDS,
+        "listed": ColumnKind.DATE,
+        "rent": ColumnKind.NUMBER,
     }
 
 
@@ -43,22 +43,22 @@ RANDOM = np.random.default_rng(0)
 @pytest.mark.parametrize(
     ("name", "values", "kind"),
     [
-        ("x", RANDOM.normal(size=100), Kind.NUMBER),
-        ("x", ["1", "2.5", "3", "4", "5", "6", "7", "8", "9", "?"] * 10, Kind.NUMBER),
-        ("x", [1, 2, 3, 4] * 25, Kind.NUMBER),
-        ("x", [True, False] * 50, Kind.WORDS),
-        ("x", ["a", None, "b", "3"] * 25, Kind.WORDS),
-        ("x", ["2024-01-02", "2023-05-06 10:00"] * 50, Kind.DATE),
-        ("x", ["31.12.2023", "1.2.2024"] * 50, Kind.DATE),
-        ("x", ["3 May 2021", "May 4, 2022"] * 50, Kind.DATE),
-        ("x", [f"the quick brown fox {i}" for i in range(100)], Kind.TEXT),
-        ("customerID", [f"C{i}" for i in range(100)], Kind.IDENTIFIER),
-        ("id", list(RANDOM.permutation(100)), Kind.IDENTIFIER),
-        ("row", list(range(7, 107)), Kind.IDENTIFIER),
-        ("x", [f"{i:032x}" for i in range(100)], Kind.IDENTIFIER),
-        ("x", ["same"] * 100, Kind.CONSTANT),
-        ("x", [None] * 100, Kind.CONSTANT),
-        ("x", [1.0, None] * 50, Kind.CONSTANT),
+        ("x", RANDOM.normal(size=100), ColumnKind.NUMBER),
+        ("x", ["1", "2.5", "3", "4", "5", "6", "7", "8", "9", "?"] * 10, ColumnKind.NUMBER),
+        ("x", [1, 2, 3, 4] * 25, ColumnKind.NUMBER),
+        ("x", [True, False] * 50, ColumnKind.WORDS),
+        ("x", ["a", None, "b", "3"] * 25, ColumnKind.WORDS),
+        ("x", ["2024-01-02", "2023-05-06 10:00"] * 50, ColumnKind.DATE),
+        ("x", ["31.12.2023", "1.2.2024"] * 50, ColumnKind.DATE),
+        ("x", ["3 May 2021", "May 4, 2022"] * 50, ColumnKind.DATE),
+        ("x", [f"the quick brown fox {i}" for i in range(100)], ColumnKind.TEXT),
+        ("customerID", [f"C{i}" for i in range(100)], ColumnKind.IDENTIFIER),
+        ("id", list(RANDOM.permutation(100)), ColumnKind.IDENTIFIER),
+        ("row", list(range(7, 107)), ColumnKind.IDENTIFIER),
+        ("x", [f"{i:032x}" for i in range(100)], ColumnKind.IDENTIFIER),
+        ("x", ["same"] * 100, ColumnKind.CONSTANT),
+        ("x", [None] * 100, ColumnKind.CONSTANT),
+        ("x", [1.0, None] * 50, ColumnKind.CONSTANT),
     ],
 )
 def test_what_a_column_holds(name, values, kind):
@@ -78,7 +78,7 @@ def test_of_a_large_file_rows_from_everywhere_are_looked_at(tmp_path, monkeypatc
     table = read_table(path)
     assert table.sampled
     assert ROWS / 5 < len(table.sample) < ROWS / 2
-    assert table.columns["late"] is Kind.NUMBER
+    assert table.columns["late"] is ColumnKind.NUMBER
 
 
 @pytest.mark.parametrize(

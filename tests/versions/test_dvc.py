@@ -13,7 +13,7 @@ import pytest
 from nbship.config import FileSource, Source
 from nbship.errors import NbshipError
 from nbship.versions import dvc
-from nbship.versions.dvc import State
+from nbship.versions.dvc import FileState
 from tests.conftest import ROOT
 from tests.repositories import git, md5, put_in_remote, set_remote, track
 
@@ -67,7 +67,7 @@ def test_dvc_itself_writes_and_reads_the_same(project: Path) -> None:
     copy.write_bytes(CONTENT)
     stored = dvc.store(project, copy)
     assert dvc.tracking_text(copy, stored) == written
-    assert dvc.state(project / "data.csv") is State.SAME
+    assert dvc.state(project / "data.csv") is FileState.SAME
     dvc.tracking_file(copy).write_text(written)
     copy.unlink()
     run_dvc(project, "checkout", "--quiet", "copy/data.csv.dvc")
@@ -76,14 +76,14 @@ def test_dvc_itself_writes_and_reads_the_same(project: Path) -> None:
 
 
 def test_state(project: Path, tracked: Path) -> None:
-    assert dvc.state(tracked) is State.MISSING
+    assert dvc.state(tracked) is FileState.MISSING
     tracked.write_bytes(CONTENT)
-    assert dvc.state(tracked) is State.SAME
+    assert dvc.state(tracked) is FileState.SAME
     tracked.write_bytes(CONTENT.replace(b"1", b"3"))
-    assert dvc.state(tracked) is State.EDITED
+    assert dvc.state(tracked) is FileState.EDITED
     tracked.write_bytes(CONTENT + b"3,4\n")
-    assert dvc.state(tracked) is State.EDITED
-    assert dvc.state(project / "other.csv") is State.UNTRACKED
+    assert dvc.state(tracked) is FileState.EDITED
+    assert dvc.state(project / "other.csv") is FileState.UNTRACKED
 
 
 def test_state_is_told_without_dvc(project: Path, tracked: Path) -> None:
@@ -267,7 +267,7 @@ def test_the_link_type_that_the_user_chose(project: Path, remote: Path, tracked:
         file.write("[cache]\n    type = symlink\n")
     dvc.pull(project, tracked)
     assert tracked.is_symlink()
-    assert dvc.state(tracked) is State.SAME
+    assert dvc.state(tracked) is FileState.SAME
 
 
 def test_without_git(folder_without_git: Path) -> None:

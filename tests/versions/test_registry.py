@@ -80,7 +80,7 @@ def test_the_champion_is_what_was_staged(project: Path) -> None:
     assert model.read_bytes() == b"first"
     names = {path.name for path in model.parent.iterdir()}
     assert names == {"model.joblib", "model.joblib.dvc", "model.json"}
-    assert dvc.state(model) is dvc.State.SAME
+    assert dvc.state(model) is dvc.FileState.SAME
 
 
 def test_the_champion_of_a_fresh_clone_comes_from_the_remote(project: Path, remote: Path) -> None:

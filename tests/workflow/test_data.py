@@ -101,11 +101,11 @@ def test_status(project: Path, pipeline: Pipeline) -> None:
         pipeline="line",
         name="table",
         path="data.csv",
-        state=dvc.State.MISSING,
+        state=dvc.FileState.MISSING,
         exists=False,
         md5=md5(CONTENT),
         source="file published.csv",
     )
     path.write_bytes(CONTENT)
     (same,) = data.status(project, [pipeline])
-    assert (same.state, same.exists) == (dvc.State.SAME, True)
+    assert (same.state, same.exists) == (dvc.FileState.SAME, True)

@@ -134,7 +134,7 @@ def test_in_a_folder_of_a_larger_repository(root):
     git(root, "add", "--all")
     new = [name for name in git(root, "ls-files").split() if not name.startswith("teams/bikes/")]
     assert new == [".gitlab-ci.yml"]
-    assert dvc.state(below / "data/flats.csv") is dvc.State.SAME
+    assert dvc.state(below / "data/flats.csv") is dvc.FileState.SAME
 
 
 def test_a_repository_of_dvc_above_is_used(root):

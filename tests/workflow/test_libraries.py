@@ -16,7 +16,7 @@ from nbship.templates.project import Wish
 from nbship.workflow.image import image_tag
 from nbship.workflow.init import initialize
 from nbship.workflow.libraries import add
-from nbship.workflow.run import Request, run
+from nbship.workflow.run import RunRequest, run
 from tests.projects import write_notebook, write_project
 
 
@@ -133,7 +133,7 @@ def test_a_notebook_that_imports_what_is_not_installed_is_found_before_anything_
         (tmp_path / "pipelines/line.yaml").read_text().replace(", inputs: {scale: prepare.count}", "")
     )
     with pytest.raises(UsageError) as caught:
-        run(tmp_path, Request("line"))
+        run(tmp_path, RunRequest("line"))
     assert caught.value.message == (
         "notebooks/train.ipynb, cell 3, line 2: imports PIL_not, which is not installed"
     )

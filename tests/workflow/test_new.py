@@ -15,7 +15,7 @@ from nbship.linting import check_notebook
 from nbship.versions import dvc
 from nbship.workflow.compile import compile_pipeline
 from nbship.workflow.new import begin, guess_task
-from nbship.workflow.run import Request, run
+from nbship.workflow.run import RunRequest, run
 from tests.repositories import git
 from tests.templates.tables import ROWS, flats, write
 
@@ -35,7 +35,7 @@ def test_what_is_written(project, task):
         *(f"notebooks/flats/{name}.ipynb" for name in ("experiment", "prepare", "train")),
         "pipelines/flats.yaml",
     ]
-    assert dvc.state(project / "data/flats.csv") is dvc.State.SAME
+    assert dvc.state(project / "data/flats.csv") is dvc.FileState.SAME
     assert "data/flats.csv" not in git(project, "status", "--porcelain", "--untracked-files=all").split()
     assert list(read_graph(project, load_pipeline(project, "flats")).steps) == [
         "prepare",
@@ -158,7 +158,7 @@ def test_it_runs_and_passes_its_baseline_at_once(project, tmp_path, kind):
     table, target = odd(kind)
     begin(project, kind, write(tmp_path / "table.csv", table), target)
 
-    record, folder = run(project, Request(kind, ["train.trees=20", "train.folds=3"]))
+    record, folder = run(project, RunRequest(kind, ["train.trees=20", "train.folds=3"]))
 
     assert record.verdict is not None and record.verdict.passed
     assert record.metrics["train.cv_skill"] > 0.2

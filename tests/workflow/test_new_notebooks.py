@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nbship.templates.splits import Wish
+from nbship.templates.splits import SplitWish
 from nbship.workflow.new import begin
 from tests.templates.tables import write
 
@@ -87,7 +87,7 @@ def test_the_latest_rows_are_held_out(project, tmp_path, column):
     days = pd.date_range("2023-01-01", periods=ROWS // 2).repeat(2)
     table = PLAIN.assign(day=days.strftime("%d/%m/%Y"), number=np.arange(ROWS) // 2)
     table["y"] = table["number"] + RANDOM.normal(size=ROWS)
-    new(project, tmp_path, table.sample(frac=1, random_state=0), wish=Wish(time=column))
+    new(project, tmp_path, table.sample(frac=1, random_state=0), wish=SplitWish(time=column))
     train, test = sides(project, "mine")
     assert train["number"].max() < test["number"].min()
     assert len(test) == pytest.approx(ROWS / 5, abs=2)
@@ -138,7 +138,7 @@ def test_formats_of_files(project, tmp_path, suffix):
     else:
         pytest.importorskip("openpyxl")
         table.to_excel(path, index=False)
-    begun = begin(project, "mine", path, "y", wish=Wish(time=None))
+    begun = begin(project, "mine", path, "y", wish=SplitWish(time=None))
     assert begun.written[0] == f"data/mine{suffix}"
     train, test = sides(project, "mine")
     found = pd.concat([train, test]).sort_index()
@@ -161,7 +161,7 @@ def test_the_model_of_words_dates_and_gaps_takes_what_it_has_not_seen(project, t
     days = pd.date_range("2023-01-01", periods=ROWS).strftime("%Y-%m-%d").to_series(index=range(ROWS))
     table = PLAIN.assign(town=RANDOM.choice([f"t {i}" for i in range(40)], ROWS), day=days, y=PLAIN["u"] * 2)
     table.loc[::7, ["u", "town", "day"]] = None
-    new(project, tmp_path, table.assign(y=PLAIN["u"] * 2), wish=Wish(time=None))
+    new(project, tmp_path, table.assign(y=PLAIN["u"] * 2), wish=SplitWish(time=None))
     sides(project, "mine")
     names = execute(project, "mine", "train", trees=5, folds=3)
     model = joblib.load(project / "notebooks/mine/build/model.joblib")

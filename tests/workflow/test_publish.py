@@ -13,7 +13,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline as make_imputing
 
 from nbship import files, package
-from nbship.config import Column, Pipeline, Publish
+from nbship.config import ColumnSettings, Pipeline, Publish
 from nbship.errors import NbshipError, RejectedError, UsageError
 from nbship.record import Artifact, State, run_folder
 from nbship.versions import dvc, git, registry
@@ -55,7 +55,7 @@ def test_in_one_call_with_commit(project: Path) -> None:
     assert run_git(project, "rev-parse", "line@v1.0.0^{}") == run_git(project, "rev-parse", "HEAD")
     model = registry.champion(project, NAME)
     assert model is not None
-    assert dvc.state(model) is dvc.State.SAME
+    assert dvc.state(model) is dvc.FileState.SAME
     assert run_git(project, "status", "--porcelain") == ""
 
 
@@ -257,8 +257,8 @@ def test_a_description_that_belongs_to_another_model_is_written_anew(project: Pa
     assert package.read_package(path.parent).origin.run == "20250102-000000-bbbb"
 
 
-def described(weight: str, **columns: Column) -> Pipeline:
-    columns = {"x": Column(description=weight, unit="kg"), **columns}
+def described(weight: str, **columns: ColumnSettings) -> Pipeline:
+    columns = {"x": ColumnSettings(description=weight, unit="kg"), **columns}
     return make_pipeline(publish=Publish(target="y", columns=columns), description="A line.")
 
 
@@ -268,7 +268,7 @@ def test_new_words_about_the_champion_are_a_patch(project: Path) -> None:
     folder = project / "models/line"
     before = package.read_package(folder)
 
-    renewed = publish(project, described("weight", y=Column(unit="m")), commit=True)
+    renewed = publish(project, described("weight", y=ColumnSettings(unit="m")), commit=True)
     assert (renewed.placed, renewed.registered, renewed.version) == (True, True, "v1.0.1")
     after = package.read_package(folder)
     (column,) = after.inputs
@@ -278,7 +278,7 @@ def test_new_words_about_the_champion_are_a_patch(project: Path) -> None:
     assert run_git(project, "show", "--format=%s", "--name-only").split("\n")[0] == "Publish line v1.0.1"
     assert run_git(project, "show", "--format=", "--name-only") == "models/line/model.json\n"
 
-    again = publish(project, described("weight", y=Column(unit="m")), commit=True)
+    again = publish(project, described("weight", y=ColumnSettings(unit="m")), commit=True)
     assert (again.placed, again.registered, again.version) == (False, False, "v1.0.1")
     assert publish(project, make_pipeline(), commit=True).version == "v1.0.2"
     assert package.read_package(folder) == before, "words that are gone from the pipeline file are gone"
@@ -288,7 +288,7 @@ def test_words_about_a_column_that_there_is_not(project: Path) -> None:
     make_run(project, "20250101-000000-aaaa")
     publish(project, make_pipeline(), commit=True)
     with pytest.raises(UsageError, match="neither takes nor predicts a column 'z'"):
-        publish(project, described("weight", z=Column()), commit=True)
+        publish(project, described("weight", z=ColumnSettings()), commit=True)
     assert run_git(project, "status", "--porcelain") == ""
 
 

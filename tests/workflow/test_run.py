@@ -201,7 +201,7 @@ def test_a_failed_step_leaves_a_run_that_says_so(root):
     write_notebook(root / "notebooks/train.ipynb", TRAIN, "1 / 0")
     ended = []
     with pytest.raises(NbshipError, match="cell 3: ZeroDivisionError"):
-        workflow.run(root, workflow.Request(NAME), on_end=lambda *end: ended.append(end))
+        workflow.run(root, workflow.RunRequest(NAME), on_end=lambda *end: ended.append(end))
     ((record, folder),) = ended
     assert read(folder) == record
     assert record.state is State.FAILED

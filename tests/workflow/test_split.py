@@ -12,7 +12,7 @@ from nbship.cli.main import app
 from nbship.config import load_pipeline
 from nbship.errors import NbshipError, UsageError
 from nbship.graph import read_graph
-from nbship.workflow.run import Request, run
+from nbship.workflow.run import RunRequest, run
 from nbship.workflow.split import check, proposal, split
 from tests.notebook_steps import ROOT, real_data
 from tests.splitting.notebooks import ALL, write, write_tables
@@ -123,7 +123,7 @@ def test_flows_functions_and_files_give_the_notebooks_results(project, notebooks
         assert checked.differences == ()
         assert checked.same >= 4
         assert path.read_bytes() == before
-    record = run(project, Request("kaggle-flow"))[0]
+    record = run(project, RunRequest("kaggle-flow"))[0]
     assert {str(step.state) for step in record.steps.values()} == {"cached"}
     assert set(record.steps["evaluate"].outputs) == {"submission_csv", "metrics"}
     assert "evaluate.accuracy" in record.metrics
@@ -143,7 +143,7 @@ def test_the_exploration_becomes_a_pipeline_that_passes_its_gate(project, tmp_pa
     assert len(proposed.plan.steps) == 10
     # Of its ten steps those that the verdict needs, with less cross-validation.
     light = ("what-it-looks-at.repeats=1", "what-it-looks-at.folds=2")
-    record, _ = run(project, Request("cars", light, only="judge"))
+    record, _ = run(project, RunRequest("cars", light, only="judge"))
     assert record.verdict is not None
     assert record.verdict.passed
     assert record.steps["judge"].metrics["rows"] > 50

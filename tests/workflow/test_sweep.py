@@ -10,7 +10,7 @@ from nbship.errors import NbshipError, UsageError
 from nbship.local.runner import STANDARD_KERNEL, Event, Options
 from nbship.record import State
 from nbship.workflow import sweep as workflow
-from nbship.workflow.sweep import Request, sweep, write_best
+from nbship.workflow.sweep import SweepRequest, sweep, write_best
 from tests.projects import TRAIN, TRAIN_CODE, write_notebook, write_project
 
 PIPELINE = """\
@@ -44,7 +44,7 @@ def ran(events):
 @pytest.mark.e2e
 def test_the_best_is_found_and_what_is_shared_is_run_once(line):
     events: list[Event] = []
-    record, folder = sweep(line, Request("line", ["train.scale=1,2,4,0"], jobs=2), events.append)
+    record, folder = sweep(line, SweepRequest("line", ["train.scale=1,2,4,0"], jobs=2), events.append)
 
     assert ran(events) == ["prepare", "train-1", "train-2", "train-3"]
     assert [trial.parameters["train.scale"] for trial in record.trials] == [2.0, 4.0, 1.0, 0.0]
@@ -58,7 +58,7 @@ def test_the_best_is_found_and_what_is_shared_is_run_once(line):
     assert (folder / best.html).is_file()
 
     events.clear()
-    again, _ = sweep(line, Request("line", ["train.scale=1,2,8"]), events.append)
+    again, _ = sweep(line, SweepRequest("line", ["train.scale=1,2,8"]), events.append)
     assert ran(events) == ["train-3"]
     assert again.trials[0].parameters == {"train.scale": 2.0}
 
@@ -76,12 +76,12 @@ def test_an_interrupted_sweep_tells_what_it_has_and_goes_on_later(line, monkeypa
         workflow.runner, "Options", lambda **options: Options(**options, kernel=STANDARD_KERNEL)
     )
     with pytest.raises(KeyboardInterrupt):
-        sweep(line, Request("line", ["train.scale=1,2"]), stop)
+        sweep(line, SweepRequest("line", ["train.scale=1,2"]), stop)
     assert measured.is_set()
     (folder,) = (line / "runs/line/sweeps").iterdir()
     assert json.loads((folder / "sweep.json").read_text())["state"] == "interrupted"
     events: list[Event] = []
-    record, _ = sweep(line, Request("line", ["train.scale=1,2"]), events.append)
+    record, _ = sweep(line, SweepRequest("line", ["train.scale=1,2"]), events.append)
     assert "prepare" not in ran(events)
     assert record.best is not None
 
@@ -89,7 +89,7 @@ def test_an_interrupted_sweep_tells_what_it_has_and_goes_on_later(line, monkeypa
 @pytest.mark.e2e
 def test_the_best_is_written_and_nothing_else(line):
     before = (line / "pipelines/line.yaml").read_text()
-    record, _ = sweep(line, Request("line", ["train.scale=2,4", "prepare.most=2"], goal="max"))
+    record, _ = sweep(line, SweepRequest("line", ["train.scale=2,4", "prepare.most=2"], goal="max"))
     assert record.trials[0].parameters == {"train.scale": 4.0, "prepare.most": 2}
     assert write_best(line, record) == "pipelines/line.yaml"
     after = (line / "pipelines/line.yaml").read_text()
@@ -101,9 +101,9 @@ def test_the_best_is_written_and_nothing_else(line):
 @pytest.mark.e2e
 def test_where_nothing_can_be_measured(line):
     with pytest.raises(NbshipError, match="ZeroDivisionError"):
-        sweep(line, Request("line", ["train.scale=0"]))
+        sweep(line, SweepRequest("line", ["train.scale=0"]))
     with pytest.raises(NbshipError, match="no such metric") as error:
-        sweep(line, Request("line", ["train.scale=1"], metric="train.cv_eror"))
+        sweep(line, SweepRequest("line", ["train.scale=1"], metric="train.cv_eror"))
     assert error.value.hint == "did you mean 'cv_error'?"
 
 
@@ -122,7 +122,7 @@ def test_where_nothing_can_be_measured(line):
 )
 def test_what_cannot_be_understood_is_told_before_anything_runs(line, changes, message):
     with pytest.raises(UsageError, match=message):
-        sweep(line, Request(**{"pipeline": "line", "settings": ["train.scale=1"], **changes}))
+        sweep(line, SweepRequest(**{"pipeline": "line", "settings": ["train.scale=1"], **changes}))
     assert not (line / "runs").exists()
 
 
@@ -130,7 +130,7 @@ def test_a_pipeline_that_does_not_say_what_it_trains(line):
     path = line / "pipelines/line.yaml"
     path.write_text("".join(text for text in path.read_text().splitlines(True) if "publish" not in text))
     with pytest.raises(UsageError, match="which metric"):
-        sweep(line, Request("line", ["train.scale=1"]))
+        sweep(line, SweepRequest("line", ["train.scale=1"]))
     shutil.rmtree(line)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nbship.workflow.run import Request
+from nbship.workflow.run import RunRequest
 from nbship.workflow.watch import saved
 from tests.engine import NAME, TRAIN, TRAIN_CODE, write_points
 from tests.projects import write_notebook
@@ -33,7 +33,7 @@ def noticed(root: Path, *edits: Callable[[], object]) -> list[tuple[str, ...]]:
 
     told = []
     with pytest.raises(OverError):
-        for names in saved(root, Request(NAME), pause):
+        for names in saved(root, RunRequest(NAME), pause):
             told.append(names)
     return told
 

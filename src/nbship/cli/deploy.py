@@ -21,7 +21,7 @@ from nbship.cli.common import (
 from nbship.project import project_root
 
 if TYPE_CHECKING:
-    from nbship.workflow.deploy import Deployed, Plan
+    from nbship.workflow.deploy import Deployed, DeploymentPlan
     from nbship.workflow.deployments import Deployments, StageStatus
 
 StageOption = Annotated[
@@ -110,7 +110,7 @@ def deployments(
         _print_deployments(found)
 
 
-def _print_plan(plan: Plan, as_json: bool) -> None:
+def _print_plan(plan: DeploymentPlan, as_json: bool) -> None:
     if as_json:
         print_json(asdict(plan))
         return

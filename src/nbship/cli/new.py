@@ -48,12 +48,12 @@ def new(
 
     Example: nbship new flat-rents --data flats.csv --target rent
     """
-    from nbship.templates.splits import Wish
+    from nbship.templates.splits import SplitWish
     from nbship.workflow.new import begin
 
     if (time and no_time) or (group and no_group):
         raise UsageError("--time and --no-time exclude each other, as do --group and --no-group", "give one")
-    wish = Wish(None if no_time else time, None if no_group else group)
+    wish = SplitWish(None if no_time else time, None if no_group else group)
     begun = begin(_project(yes), name, data, target, task, wish)
     if as_json:
         print_json(asdict(begun))

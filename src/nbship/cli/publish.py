@@ -23,7 +23,7 @@ from nbship.cli.common import (
 from nbship.project import project_root
 
 if TYPE_CHECKING:
-    from nbship.workflow.models import Model
+    from nbship.workflow.models import PublishedModel
     from nbship.workflow.publish import Published
 
 
@@ -126,7 +126,7 @@ def _print_published(published: Published) -> None:
             console.print(f"  {command}", markup=False)
 
 
-def _print_model(model: Model) -> None:
+def _print_model(model: PublishedModel) -> None:
     console.print(Text(model.name, "bold"))
     if not model.champion:
         console.print(f"  the champion is not registered yet: nbship publish {model.name}", markup=False)

@@ -30,7 +30,7 @@ from nbship.threads import available_cpus
 if TYPE_CHECKING:
     from nbship.gate import Verdict
     from nbship.record import RunRecord
-    from nbship.workflow.run import Request
+    from nbship.workflow.run import RunRequest
 
 _KERNELS = {"warm": "nbship", "standard": "python3"}
 
@@ -77,11 +77,11 @@ def run(
         from nbship.kernels import forkserver
 
         forkserver.prepare()
-    from nbship.workflow.run import Request
+    from nbship.workflow.run import RunRequest
 
     # A run that is told to end by the system ends as one that a person interrupts.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    request = Request(
+    request = RunRequest(
         pipeline=name,
         settings=settings,
         override_files=override_files,
@@ -95,7 +95,7 @@ def run(
     return _watch(root, request, as_json) if watch else _run(root, request, as_json)
 
 
-def _watch(root: Path, request: Request, as_json: bool) -> int:
+def _watch(root: Path, request: RunRequest, as_json: bool) -> int:
     """Runs whenever something was saved, until a person ends it; ends as the last run did."""
     from nbship.workflow.watch import saved
 
@@ -121,7 +121,7 @@ def _watch(root: Path, request: Request, as_json: bool) -> int:
     return code
 
 
-def _run(root: Path, request: Request, as_json: bool) -> int:
+def _run(root: Path, request: RunRequest, as_json: bool) -> int:
     from nbship.cli.progress import progress, unread_is_fine
     from nbship.workflow.run import run
 

@@ -38,7 +38,7 @@ class _Row(NamedTuple):
     help: str
 
 
-class Format(StrEnum):
+class GraphFormat(StrEnum):
     """How a pipeline is shown."""
 
     TEXT = "text"
@@ -52,7 +52,9 @@ def register(app: typer.Typer) -> None:
 
 def show(
     name: PipelineArgument,
-    form: Annotated[Format, typer.Option("--format", help="Text, or a Mermaid flowchart.")] = Format.TEXT,
+    form: Annotated[
+        GraphFormat, typer.Option("--format", help="Text, or a Mermaid flowchart.")
+    ] = GraphFormat.TEXT,
     settings: SetOption = [],  # noqa: B006 (typer reads the default and never changes it)
     overrides: ConfigOverrideOption = [],  # noqa: B006
     as_json: JsonOption = False,
@@ -69,7 +71,7 @@ def show(
     graph = read_graph(root, load_pipeline(root, name, settings, overrides, os.environ))
     if as_json:
         print_json(view(graph).as_json())
-    elif form is Format.MERMAID:
+    elif form is GraphFormat.MERMAID:
         sys.stdout.write(mermaid(graph))
     else:
         _print_text(view(graph))

@@ -17,7 +17,7 @@ from nbship.errors import ExitCode, UsageError
 from nbship.project import project_root
 
 if TYPE_CHECKING:
-    from nbship.splitting.plan import Concern, Crossing, Plan, Step
+    from nbship.splitting.plan import Concern, Crossing, SplitPlan, StepPlan
     from nbship.workflow.split import Checked, Proposal
 
 _WAYS = {
@@ -28,7 +28,7 @@ _WAYS = {
 }
 
 
-class Format(StrEnum):
+class PlanFormat(StrEnum):
     """How a plan is shown."""
 
     TEXT = "text"
@@ -49,8 +49,8 @@ def split(
     ] = "",
     plan: Annotated[bool, typer.Option("--plan", help="Show the plan, and write nothing.")] = False,
     form: Annotated[
-        Format, typer.Option("--format", help="Show the plan as text, Mermaid, SVG, or YAML to edit.")
-    ] = Format.TEXT,
+        PlanFormat, typer.Option("--format", help="Show the plan as text, Mermaid, SVG, or YAML to edit.")
+    ] = PlanFormat.TEXT,
     by: Annotated[
         Path | None, typer.Option("--by", metavar="FILE", help="An edited plan, as --format yaml prints it.")
     ] = None,
@@ -74,7 +74,7 @@ def split(
 
     if plan and check:
         raise UsageError("--plan and --check exclude each other", "write the pipeline first, then check it")
-    if form is not Format.TEXT and not plan:
+    if form is not PlanFormat.TEXT and not plan:
         raise UsageError(f"--format {form} is for --plan", f"nbship split {notebook} --plan --format {form}")
     root = project_root()
     proposed = workflow.proposal(root, notebook, name, by, not no_run)
@@ -97,7 +97,7 @@ def split(
     return ExitCode.FAILED if checked and checked.differences else ExitCode.DONE
 
 
-def _show(root: Path, proposed: Proposal, form: Format, as_json: bool) -> None:
+def _show(root: Path, proposed: Proposal, form: PlanFormat, as_json: bool) -> None:
     import yaml
 
     from nbship.pages.drawing import graph_svg
@@ -106,17 +106,17 @@ def _show(root: Path, proposed: Proposal, form: Format, as_json: bool) -> None:
 
     if as_json:
         print_json(asdict(proposed.plan))
-    elif form is Format.YAML:
+    elif form is PlanFormat.YAML:
         text = yaml.safe_dump(proposed.plan.as_wishes(), sort_keys=False, allow_unicode=True)
         sys.stdout.write(f"# nbship split {proposed.plan.notebook} --by THIS_FILE\n{text}")
-    elif form is Format.TEXT:
+    elif form is PlanFormat.TEXT:
         _print_plan(proposed.plan)
     else:
         with graph_of(root, proposed) as graph:
-            sys.stdout.write(mermaid(graph) if form is Format.MERMAID else graph_svg(graph) + "\n")
+            sys.stdout.write(mermaid(graph) if form is PlanFormat.MERMAID else graph_svg(graph) + "\n")
 
 
-def _print_plan(plan: Plan) -> None:
+def _print_plan(plan: SplitPlan) -> None:
     from nbship.splitting.wishes import ranges
 
     console.print(f"[bold]{plan.name}[/]  {escape(plan.title or plan.notebook)}")
@@ -137,7 +137,7 @@ def _print_plan(plan: Plan) -> None:
     _print_concerns("undecided", plan.undecided)
 
 
-def _rows(plan: Plan, step: Step) -> Iterator[tuple[str, str]]:
+def _rows(plan: SplitPlan, step: StepPlan) -> Iterator[tuple[str, str]]:
     """What comes in, what can be set, what goes out."""
     paths = {file.variable: escape(file.path) for file in plan.files}
     yield from (("in", paths[name]) for name in step.reads)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from nbship.workflow.vertex import VertexRun
 
 
-class Target(StrEnum):
+class Platform(StrEnum):
     """Where pipelines are run."""
 
     KUBEFLOW = "kubeflow"
@@ -77,8 +77,8 @@ def submit(
     override_files: ConfigOverrideOption = [],  # noqa: B006
     experiment: ExperimentOption = "",
     target: Annotated[
-        Target, typer.Option("--target", help="Kubeflow, or Google's Vertex AI.")
-    ] = Target.KUBEFLOW,
+        Platform, typer.Option("--target", help="Kubeflow, or Google's Vertex AI.")
+    ] = Platform.KUBEFLOW,
     wait: Annotated[bool, typer.Option("--wait", help="Show its steps until it ends.")] = False,
     image: ImageOption = "",
     record_trained: RecordOption = False,
@@ -103,7 +103,7 @@ def submit(
     if (record_trained or published) and not wait:
         raise UsageError("--record-trained and --published are for a run that is waited for", "add --wait")
     request = SubmitRequest(name, revision, settings, experiment, override_files, os.environ, image)
-    if target is Target.VERTEX:
+    if target is Platform.VERTEX:
         return _submit_to_vertex(root, request, wait, as_json)
     connection = connect_for(root, name, os.environ, override_files)
     submission = start(connection, root, request, os.environ)

@@ -72,7 +72,7 @@ def sweep(
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     root = project_root()
-    request = workflow.Request(name, settings, at_random, seed, metric, goal, jobs)
+    request = workflow.SweepRequest(name, settings, at_random, seed, metric, goal, jobs)
     if compiled:
         write_text(compiled, workflow.compile_sweep(root, request))
         console.print(f"wrote     {escape(str(compiled))}")

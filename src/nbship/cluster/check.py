@@ -22,7 +22,7 @@ _UNREACHABLE = (0, 404, 502, 503, 504)
 
 
 @dataclass(frozen=True)
-class Answer:
+class ServerAnswer:
     """What a server said.
 
     Attributes:
@@ -36,7 +36,7 @@ class Answer:
     seconds: float
 
 
-Ask = Callable[[dict[str, Any]], Answer]
+Ask = Callable[[dict[str, Any]], ServerAnswer]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def check(ask: Ask, package: Package, settings: Deploy, values: bool = True) -> 
     return CheckPassed(len(seconds), len(failures), latency)
 
 
-def _problem(answer: Answer) -> str:
+def _problem(answer: ServerAnswer) -> str:
     """Says what is wrong with an answer besides its values."""
     if answer.status != 200:
         said = " ".join(answer.body.decode(errors="replace").split())[:_SHOWN]
@@ -115,7 +115,7 @@ def _problem(answer: Answer) -> str:
     return ""
 
 
-def _predictions(answer: Answer) -> Any:
+def _predictions(answer: ServerAnswer) -> Any:
     try:
         body = json.loads(answer.body)
     except ValueError:
@@ -123,7 +123,7 @@ def _predictions(answer: Answer) -> Any:
     return body.get("predictions") if isinstance(body, dict) else None
 
 
-def _compare(answer: Answer, golden: Golden, tolerance: float) -> None:
+def _compare(answer: ServerAnswer, golden: Golden, tolerance: float) -> None:
     body = json.loads(answer.body)
     given = body["predictions"][0]
     if not _same(given, golden.prediction, tolerance):

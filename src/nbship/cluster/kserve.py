@@ -11,12 +11,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from nbship.cluster.backends import Backend
-from nbship.cluster.check import Answer, Ask
+from nbship.cluster.check import Ask, ServerAnswer
 from nbship.cluster.manifest import GROUP, Manifest, Mode
 from nbship.cluster.services import (
     REQUEST,
-    ApiError,
     Cluster,
+    KubernetesError,
     UnknownKindError,
     call,
     explained,
@@ -104,7 +104,7 @@ def check_runtime(cluster: Cluster, runtime: str) -> None:
             lambda: call(cluster, "GET", f"/apis/{GROUP}/v1alpha1/clusterservingruntimes/{runtime}")
         )
         there = "nor has the cluster"
-    except ApiError as error:
+    except KubernetesError as error:
         if error.status != 403:
             raise
         found, there = None, "and those of the cluster may not be read"
@@ -121,7 +121,7 @@ def ask_backend(cluster: Cluster, backend: Backend, model: str) -> Ask:
     base = f"/api/v1/namespaces/{namespace}/services/http:{backend.service}:80/proxy"
     path = f"{base}/v1/models/{model}:predict"
 
-    def ask(body: dict[str, Any]) -> Answer:
+    def ask(body: dict[str, Any]) -> ServerAnswer:
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -142,18 +142,20 @@ def ask_backend(cluster: Cluster, backend: Backend, model: str) -> Ask:
             status, content = int(error.status or 0), bytes(error.body or b"")
         except HTTPError as error:
             status, content = 0, str(error).encode()
-        return Answer(status, content, time.perf_counter() - begin)
+        return ServerAnswer(status, content, time.perf_counter() - begin)
 
     return ask
 
 
-def _wake(cluster: Cluster, waker: Backend, model: str, body: dict[str, Any]) -> Answer:
+def _wake(cluster: Cluster, waker: Backend, model: str, body: dict[str, Any]) -> ServerAnswer:
     """Asks what starts a server; where that is not allowed, the answer says so."""
     try:
         return ask_backend(cluster, waker, model)(body)
-    except ApiError:
+    except KubernetesError:
         what = f"no server runs, and we may not ask {waker.namespace}/{waker.service} to start one"
-        return Answer(503, f"{what}: apply kubernetes/serving/knative, or set min_replicas: 1".encode(), 0)
+        return ServerAnswer(
+            503, f"{what}: apply kubernetes/serving/knative, or set min_replicas: 1".encode(), 0
+        )
 
 
 def ask_ingress(address: str, service: Manifest, model: str) -> Ask:
@@ -162,7 +164,7 @@ def ask_ingress(address: str, service: Manifest, model: str) -> Ask:
 
     host = urlsplit(service["status"].get("url") or "").netloc
 
-    def ask(body: dict[str, Any]) -> Answer:
+    def ask(body: dict[str, Any]) -> ServerAnswer:
         begin = time.perf_counter()
         try:
             response = urllib3.request(
@@ -177,7 +179,7 @@ def ask_ingress(address: str, service: Manifest, model: str) -> Ask:
             status, content = response.status, response.data
         except urllib3.exceptions.HTTPError as error:
             status, content = 0, str(error).encode()
-        return Answer(status, content, time.perf_counter() - begin)
+        return ServerAnswer(status, content, time.perf_counter() - begin)
 
     return ask
 
@@ -193,7 +195,7 @@ def _configuration(cluster: Cluster) -> dict[str, dict[str, Any]]:
     try:
         data = call(cluster, "GET", path).get("data") or {}
         return {key: json.loads(data[key]) for key in ("deploy", "ingress") if key in data}
-    except ApiError as error:
+    except KubernetesError as error:
         if error.status in (403, 404):
             return {}
         raise

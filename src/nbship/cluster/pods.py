@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nbship.cluster.manifest import Manifest
-from nbship.cluster.services import ApiError, Cluster, call, read_text
+from nbship.cluster.services import Cluster, KubernetesError, call, read_text
 from nbship.errors import NbshipError
 
 # Waiting for these will not help; of others, such as a full cluster, nobody knows.
@@ -45,7 +45,7 @@ def find_trouble(cluster: Cluster, name: str, labels: dict[str, str]) -> Trouble
     base = f"/api/v1/namespaces/{cluster.namespace}/pods"
     try:
         pods = call(cluster, "GET", base, query={"labelSelector": selector}).get("items") or []
-    except ApiError as error:
+    except KubernetesError as error:
         if error.status == 403:
             return None
         raise

@@ -49,7 +49,7 @@ class Cluster:
     patience: float = 5.0
 
 
-class ApiError(NbshipError):
+class KubernetesError(NbshipError):
     """The API server refused a request."""
 
     def __init__(self, status: int, message: str, hint: str) -> None:
@@ -57,7 +57,7 @@ class ApiError(NbshipError):
         self.status = status
 
 
-class UnknownKindError(ApiError):
+class UnknownKindError(KubernetesError):
     """The cluster does not have this kind of resource."""
 
 
@@ -100,7 +100,7 @@ def create(cluster: Cluster, manifest: Manifest) -> Manifest | None:
     """Creates an InferenceService; returns None if there is one of that name by now."""
     try:
         return call(cluster, "POST", _path(cluster), manifest)
-    except ApiError as error:
+    except KubernetesError as error:
         if error.status == 409:
             return None
         raise
@@ -134,7 +134,7 @@ def change(
         body = {**patch, "metadata": {**patch.get("metadata", {}), **versioned}}
         try:
             return call(cluster, "PATCH", _path(cluster, name), body, {"dryRun": "All"} if dry_run else {})
-        except ApiError as error:
+        except KubernetesError as error:
             if error.status != 409:
                 raise
     raise NbshipError(
@@ -179,7 +179,7 @@ def delete(cluster: Cluster, name: str, may_go: Callable[[Manifest], bool]) -> b
         conditions = {key: service["metadata"][key] for key in ("uid", "resourceVersion")}
         try:
             or_none(lambda: call(cluster, "DELETE", _path(cluster, name), {"preconditions": conditions}))  # noqa: B023
-        except ApiError as error:
+        except KubernetesError as error:
             if error.status == 409:  # most often KServe's next status
                 continue
             raise
@@ -347,7 +347,7 @@ def or_none(read: Callable[[], Manifest]) -> Manifest | None:
         return read()
     except UnknownKindError:
         raise
-    except ApiError as error:
+    except KubernetesError as error:
         if error.status == 404:
             return None
         raise
@@ -359,11 +359,11 @@ def explained(error: ApiException, cluster: Cluster) -> NbshipError:
     named = (_status(error).get("details") or {}).get("name")
     status = int(error.status or 0)
     if status == 401:
-        return ApiError(
+        return KubernetesError(
             status, "the cluster: authentication failed (401)", "log in again; see kubectl auth whoami"
         )
     if status == 403:
-        return ApiError(
+        return KubernetesError(
             status,
             f"the cluster does not allow it: {said}",
             "apply kubernetes/serving/cluster and kubernetes/serving, or ask its operator",
@@ -375,8 +375,10 @@ def explained(error: ApiException, cluster: Cluster) -> NbshipError:
             "install KServe, with its CRDs; see kubectl api-resources --api-group serving.kserve.io",
         )
     if status in _BUSY:
-        return ApiError(status, f"the Kubernetes API is unavailable ({status}): {said}", "try again later")
-    return ApiError(status, f"the cluster refuses it: {said}", f"see namespace {cluster.namespace}")
+        return KubernetesError(
+            status, f"the Kubernetes API is unavailable ({status}): {said}", "try again later"
+        )
+    return KubernetesError(status, f"the cluster refuses it: {said}", f"see namespace {cluster.namespace}")
 
 
 def _status(error: Exception) -> dict[str, Any]:

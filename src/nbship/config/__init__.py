@@ -16,7 +16,7 @@ from nbship.config.layers import (
 )
 from nbship.config.models import (
     AuthenticationMethod,
-    Column,
+    ColumnSettings,
     Data,
     Deploy,
     Gate,
@@ -38,7 +38,7 @@ from nbship.project import NAME_PATTERN
 __all__ = [
     "NAME_PATTERN",
     "AuthenticationMethod",
-    "Column",
+    "ColumnSettings",
     "Data",
     "Deploy",
     "FileSource",

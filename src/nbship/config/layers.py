@@ -16,7 +16,7 @@ from nbship.config.base import Model
 from nbship.config.locations import has, keys_at, line_of
 from nbship.config.models import Pipeline
 from nbship.config.overrides import concerns, first_keys, from_setting, from_variable, misspelt, variables
-from nbship.config.project_file import Project, under, written_at
+from nbship.config.project_file import ProjectFile, under, written_at
 from nbship.config.sources import SOURCE_KINDS
 from nbship.errors import UsageError, suggestion
 from nbship.project import PIPELINES, SETTINGS, pipeline_names
@@ -119,12 +119,12 @@ def validate(tree: Mapping[str, Any], origin: str, text: str = "") -> Pipeline:
 
 def json_schemas() -> dict[str, dict[str, Any]]:
     """Returns the JSON schemas of pipeline files and of `nbship.yaml` by file name, for editors."""
-    models: dict[str, type[Model]] = {"schema.json": Pipeline, "project-schema.json": Project}
+    models: dict[str, type[Model]] = {"schema.json": Pipeline, "project-schema.json": ProjectFile}
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     return {name: {**dialect, **model.model_json_schema()} for name, model in models.items()}
 
 
-def read_project(root: Path) -> Project:
+def read_project(root: Path) -> ProjectFile:
     """Reads `nbship.yaml`; without the file, nothing is shared.
 
     Raises:
@@ -132,7 +132,7 @@ def read_project(root: Path) -> Project:
     """
     path = root / SETTINGS
     layer = _read_layer(path, SETTINGS) if path.is_file() else Layer(SETTINGS, {})
-    return _validated(layer.tree, [layer], Project)
+    return _validated(layer.tree, [layer], ProjectFile)
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _shared(root: Path, pipeline: Mapping[str, Any]) -> list[Layer]:
     if not path.is_file():
         return []
     layer = _read_layer(path, SETTINGS)
-    _validated(layer.tree, [layer], Project)
+    _validated(layer.tree, [layer], ProjectFile)
     return [Layer(SETTINGS, under(layer.tree, pipeline), layer.text, written_at)]
 
 

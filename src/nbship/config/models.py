@@ -112,7 +112,7 @@ class Gate(Model):
     confidence: float = Field(0.95, gt=0.5, lt=1, description="confidence of the interval of the difference")
 
 
-class Column(Model):
+class ColumnSettings(Model):
     """What a table does not say of a column that the model takes: for pages, checks and clients."""
 
     description: str = Field("", description="what it is")
@@ -140,7 +140,7 @@ class Publish(Model):
     store: StoreAddress | None = Field(
         None, description="address of the model store: s3://bucket/prefix, gs://…, or a folder"
     )
-    columns: dict[str, Column] = Field(
+    columns: dict[str, ColumnSettings] = Field(
         {}, description="what is known of the model's columns beyond what its rows show"
     )
 

@@ -28,7 +28,7 @@ else:
     )
 
 
-class Project(Model):
+class ProjectFile(Model):
     """The project's file. A pipeline file says the same things in the same words, and goes over it."""
 
     image: str | None = Field(

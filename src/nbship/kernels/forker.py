@@ -82,7 +82,7 @@ class Preload:
 
 
 @dataclass(frozen=True)
-class Request:
+class ForkRequest:
     """A kernel to fork; the descriptors of its standard output and error travel beside it.
 
     Attributes:
@@ -99,7 +99,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Release:
+class ReleasedProcess:
     """Says that the end of a kernel has been noted, so that its process id may be used again."""
 
     released: int
@@ -185,7 +185,7 @@ class _CurrentStream:
         return getattr(self._nowhere if stream is self else stream, attribute)
 
 
-def _serve(channel: socket.socket, preload: Preload) -> Request:
+def _serve(channel: socket.socket, preload: Preload) -> ForkRequest:
     """Imports what is left, forks a kernel per request, and reports the end of each.
 
     Ends the process when the channel is closed.
@@ -197,7 +197,7 @@ def _serve(channel: socket.socket, preload: Preload) -> Request:
     # A signal, so that the end of a kernel is noticed while this process imports.
     signal.signal(signal.SIGCHLD, lambda *_: note_ends(functools.partial(_tell, channel), kernels))
     signal.siginterrupt(signal.SIGCHLD, False)
-    buffer, streams, requests = b"", list[int](), deque[Request]()
+    buffer, streams, requests = b"", list[int](), deque[ForkRequest]()
     _import(preload.modules[: preload.enough])
     left, early = deque(preload.modules[preload.enough :]), preload.kernels
     while True:
@@ -212,9 +212,9 @@ def _serve(channel: socket.socket, preload: Preload) -> Request:
             streams += descriptors
             for message in map(json.loads, lines):
                 if "released" in message:
-                    release(Release(**message).released, kernels)
+                    release(ReleasedProcess(**message).released, kernels)
                 else:
-                    requests.append(Request(**message))
+                    requests.append(ForkRequest(**message))
         while requests and (early > 0 or not left):
             early -= 1
             request = requests.popleft()
@@ -235,7 +235,7 @@ def _receive(channel: socket.socket) -> tuple[bytes, list[int]]:
     return data, descriptors
 
 
-def _fork(channel: socket.socket, request: Request, streams: list[int], kernels: Kernels) -> bool:
+def _fork(channel: socket.socket, request: ForkRequest, streams: list[int], kernels: Kernels) -> bool:
     """Forks, with the first two of the streams. Returns whether this is the child."""
     # A kernel must be known before its end is noted, and a message be sent whole before the next.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
@@ -287,7 +287,7 @@ def _take_over(streams: list[int]) -> None:
         os._exit(1)
 
 
-def _become_kernel(request: Request, set_by_libraries: dict[str, str]) -> None:
+def _become_kernel(request: ForkRequest, set_by_libraries: dict[str, str]) -> None:
     """Runs the kernel with what a fresh process would have, until it ends."""
     os.chdir(request.directory)
     folders = added_folders(request.environment, os.environ) or []

@@ -23,7 +23,7 @@ from typing import Any
 
 from nbship.errors import NbshipError
 from nbship.kernels.ends import kill_group
-from nbship.kernels.forker import Preload, Release, Request
+from nbship.kernels.forker import ForkRequest, Preload, ReleasedProcess
 
 # The specification of the kernels that are forked.
 KERNEL_NAME = "nbship"
@@ -152,7 +152,7 @@ class ForkServer:
             if not self.alive:
                 raise self._failure()
             number = next(self._numbers)
-            request = Request(number, list(command), directory, dict(environment))
+            request = ForkRequest(number, list(command), directory, dict(environment))
             line = json.dumps(asdict(request)).encode() + b"\n"
             try:
                 sent = socket.send_fds(self._channel, [line], list(streams))
@@ -198,7 +198,7 @@ class ForkServer:
             elif kind == "ended":
                 self._running.pop(number).note_end(int(value))
                 with contextlib.suppress(OSError):
-                    self._channel.sendall(json.dumps(asdict(Release(number))).encode() + b"\n")
+                    self._channel.sendall(json.dumps(asdict(ReleasedProcess(number))).encode() + b"\n")
             else:
                 error = NbshipError(f"a warm kernel could not be forked: {value}", "use --kernel standard")
                 self._requested.pop(number).set_exception(error)

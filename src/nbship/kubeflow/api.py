@@ -48,7 +48,7 @@ _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _TOO_MANY = 400,
 _GATEWAY_TIMEOUT = 504
 
 
-class ApiError(NbshipError):
+class KubeflowError(NbshipError):
     """A request that failed.
 
     Attributes:
@@ -137,7 +137,7 @@ class Connection:
         for repetition in range(_REPETITIONS + 1):
             try:
                 return make()
-            except ApiError as error:
+            except KubeflowError as error:
                 if not error.passing and not error.conflict:
                     raise
                 last = error
@@ -163,7 +163,7 @@ class Connection:
             self._sign_in()
         try:
             return request()
-        except ApiError as error:
+        except KubeflowError as error:
             if error.status != _UNAUTHORIZED and error.status not in _REDIRECTS:
                 raise
         self._sign_in()
@@ -186,7 +186,7 @@ class Connection:
             raise _unanswered(self.server, error) from None
         except (ValueError, TypeError, AttributeError):
             # The generated client builds its objects of whatever comes.
-            raise ApiError(
+            raise KubeflowError(
                 f"{host}: the answer is not the Kubeflow Pipelines API's, but a login page or the like",
                 f"check {PREFIX}HOST (a full Kubeflow's ends in /pipeline) and {PREFIX}AUTH",
                 _BAD_REQUEST,
@@ -217,11 +217,11 @@ class Connection:
             raise self._refused(answer.status, answer.headers, content)
         return content.decode("utf-8", "replace")
 
-    def _refused(self, status: int, headers: Mapping[str, str], body: Any) -> ApiError:
+    def _refused(self, status: int, headers: Mapping[str, str], body: Any) -> KubeflowError:
         said = self._without_secrets(_message(body))
         message, hint = _explained(self.server, status, said, headers.get("Location", ""))
         pause = _pause(headers.get("Retry-After"))
-        return ApiError(message, hint, status, pause, under_way=status == _GATEWAY_TIMEOUT)
+        return KubeflowError(message, hint, status, pause, under_way=status == _GATEWAY_TIMEOUT)
 
     def _without_secrets(self, text: str) -> str:
         """A server may repeat what it was sent, whole or in part."""
@@ -291,26 +291,26 @@ def _explained(server: Server, status: int, said: str, location: str) -> tuple[s
     return f"{host}: request refused ({status}){tail}", "correct what it names"
 
 
-def _unanswered(server: Server, error: HTTPError) -> ApiError:
+def _unanswered(server: Server, error: HTTPError) -> KubeflowError:
     """What went wrong where there was no whole answer."""
     reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     host, check = server.host, f"check the network and {PREFIX}HOST"
     if isinstance(reason, SSLError):
         text = str(reason).partition("] ")[2] or str(reason)
         hint = f"set {PREFIX}CA to the file with your authority's certificates"
-        return ApiError(f"{host}: TLS failed: {text.partition(' (_ssl')[0]}", hint)
+        return KubeflowError(f"{host}: TLS failed: {text.partition(' (_ssl')[0]}", hint)
     if isinstance(reason, NameResolutionError):
-        return ApiError(f"{host}: the host name cannot be resolved", check)
+        return KubeflowError(f"{host}: the host name cannot be resolved", check)
     if isinstance(reason, NewConnectionError | ConnectTimeoutError):
-        return ApiError(f"{host}: no connection", check)
+        return KubeflowError(f"{host}: no connection", check)
     if isinstance(reason, ReadTimeoutError):
-        return ApiError(
+        return KubeflowError(
             f"{host}: no answer within {server.timeout:g} s",
             f"a request that starts something may still do so, so look first: nbship runs --remote; "
             f"or set {PREFIX}TIMEOUT",
             under_way=True,
         )
-    return ApiError(f"{host}: the connection was closed before the answer was complete", check)
+    return KubeflowError(f"{host}: the connection was closed before the answer was complete", check)
 
 
 def _message(body: Any) -> str:

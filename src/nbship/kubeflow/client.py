@@ -16,9 +16,9 @@ from urllib.parse import quote
 import kfp_server_api  # type: ignore[import-untyped]
 
 from nbship.errors import NbshipError, UsageError
-from nbship.kubeflow.api import ApiError, Connection
+from nbship.kubeflow.api import Connection, KubeflowError
 from nbship.kubeflow.logs import pod_names
-from nbship.kubeflow.records import RemoteRun, Schedule, Task, Version
+from nbship.kubeflow.records import PipelineVersion, RemoteRun, Schedule, Task
 from nbship.kubeflow.server import PREFIX
 
 _EQUALS = 1
@@ -30,7 +30,7 @@ _CANCELLATIONS = ("CANCELING", "CANCELED")
 
 def ensure_version(
     connection: Connection, pipeline: str, version: str, compiled: Path, applied: str = ""
-) -> Version:
+) -> PipelineVersion:
     """Uploads a compiled pipeline as a version, unless there is one of that name.
 
     A pipeline that is new to the server also gets a first version of its own name: that is Kubeflow's way.
@@ -61,16 +61,16 @@ def ensure_version(
     pipeline_id, _ = _ensure(connection, lambda: _find_pipeline(connection, pipeline), upload_pipeline)
     known = _find_version(connection, pipeline_id, applied) if applied else None
     if known:
-        return Version(pipeline_id, known, applied, new=False)
+        return PipelineVersion(pipeline_id, known, applied, new=False)
     try:
         version_id, new = _ensure(connection, find, lambda: upload(name=version))
-    except ApiError as error:
+    except KubeflowError as error:
         if not error.conflict:
             raise
         # Where versions are Kubernetes resources, one of another pipeline may have the name.
         names = {"name": f"{pipeline}-{version}", "display_name": version}
         version_id, new = _ensure(connection, find, lambda: upload(**names))
-    return Version(pipeline_id, version_id, version, new)
+    return PipelineVersion(pipeline_id, version_id, version, new)
 
 
 def check_experiment(name: str) -> None:
@@ -137,7 +137,7 @@ def start_run(
     connection: Connection,
     name: str,
     experiment_id: str,
-    version: Version,
+    version: PipelineVersion,
     parameters: Mapping[str, Any],
     service_account: str = "",
 ) -> RemoteRun:
@@ -201,7 +201,7 @@ def create_schedule(
     pipeline: str,
     cron: str,
     experiment_id: str,
-    version: Version,
+    version: PipelineVersion,
     parameters: Mapping[str, Any],
     enabled: bool = True,
     service_account: str = "",
@@ -246,7 +246,7 @@ def delete_schedule(connection: Connection, schedule_id: str) -> None:
     """Deletes a recurring run, if it is there; its runs stay."""
     try:
         connection.call(connection.recurring_runs.recurring_run_service_delete_recurring_run, schedule_id)
-    except ApiError as error:
+    except KubeflowError as error:
         if not error.missing:
             raise
 
@@ -294,7 +294,7 @@ def _filter(name: str) -> str:
     return quote(json.dumps({"predicates": [predicate]}))
 
 
-def _reference(version: Version) -> Any:
+def _reference(version: PipelineVersion) -> Any:
     return kfp_server_api.V2beta1PipelineVersionReference(
         pipeline_id=version.pipeline_id, pipeline_version_id=version.version_id
     )

@@ -11,7 +11,7 @@ from itertools import product
 from urllib.parse import quote
 
 from nbship.errors import NbshipError
-from nbship.kubeflow.api import ApiError, Connection
+from nbship.kubeflow.api import Connection, KubeflowError
 from nbship.kubeflow.server import Server
 
 # The template of Argo that runs what a component says; its name is a part of the pod's.
@@ -52,7 +52,7 @@ def marked_lines(connection: Connection, run_id: str, pods: Sequence[str], mark:
     for address, query in _places(connection.server, run_id, pods):
         try:
             text = connection.read(address, query, _MOST_BYTES)
-        except ApiError as error:
+        except KubeflowError as error:
             if not error.status:  # It does not answer, so it will not answer the next question either.
                 return []
             continue

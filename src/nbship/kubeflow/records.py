@@ -14,7 +14,7 @@ FINAL = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 
 
 @dataclass(frozen=True)
-class Version:
+class PipelineVersion:
     """A version of a pipeline on the server; `new` if this call uploaded it."""
 
     pipeline_id: str

@@ -5,7 +5,7 @@ changed pipelines all ask here, so what counts as a step's code is what travels 
 not decided here.
 """
 
-from nbship.own_code.closure import OwnCode, Problem, own_code, require_portable, step_code
+from nbship.own_code.closure import CodeProblem, OwnCode, own_code, require_portable, step_code
 from nbship.own_code.modules import find, python_path
 
-__all__ = ["OwnCode", "Problem", "find", "own_code", "python_path", "require_portable", "step_code"]
+__all__ = ["CodeProblem", "OwnCode", "find", "own_code", "python_path", "require_portable", "step_code"]

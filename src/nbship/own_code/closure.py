@@ -23,7 +23,7 @@ _LONGEST_NAME = 4096
 _WILDCARDS = "*?["
 
 
-class Problem(NamedTuple):
+class CodeProblem(NamedTuple):
     """Something that a step uses here and would not have elsewhere."""
 
     where: str
@@ -41,7 +41,7 @@ class OwnCode:
     """
 
     files: Mapping[Path, str]
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[CodeProblem, ...] = ()
 
 
 @dataclass
@@ -51,7 +51,7 @@ class _Search:
     root: Path
     folder: Path
     places: list[Path]
-    problems: dict[Problem, None]
+    problems: dict[CodeProblem, None]
     first: dict[Path, None] = field(default_factory=dict)
     last: dict[Path, None] = field(default_factory=dict)
     files: dict[Path, str] = field(default_factory=dict)
@@ -75,7 +75,7 @@ def own_code(root: Path, notebook: Notebook, values: Mapping[str, Any] | None = 
     given = {name: v.default for name, v in notebook.signature.parameters.items()} | dict(values or {})
     texts = {name: Written(value) for name, value in given.items() if isinstance(value, str)}
     usual = python_path(root, folder)
-    places, problems = usual, dict[Problem, None]()
+    places, problems = usual, dict[CodeProblem, None]()
     while True:
         found = _search(_Search(root, folder, places, problems), notebook, dict(texts))
         # What a late line adds to Python's path counts for the earlier ones as well.
@@ -154,7 +154,7 @@ def _search(found: _Search, notebook: Notebook, known: dict[str, Written]) -> _S
 def _note(found: _Search, uses: Uses, where: str) -> None:
     """Notes what a piece of code uses, and what that is in this project."""
     for line, message, hint in uses.obstacles:
-        found.problems[Problem(f"{where}, line {line}", message, hint)] = None
+        found.problems[CodeProblem(f"{where}, line {line}", message, hint)] = None
     for use in uses.folders:
         place = _place(found, use.text)
         (found.first if use.is_path else found.last)[place] = None
@@ -206,7 +206,7 @@ def _add_module(found: _Search, module: Module, where: str) -> None:
     found.modules.add(module.file)
     if module.is_compiled:
         message = f"imports {module.name}, which is compiled for this machine"
-        found.problems[Problem(where, message, "install it as a package, in the image too")] = None
+        found.problems[CodeProblem(where, message, "install it as a package, in the image too")] = None
     else:
         found.unread.append(module)
 
@@ -254,7 +254,7 @@ _SECRETS = "hand secrets on as variables: steps.NAME.secrets; give other files a
 
 
 def _refuse(found: _Search, where: str, use: Use, message: str, hint: str) -> None:
-    found.problems[Problem(f"{where}, line {use.line}", message, hint)] = None
+    found.problems[CodeProblem(f"{where}, line {use.line}", message, hint)] = None
 
 
 def _place(found: _Search, text: str) -> Path:

@@ -16,7 +16,7 @@ from nbship.package.description import (
     write_description,
 )
 from nbship.package.load import (
-    Pipeline,
+    PackagedPipeline,
     find_package,
     load_compiled,
     load_model,
@@ -36,7 +36,7 @@ __all__ = [
     "Golden",
     "Origin",
     "Package",
-    "Pipeline",
+    "PackagedPipeline",
     "build",
     "find_package",
     "load_compiled",

@@ -19,7 +19,7 @@ from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from nbship import __version__
-from nbship.config import Column as ColumnSettings
+from nbship.config import ColumnSettings
 from nbship.errors import NbshipError, UsageError, suggestion
 from nbship.gate import Verdict
 from nbship.package.accepted import applied, measured

@@ -22,7 +22,7 @@ from nbship.package.compiled import Compiled, describe, open_compiled
 from nbship.package.description import COMPILED, DESCRIPTION, MODEL, Package
 
 
-class Pipeline:
+class PackagedPipeline:
     """The pipeline of a package, unpickled when it is first asked for.
 
     Args:
@@ -105,7 +105,7 @@ def load_model(folder: Path) -> Any:
     return open_package(folder)[1].estimator()
 
 
-def open_package(folder: Path) -> tuple[Package, Pipeline]:
+def open_package(folder: Path) -> tuple[Package, PackagedPipeline]:
     """Reads a package and checks that its pipeline can be loaded here, without loading it.
 
     Raises:
@@ -132,7 +132,7 @@ def open_package(folder: Path) -> tuple[Package, Pipeline]:
                 f"{path}: the model is made of '{module}', which is not installed here",
                 "serve it in the image that it was trained in, or install what is missing",
             )
-    return package, Pipeline(content, path)
+    return package, PackagedPipeline(content, path)
 
 
 def load_compiled(folder: Path, package: Package) -> Compiled:

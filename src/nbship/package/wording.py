@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from nbship.config import Column as ColumnSettings
+from nbship.config import ColumnSettings
 from nbship.errors import UsageError, suggestion
 from nbship.package.description import Package
 from nbship.package.schema import Column

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nbship.package import Package, Pipeline, load_compiled, open_package
+from nbship.package import Package, PackagedPipeline, load_compiled, open_package
 from nbship.package.accepted import applied, measured
 from nbship.package.comparison import differs_from_golden
 from nbship.package.compiled import Compiled, describe
@@ -39,7 +39,7 @@ class Predictor:
 
     package: Package
     columns: tuple[Column, ...]
-    pipeline: Pipeline
+    pipeline: PackagedPipeline
     compiled: Compiled
     read: Reader
 
@@ -119,7 +119,9 @@ def load_predictor(folder: Path) -> Predictor:
     return predictor
 
 
-def _by_asking(package: Package, pipeline: Pipeline, why_not: str) -> tuple[tuple[Column, ...], Compiled]:
+def _by_asking(
+    package: Package, pipeline: PackagedPipeline, why_not: str
+) -> tuple[tuple[Column, ...], Compiled]:
     """Measures and compiles a model as building its package does, where that did not, or elsewhere."""
     from nbship.package.compilation import compiled_form
 

@@ -13,7 +13,7 @@ from nbship.splitting.files import Mention
 from nbship.splitting.flow import Facts
 from nbship.splitting.plan import Concern, Crossing
 from nbship.splitting.sections import Outline
-from nbship.splitting.statements import Kind, Statement, calls, root_name
+from nbship.splitting.statements import Statement, StatementKind, calls, root_name
 
 Opened = Mapping[int, Mapping[str, bool]]
 # Findings that are about the code; outputs and metadata are none of a new notebook's.
@@ -122,7 +122,7 @@ def _overwritten(
 ) -> Iterator[Concern]:
     for name in dict.fromkeys(crossing.name for crossing in crossings):
         # What a name is made from is only carried on: cars = cars.dropna()
-        binders = [s for s in statements if name in s.binds - s.reads and s.kind is Kind.CODE]
+        binders = [s for s in statements if name in s.binds - s.reads and s.kind is StatementKind.CODE]
         sections = list(dict.fromkeys(filter(None, (cuts.section_of(s.cell) for s in binders))))
         if len(sections) > 1:
             cell = next(s.cell for s in binders if cuts.section_of(s.cell) == sections[1])
@@ -175,7 +175,7 @@ def _seeds(statements: Sequence[Statement], cuts: Outline) -> Iterator[Concern]:
     if len(cuts.sections) < 2:
         return
     for s in statements:
-        if s.kind is Kind.SETTING and "seed" in s.text.partition("(")[0]:
+        if s.kind is StatementKind.SETTING and "seed" in s.text.partition("(")[0]:
             message = (
                 f"{short(s.text)}: each step that has the library begins with it, so later draws may differ"
             )
@@ -204,7 +204,7 @@ def _aliases(
     for cell, seen in facts.items():
         own = [s for s in statements if s.cell == cell]
         named = {name for s in own for name in s.binds | s.reads | s.later}
-        functions = {s.name: s.later for s in statements if s.kind is Kind.FUNCTION}
+        functions = {s.name: s.later for s in statements if s.kind is StatementKind.FUNCTION}
         named |= {name for function in named & functions.keys() for name in functions[function]}
         for name in (crossing & first & seen.keys()) - named:
             message = f"'{name}' changes here, where it is not named: another variable is the same object"
@@ -214,9 +214,9 @@ def _aliases(
 
 def _kept_defaults(statements: Sequence[Statement]) -> Iterator[Concern]:
     """Functions whose defaults are variables: they keep the value of then, and a copy has that of now."""
-    for s in (s for s in statements if s.kind is Kind.FUNCTION):
+    for s in (s for s in statements if s.kind is StatementKind.FUNCTION):
         for other in statements[s.position + 1 :]:
-            for name in s.reads & other.binds if other.kind is Kind.CODE else ():
+            for name in s.reads & other.binds if other.kind is StatementKind.CODE else ():
                 message = (
                     f"{s.name}() keeps '{name}' as it was here; cell {other.cell} gives it another value"
                 )

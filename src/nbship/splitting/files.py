@@ -11,7 +11,7 @@ from pathlib import PurePath
 from nbship.linting.calls import full_name, imports
 from nbship.linting.cells import Cell, Source
 from nbship.linting.files import calls_and_assignments, path_text, read_path, remember_texts, written_path
-from nbship.splitting.statements import Kind, Statement
+from nbship.splitting.statements import Statement, StatementKind
 
 _TYPES: Mapping[str, str] = {
     **dict.fromkeys([".csv", ".parquet", ".xlsx", ".tsv", ".npz", ".npy", ".feather", ".json"], "Dataset"),
@@ -100,7 +100,9 @@ def loose_paths(
     found = []
     for s in statements:
         declared = isinstance(s.node, ast.AnnAssign) and isinstance(s.node.annotation, ast.Constant)
-        if declared or (s.kind is Kind.CONSTANT and s.name not in used):  # or a part of names that are known
+        if declared or (
+            s.kind is StatementKind.CONSTANT and s.name not in used
+        ):  # or a part of names that are known
             continue
         for node in ast.walk(s.node):
             path = _text(node)

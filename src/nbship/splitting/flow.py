@@ -18,7 +18,7 @@ from nbship.splitting import kinds
 from nbship.splitting.kinds import AGAIN, OTHER, UNKNOWN, Fact
 from nbship.splitting.plan import Concern, Crossing
 from nbship.splitting.sections import Outline, is_set_up
-from nbship.splitting.statements import Kind, Statement
+from nbship.splitting.statements import Statement, StatementKind
 
 Facts = Mapping[int, Mapping[str, Fact]]
 # What stands in a picture that several cells draw cannot be made again by its first line.
@@ -42,7 +42,7 @@ class Needs:
 
 
 @dataclass(frozen=True)
-class Notebook:
+class SplitNotebook:
     """What is known of the notebook that is split.
 
     Attributes:
@@ -85,7 +85,7 @@ class Flow:
         undecided: What only a person can tell.
     """
 
-    def __init__(self, notebook: Notebook, module: frozenset[int] = frozenset()) -> None:
+    def __init__(self, notebook: SplitNotebook, module: frozenset[int] = frozenset()) -> None:
         self.notebook = notebook
         self.module = module
         self.origins = imports(notebook.source)
@@ -118,7 +118,7 @@ class Flow:
                 continue
             for name in sorted(self._uses(statement, functions) - bound):
                 self._resolve(section, name, statement.position, optional=name in maybe)
-            if statement.kind is Kind.FUNCTION:
+            if statement.kind is StatementKind.FUNCTION:
                 functions[statement.name] = statement.later
             later |= statement.later
             bound |= statement.surely - self.notebook.parameters.keys()
@@ -127,15 +127,15 @@ class Flow:
         for name in sorted(later - bound):
             self._resolve(section, name, end, optional=name in maybe)
         libraries = self.needs[section].imported()
-        libraries |= {name for s in own if s.kind is Kind.IMPORT for name in s.binds}
+        libraries |= {name for s in own if s.kind is StatementKind.IMPORT for name in s.binds}
         for s in self.notebook.statements[:end]:
-            if s.kind is Kind.SETTING and s not in own and self._applies(s, libraries):
+            if s.kind is StatementKind.SETTING and s not in own and self._applies(s, libraries):
                 self._copy(section, s, s.position)
 
     def _uses(self, statement: Statement, functions: Mapping[str, frozenset[str]]) -> set[str]:
         """What a statement needs when it runs, with what the step's own functions use that it may call."""
         used = set(self.notebook.reads(statement))
-        if statement.kind is not Kind.FUNCTION:  # a lambda in it is called in it
+        if statement.kind is not StatementKind.FUNCTION:  # a lambda in it is called in it
             used |= statement.later - statement.binds
         while more := {name for call in used & functions.keys() for name in functions[call]} - used:
             used |= more
@@ -148,11 +148,12 @@ class Flow:
         needed = [(name, self._definition(name, setting.position)) for name in setting.reads]
         plain = all(
             name in self.notebook.parameters
-            or (made is not None and made.kind in (Kind.IMPORT, Kind.CONSTANT))
+            or (made is not None and made.kind in (StatementKind.IMPORT, StatementKind.CONSTANT))
             for name, made in needed
         )
         return plain and any(
-            made is not None and made.kind is Kind.IMPORT and name in libraries for name, made in needed
+            made is not None and made.kind is StatementKind.IMPORT and name in libraries
+            for name, made in needed
         )
 
     def give(self, section: str, expression: ast.expr) -> None:
@@ -183,11 +184,11 @@ class Flow:
             needs.declared.add(name)
             return
         made = self._maker(section, name, position)
-        if made is not None and made.kind is Kind.IMPORT:
+        if made is not None and made.kind is StatementKind.IMPORT:
             needs.imports.setdefault(made.position, set()).add(name)
         elif made is not None and made.position in self.module:
             needs.module.add(name)
-        elif made is not None and made.kind in (Kind.FUNCTION, Kind.CONSTANT):
+        elif made is not None and made.kind in (StatementKind.FUNCTION, StatementKind.CONSTANT):
             self._copy(section, made, position)
         else:
             self._take(section, name, made, position, optional)
@@ -229,7 +230,7 @@ class Flow:
         self, section: str, name: str, made: Statement | None, position: int, optional: bool = False
     ) -> None:
         """A variable: taken from the step that has it last, or made again where it cannot be stored."""
-        if made is not None and not self._section[made.position] and made.kind is Kind.CODE:
+        if made is not None and not self._section[made.position] and made.kind is StatementKind.CODE:
             self._make_again(section, name, "", made, None)  # a logger of a cell that is part of no step
             return
         if made is not None and name not in self.notebook.store and self._is_definition(made):
@@ -344,7 +345,7 @@ class Flow:
             other = self._definition(name, made.position)
             if other is None:
                 return False
-            if other.kind is Kind.CODE:
+            if other.kind is StatementKind.CODE:
                 light = kinds.is_handle(other, self.origins) or kinds.is_made_of_models(other, self.origins)
                 if not light or not self._can_be_made_again(other, None, {*seen, made.position}):
                     return False

@@ -72,7 +72,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Step:
+class StepPlan:
     """A step.
 
     Attributes:
@@ -132,7 +132,7 @@ class Concern:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SplitPlan:
     """How a notebook becomes steps.
 
     Attributes:
@@ -160,7 +160,7 @@ class Plan:
     notebook: str
     title: str
     by: str
-    steps: tuple[Step, ...]
+    steps: tuple[StepPlan, ...]
     crossings: tuple[Crossing, ...]
     parameters: Mapping[str, Variable]
     files: tuple[File, ...]

@@ -15,12 +15,12 @@ from nbship.notebook import PARAMETERS_TAG, Role, Signature, Variable, read_sign
 from nbship.splitting import concerns, kinds
 from nbship.splitting.concerns import Opened
 from nbship.splitting.files import Mention, file_type, loose_paths, mentions, only_in_names, variable_name
-from nbship.splitting.flow import Facts, Flow, Notebook
+from nbship.splitting.flow import Facts, Flow, SplitNotebook
 from nbship.splitting.judging import hand_on_rows
-from nbship.splitting.plan import Concern, Crossing, File, Plan, Step
+from nbship.splitting.plan import Concern, Crossing, File, SplitPlan, StepPlan
 from nbship.splitting.sections import Outline, heading_of, outline
 from nbship.splitting.sharing import constants_of, module_names, shared_functions, users
-from nbship.splitting.statements import Kind, Statement, calls, read_statements
+from nbship.splitting.statements import Statement, StatementKind, calls, read_statements
 from nbship.splitting.wishes import Wishes, with_wishes
 from nbship.values import ValueTypeError, check_value
 
@@ -72,13 +72,13 @@ def read(source: Source, wishes: Wishes, exists: Callable[[str], bool] = lambda 
             f"{source.name}, cell {broken.number}: no valid Python", "correct the cell, or tag it 'skip'"
         )
     statements = read_statements(source, cuts.skipped)
-    if not any(s.kind is Kind.CODE for s in statements):
+    if not any(s.kind is StatementKind.CODE for s in statements):
         raise UsageError(
             f"{source.name}: has no code that could be a step", "give a notebook that does something"
         )
     for s in statements:
         apart = cuts.section_of(s.cell) or s.cell in cuts.parameters | cuts.metrics
-        if s.kind is Kind.CODE and not apart and cuts.by in ("plan", "tags"):
+        if s.kind is StatementKind.CODE and not apart and cuts.by in ("plan", "tags"):
             raise UsageError(
                 f"{source.name}, cell {s.cell}: is in no step, and does more than define",
                 "give it to a step, or leave it out: skip",
@@ -94,7 +94,7 @@ def propose(
     facts: Facts,
     parquet: bool = False,
     opened: Opened = MappingProxyType({}),
-) -> Plan:
+) -> SplitPlan:
     """Returns the plan of a notebook's steps.
 
     Args:
@@ -119,7 +119,7 @@ def propose(
         )
         for s in statements
     }
-    known = Notebook(source, statements, cuts, facts, parameters, declared, wishes.store, unread)
+    known = SplitNotebook(source, statements, cuts, facts, parameters, declared, wishes.store, unread)
     first = Flow(known)
     files = [_with_places(file, notebook, known, first) for file in files]
     shared = shared_functions(known, first, frozenset(m.position for m in notebook.mentions if m.node))
@@ -133,7 +133,7 @@ def propose(
     names = {name for s in statements for name in s.binds | s.reads | s.later}
     used = {parameter for step in steps for parameter in step.parameters}
     needed = {n for p in shared for n in statements[p].reads | statements[p].later}
-    return Plan(
+    return SplitPlan(
         name=name,
         notebook=source.name,
         title=_title(source),
@@ -146,7 +146,7 @@ def propose(
         module_imports={
             s.position: frozenset(s.binds & needed)
             for s in statements
-            if s.kind is Kind.IMPORT and s.binds & needed
+            if s.kind is StatementKind.IMPORT and s.binds & needed
         },
         results={v.name: v for v in signature.results.values()},
         skipped=tuple(sorted(cuts.skipped)),
@@ -183,7 +183,7 @@ def _parameters(
     notebook: Read, signature: Signature, wishes: Wishes, files: Sequence[File]
 ) -> dict[str, Variable]:
     found: dict[str, Variable] = dict(signature.parameters)
-    constants = {s.name: s for s in notebook.statements if s.kind is Kind.CONSTANT}
+    constants = {s.name: s for s in notebook.statements if s.kind is StatementKind.CONSTANT}
     if wishes.parameters is not None:
         for name in wishes.parameters:
             if name not in constants and name not in found:
@@ -194,10 +194,10 @@ def _parameters(
         found = {name: v for name, v in found.items() if name in wishes.parameters}
     elif notebook.cuts.parameters:
         tagged = [s for s in notebook.statements if s.cell in notebook.cuts.parameters]
-        chosen = [s for s in tagged if s.kind is Kind.CONSTANT]
+        chosen = [s for s in tagged if s.kind is StatementKind.CONSTANT]
     else:
-        top = itertools.takewhile(lambda s: s.kind is not Kind.CODE, notebook.statements)
-        chosen = [s for s in top if s.kind is Kind.CONSTANT]
+        top = itertools.takewhile(lambda s: s.kind is not StatementKind.CODE, notebook.statements)
+        chosen = [s for s in top if s.kind is StatementKind.CONSTANT]
     paths = [file.path for file in files]
     for s in chosen:
         variable = _parameter(s)
@@ -233,30 +233,30 @@ def _files(notebook: Read, signature: Signature) -> list[File]:
     return [*own, *found.values()]
 
 
-def _with_places(file: File, notebook: Read, known: Notebook, flow: Flow) -> File:
+def _with_places(file: File, notebook: Read, known: SplitNotebook, flow: Flow) -> File:
     """A file with the steps that read and write it; what a function does, its users do."""
     writers, readers = dict[str, None](), dict[str, None]()
     for mention in (m for m in notebook.mentions if m.path == file.path and m.node):
         s = notebook.statements[mention.position]
         home = [notebook.cuts.section_of(mention.cell)]
         order = [section.name for section in notebook.cuts.sections]
-        where = sorted(users(known, flow, s), key=order.index) if s.kind is Kind.FUNCTION else home
+        where = sorted(users(known, flow, s), key=order.index) if s.kind is StatementKind.FUNCTION else home
         (writers if mention.written else readers).update(dict.fromkeys(filter(None, where)))
     return replace(file, readers=tuple(r for r in readers if r not in writers), writers=tuple(writers))
 
 
 def _step(
-    notebook: Notebook,
+    notebook: SplitNotebook,
     flow: Flow,
     section: str,
     crossings: Sequence[Crossing],
     files: Sequence[File],
     signature: Signature,
-) -> Step:
+) -> StepPlan:
     needs = flow.needs[section]
     own = notebook.of(section)
     part = next(s for s in notebook.outline.sections if s.name == section)
-    settings = tuple(p for p in sorted(needs.copies) if notebook.statements[p].kind is Kind.SETTING)
+    settings = tuple(p for p in sorted(needs.copies) if notebook.statements[p].kind is StatementKind.SETTING)
     module = needs.module | module_names(notebook, flow, section)
     used = needs.declared
     first = {name: next((s for s, n in flow.needs.items() if name in n.declared), "") for name in used}
@@ -267,7 +267,7 @@ def _step(
             reads.append(name)
         elif name in signature.outputs:
             writes.append(name)
-    return Step(
+    return StepPlan(
         name=section,
         title=part.title,
         cells=part.cells,
@@ -286,7 +286,7 @@ def _step(
     )
 
 
-def _metrics(notebook: Notebook, section: str, own: Sequence[Statement]) -> tuple[str, ...]:
+def _metrics(notebook: SplitNotebook, section: str, own: Sequence[Statement]) -> tuple[str, ...]:
     """Numbers that tell how good a model is: what scikit-learn's metrics and `score` return."""
     origins = imports(notebook.source)
     found: dict[str, None] = {}
@@ -311,14 +311,14 @@ def _metrics(notebook: Notebook, section: str, own: Sequence[Statement]) -> tupl
     return tuple(found)
 
 
-def _after(step: Step, cuts: Outline, steps: Sequence[Step]) -> tuple[str, ...]:
+def _after(step: StepPlan, cuts: Outline, steps: Sequence[StepPlan]) -> tuple[str, ...]:
     """Steps that must come before although nothing is taken from them."""
     said = next(s.after for s in cuts.sections if s.name == step.name) or ()
     files = {other.name for other in steps if set(other.writes) & set(step.reads)}
     return tuple(other for other in said if other not in {*step.takes.values(), *files})
 
 
-def _with_users(files: Sequence[File], steps: Sequence[Step]) -> tuple[File, ...]:
+def _with_users(files: Sequence[File], steps: Sequence[StepPlan]) -> tuple[File, ...]:
     with_users = (
         replace(
             file,

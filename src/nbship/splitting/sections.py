@@ -17,7 +17,7 @@ from nbship.linting.calls import imports
 from nbship.linting.cells import Cell, Source
 from nbship.notebook import PARAMETERS_TAG
 from nbship.splitting.kinds import is_handle
-from nbship.splitting.statements import Kind, Statement, calls, root_name
+from nbship.splitting.statements import Statement, StatementKind, calls, root_name
 
 _STEP_TAG = re.compile(r"(?:step|block):(.*)")
 _METRICS, _SKIP, _SHARED = "pipeline-metrics", "skip", "shared"
@@ -113,7 +113,7 @@ def outline(source: Source, statements: Sequence[Statement]) -> Outline:
         number
         for number, body in by_cell.items()
         if number not in skipped | parameters
-        and any(s.kind is Kind.CODE and not is_set_up(s, handles) for s in body)
+        and any(s.kind is StatementKind.CODE and not is_set_up(s, handles) for s in body)
     }
     for level, fewest in ((2, 2), (1, 3)):
         sections = _merged(_by_headings(source, level), works)
@@ -260,7 +260,7 @@ def _by_flow(
 
 def _does(body: Sequence[Statement], origins: Mapping[str, str], made: Mapping[str, str]) -> set[str]:
     found = set()
-    for s in (s for s in body if s.kind is Kind.CODE):
+    for s in (s for s in body if s.kind is StatementKind.CODE):
         for call, name in calls(s, origins):
             method = name or (call.func.attr if isinstance(call.func, ast.Attribute) else "")
             method = method if "." in method else f"x.{method}"
@@ -276,7 +276,7 @@ def _does(body: Sequence[Statement], origins: Mapping[str, str], made: Mapping[s
 
 def _only_makes(body: Sequence[Statement], origins: Mapping[str, str]) -> bool:
     """Whether a cell only sets models up, from nothing that the notebook has computed."""
-    code = [s for s in body if s.kind is Kind.CODE]
+    code = [s for s in body if s.kind is StatementKind.CODE]
     return bool(code) and all(
         isinstance(s.value, ast.Call | ast.Dict | ast.List)
         and any(name[:8] in ("sklearn.", "xgboost.", "lightgbm") for _, name in calls(s, origins))

@@ -9,11 +9,11 @@ from __future__ import annotations
 import ast
 
 from nbship.splitting import kinds
-from nbship.splitting.flow import Flow, Notebook
-from nbship.splitting.statements import Kind, Statement
+from nbship.splitting.flow import Flow, SplitNotebook
+from nbship.splitting.statements import Statement, StatementKind
 
 
-def shared_functions(notebook: Notebook, flow: Flow, apart: frozenset[int]) -> frozenset[int]:
+def shared_functions(notebook: SplitNotebook, flow: Flow, apart: frozenset[int]) -> frozenset[int]:
     """Returns the positions of the functions that become a module.
 
     They are used by several steps, or are stored by their name in an object that crosses.
@@ -23,7 +23,7 @@ def shared_functions(notebook: Notebook, flow: Flow, apart: frozenset[int]) -> f
         flow: What each step needs, as long as there is no module.
         apart: Positions of functions that name files, which each step declares.
     """
-    functions = {s.name: s for s in notebook.statements if s.kind is Kind.FUNCTION}
+    functions = {s.name: s for s in notebook.statements if s.kind is StatementKind.FUNCTION}
     bound: dict[str, int] = {}
     for s in notebook.statements:
         for name in s.binds:
@@ -54,18 +54,18 @@ def shared_functions(notebook: Notebook, flow: Flow, apart: frozenset[int]) -> f
     return frozenset(functions[name].position for name in chosen)
 
 
-def _stands_alone(s: Statement, notebook: Notebook) -> bool:
+def _stands_alone(s: Statement, notebook: SplitNotebook) -> bool:
     """Whether a function uses nothing but imports, constants and other functions."""
     for name in (s.reads | s.later) - {s.name}:
         if name in notebook.parameters or name in notebook.declared:
             return False
         made = [t for t in notebook.statements if name in t.binds]
-        if not made or any(t.kind in (Kind.CODE, Kind.SETTING) for t in made):
+        if not made or any(t.kind in (StatementKind.CODE, StatementKind.SETTING) for t in made):
             return False
     return not any(isinstance(part, ast.Global) for part in ast.walk(s.node))
 
 
-def users(notebook: Notebook, flow: Flow, s: Statement) -> set[str]:
+def users(notebook: SplitNotebook, flow: Flow, s: Statement) -> set[str]:
     """Returns the steps that use a function."""
     copied = {name for name, needs in flow.needs.items() if s.position in needs.copies}
     home = notebook.outline.section_of(s.cell)
@@ -73,7 +73,7 @@ def users(notebook: Notebook, flow: Flow, s: Statement) -> set[str]:
     return copied | ({home} if used_at_home else set())
 
 
-def _is_passed(s: Statement, notebook: Notebook) -> bool:
+def _is_passed(s: Statement, notebook: SplitNotebook) -> bool:
     """Whether objects may hold a function, or are of a class: they are stored by its name."""
     if isinstance(s.node, ast.ClassDef):
         return True
@@ -90,13 +90,13 @@ def _is_passed(s: Statement, notebook: Notebook) -> bool:
     )
 
 
-def constants_of(notebook: Notebook, shared: frozenset[int]) -> set[int]:
+def constants_of(notebook: SplitNotebook, shared: frozenset[int]) -> set[int]:
     """Returns the positions of the constants that functions use."""
     names = {n for p in shared for n in notebook.statements[p].reads | notebook.statements[p].later}
-    return {s.position for s in notebook.statements if s.kind is Kind.CONSTANT and s.name in names}
+    return {s.position for s in notebook.statements if s.kind is StatementKind.CONSTANT and s.name in names}
 
 
-def module_names(notebook: Notebook, flow: Flow, section: str) -> set[str]:
+def module_names(notebook: SplitNotebook, flow: Flow, section: str) -> set[str]:
     """Returns the functions of a step's own cells that are in the module now, and used there."""
     own = notebook.of(section)
     home = {s.name for s in own if s.position in flow.module}

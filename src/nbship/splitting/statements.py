@@ -29,7 +29,7 @@ _SETTING = re.compile(
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
-class Kind(StrEnum):
+class StatementKind(StrEnum):
     """What a statement is to the notebook."""
 
     IMPORT = "import"
@@ -62,7 +62,7 @@ class Statement:
     cell: int
     position: int
     node: ast.stmt
-    kind: Kind
+    kind: StatementKind
     text: str
     first: int
     last: int
@@ -118,8 +118,10 @@ def read_statements(source: Source, skipped: frozenset[int] = frozenset()) -> tu
     functions = [s for s in found if isinstance(s.node, _DEFINITIONS)]
     changing = [_with_changed_arguments(s, arguments, functions) for s in found]
     constant = _constants(changing)
-    variable = (s.kind is Kind.CONSTANT and s.name not in constant for s in changing)
-    return tuple(replace(s, kind=Kind.CODE) if v else s for s, v in zip(changing, variable, strict=True))
+    variable = (s.kind is StatementKind.CONSTANT and s.name not in constant for s in changing)
+    return tuple(
+        replace(s, kind=StatementKind.CODE) if v else s for s, v in zip(changing, variable, strict=True)
+    )
 
 
 def _statement(cell: Cell, node: ast.stmt, position: int, origins: Mapping[str, str]) -> Statement:
@@ -129,12 +131,12 @@ def _statement(cell: Cell, node: ast.stmt, position: int, origins: Mapping[str, 
     others = [n for n in cell.tree.body if n is not node]
     alone = not any(n.lineno <= last and (n.end_lineno or n.lineno) >= first for n in others)
     kind = _kind(node, origins)
-    if kind in (Kind.FUNCTION, Kind.CONSTANT):
+    if kind in (StatementKind.FUNCTION, StatementKind.CONSTANT):
         while first > 1 and lines[first - 2].startswith("#") and not lines[first - 2].startswith("# %%"):
             first -= 1
     text = "\n".join(lines[first - 1 : last]) if alone else ast.unparse(node)
     if not _is_plain(text):
-        kind, alone = kind if _is_display(node) else Kind.CODE, False
+        kind, alone = kind if _is_display(node) else StatementKind.CODE, False
     names = names_of(cell, node)
     if isinstance(node, _DEFINITIONS):  # what it declares `global` is changed when it is called
         added = {
@@ -149,7 +151,7 @@ def _statement(cell: Cell, node: ast.stmt, position: int, origins: Mapping[str, 
     return Statement(
         *(cell.number, position, node, kind, text, first, last, alone),
         *(names.reads, names.later, names.binds),
-        names.binds if kind is Kind.IMPORT else names.binds & _surely(cell, [node]),
+        names.binds if kind is StatementKind.IMPORT else names.binds & _surely(cell, [node]),
         changes,
     )
 
@@ -183,29 +185,33 @@ def _is_plain(text: str) -> bool:
     return True
 
 
-def _kind(node: ast.stmt, origins: Mapping[str, str]) -> Kind:
+def _kind(node: ast.stmt, origins: Mapping[str, str]) -> StatementKind:
     if isinstance(node, ast.Import | ast.ImportFrom):
-        return Kind.IMPORT
+        return StatementKind.IMPORT
     if isinstance(node, _DEFINITIONS):
-        return Kind.FUNCTION
+        return StatementKind.FUNCTION
     if isinstance(node, ast.Try | ast.If):
         parts = _blocks(node)
         imported = any(isinstance(part, ast.Import | ast.ImportFrom) for part in parts)
-        return Kind.IMPORT if imported and all(map(_only_imports, parts)) else Kind.CODE
+        return StatementKind.IMPORT if imported and all(map(_only_imports, parts)) else StatementKind.CODE
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
     if isinstance(node, ast.Assign | ast.AnnAssign) and len(targets) == 1:
         if isinstance(targets[0], ast.Name):
             if isinstance(node.value, ast.Lambda):
-                return Kind.FUNCTION
-            return Kind.CONSTANT if literal(node.value) is not ... else Kind.CODE
-        return Kind.SETTING if root_name(targets[0]) in origins else Kind.CODE
+                return StatementKind.FUNCTION
+            return StatementKind.CONSTANT if literal(node.value) is not ... else StatementKind.CODE
+        return StatementKind.SETTING if root_name(targets[0]) in origins else StatementKind.CODE
     if _is_display(node):
-        return Kind.SETTING
+        return StatementKind.SETTING
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and not magic(node.value):
         called = dotted(node.value.func)
         of_module = called.partition(".")[0] in origins
-        return Kind.SETTING if of_module and _SETTING.fullmatch(called.rpartition(".")[2]) else Kind.CODE
-    return Kind.CODE
+        return (
+            StatementKind.SETTING
+            if of_module and _SETTING.fullmatch(called.rpartition(".")[2])
+            else StatementKind.CODE
+        )
+    return StatementKind.CODE
 
 
 def _is_display(node: ast.stmt) -> bool:
@@ -273,7 +279,9 @@ def _constants(statements: Sequence[Statement]) -> frozenset[str]:
             bound[name] = bound.get(name, 0) + 1
     changed = {name for statement in statements for name in statement.changes}
     return frozenset(
-        s.name for s in statements if s.kind is Kind.CONSTANT and bound[s.name] == 1 and s.name not in changed
+        s.name
+        for s in statements
+        if s.kind is StatementKind.CONSTANT and bound[s.name] == 1 and s.name not in changed
     )
 
 
@@ -295,7 +303,7 @@ def _with_changed_arguments(
     s: Statement, arguments: Mapping[str, frozenset[int]], functions: Sequence[Statement]
 ) -> Statement:
     """With what functions of the notebook change that the statement calls."""
-    if s.kind is Kind.FUNCTION:
+    if s.kind is StatementKind.FUNCTION:
         return s
     changes = set(s.changes)
     for part in _outside_functions(s.node):

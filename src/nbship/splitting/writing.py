@@ -20,9 +20,9 @@ from nbship.linting.cells import Cell
 from nbship.notebook import Role, Variable
 from nbship.splitting.judging import HELD_OUT, LEARNT_FROM
 from nbship.splitting.kinds import FORMATS, file_name, load, needed_imports, save
-from nbship.splitting.plan import Crossing, File, Plan, Step
+from nbship.splitting.plan import Crossing, File, SplitPlan, StepPlan
 from nbship.splitting.proposal import Read
-from nbship.splitting.statements import Kind, Statement
+from nbship.splitting.statements import Statement, StatementKind
 from nbship.splitting.wishes import GateWish, ranges
 from nbship.templates.render import METADATA
 
@@ -31,7 +31,7 @@ _EMPTY: Mapping[str, Any] = {"bool": False, "float": 0.0, "int": 0, "str": ""}
 _KEPT_TAGS = {"raises-exception", "hide-input", "hide-output", "hide-cell", "remove-input"}
 
 
-def write(plan: Plan, notebook: Read, data: Mapping[str, str]) -> dict[str, str]:
+def write(plan: SplitPlan, notebook: Read, data: Mapping[str, str]) -> dict[str, str]:
     """Returns the files of a plan by their path from the project's folder; the pipeline file is the last.
 
     Args:
@@ -46,7 +46,7 @@ def write(plan: Plan, notebook: Read, data: Mapping[str, str]) -> dict[str, str]
     return files | {f"pipelines/{plan.name}.yaml": _pipeline(plan, data)}
 
 
-def _notebook(plan: Plan, notebook: Read, step: Step, data: Mapping[str, str]) -> str:
+def _notebook(plan: SplitPlan, notebook: Read, step: StepPlan, data: Mapping[str, str]) -> str:
     said = f"Cells {ranges(step.cells)} of `{PurePath(plan.notebook).name}`."
     cells = [
         _text("heading", f"# {step.title}\n\n{said}"),
@@ -80,7 +80,7 @@ def _code(identifier: str, source: str, tags: Sequence[str] = ()) -> dict[str, A
     }
 
 
-def _parameters(plan: Plan, notebook: Read, step: Step, data: Mapping[str, str]) -> Iterator[str]:
+def _parameters(plan: SplitPlan, notebook: Read, step: StepPlan, data: Mapping[str, str]) -> Iterator[str]:
     """The parameters cell: what comes in, what goes out, what can be set."""
     files = {file.variable: file for file in plan.files}
     taken = [plan.crossing(name, source) for name, source in step.takes.items()]
@@ -100,7 +100,7 @@ def _parameters(plan: Plan, notebook: Read, step: Step, data: Mapping[str, str])
         yield _parameter(replace(variable, default=_moved(plan, variable.default)) if moved else variable)
 
 
-def _outputs(plan: Plan, step: Step, files: Mapping[str, File]) -> Iterator[str]:
+def _outputs(plan: SplitPlan, step: StepPlan, files: Mapping[str, File]) -> Iterator[str]:
     for c in (plan.crossing(name, step.name) for name in step.gives):
         shape = f", {c.fact.shape}" if c.fact and c.fact.shape else ""
         if c.is_result:
@@ -134,13 +134,13 @@ def _type(crossing: Crossing) -> str:
     return FORMATS[crossing.kind][1]
 
 
-def _taken_as(plan: Plan, step: Step, crossing: Crossing) -> str:
+def _taken_as(plan: SplitPlan, step: StepPlan, crossing: Crossing) -> str:
     """What an input is called; a step that hands a changed variable on has an output of its name."""
     gives = crossing.name in step.gives and not plan.crossing(crossing.name, step.name).is_result
     return f"{crossing.name}_before" if gives else crossing.artifact
 
 
-def _path(plan: Plan, crossing: Crossing) -> str:
+def _path(plan: SplitPlan, crossing: Crossing) -> str:
     return f"build/{crossing.source}/{file_name(crossing.name, crossing.kind, plan.parquet)}"
 
 
@@ -148,11 +148,11 @@ def _written_to(file: File) -> str:
     return f"build/{file.writers[-1]}/{PurePath(file.path).name}"
 
 
-def _relative(plan: Plan, path: str) -> str:
+def _relative(plan: SplitPlan, path: str) -> str:
     return posixpath.relpath(path, f"notebooks/{plan.name}")
 
 
-def _before(plan: Plan, notebook: Read, step: Step) -> Iterator[tuple[str, str]]:
+def _before(plan: SplitPlan, notebook: Read, step: StepPlan) -> Iterator[tuple[str, str]]:
     """What a step needs of the cells that are not its own, and its inputs."""
     lines = list(_imports(notebook.statements, step.imports))
     if step.module:
@@ -183,7 +183,7 @@ def _spaced(texts: Iterator[str]) -> Iterator[str]:
         yield text
 
 
-def _replaced(plan: Plan, notebook: Read, s: Statement) -> str:
+def _replaced(plan: SplitPlan, notebook: Read, s: Statement) -> str:
     """A statement of another cell, with the names of files as variables."""
     edits = _edits(plan, notebook, {s.position})
     if not edits or not s.alone:
@@ -192,7 +192,7 @@ def _replaced(plan: Plan, notebook: Read, s: Statement) -> str:
     return "\n".join(_edited("\n".join(lines), edits).split("\n")[s.first - 1 :])
 
 
-def _edits(plan: Plan, notebook: Read, positions: set[int]) -> list[tuple[ast.AST, str]]:
+def _edits(plan: SplitPlan, notebook: Read, positions: set[int]) -> list[tuple[ast.AST, str]]:
     """What is replaced in statements: names of files, and paths that lead elsewhere from the new folder."""
     files = {file.path: file.variable for file in plan.files if not file.declared}
     edits: list[tuple[ast.AST, str]] = []
@@ -215,7 +215,7 @@ def _with_folder(node: ast.expr, moved: str, path: str) -> str:
     return ast.unparse(ast.JoinedStr([ast.Constant(moved + first[len(path) :]), *node.values[1:]]))
 
 
-def _moved(plan: Plan, path: str) -> str:
+def _moved(plan: SplitPlan, path: str) -> str:
     """A path of the notebook's folder as the steps' folder sees it."""
     home = posixpath.relpath(posixpath.dirname(plan.notebook) or ".", f"notebooks/{plan.name}")
     moved = posixpath.normpath(posixpath.join(home, path))
@@ -238,7 +238,7 @@ def _imports(statements: Sequence[Statement], needed: Mapping[int, frozenset[str
             yield ast.unparse(ast.ImportFrom(node.module, aliases, node.level))
 
 
-def _own(plan: Plan, notebook: Read, step: Step) -> Iterator[dict[str, Any]]:
+def _own(plan: SplitPlan, notebook: Read, step: StepPlan) -> Iterator[dict[str, Any]]:
     """The step's own cells, without what is declared above them or has gone to the module."""
     cells = {cell.number: cell for cell in notebook.source.cells}
     for number in step.cells:
@@ -258,13 +258,13 @@ def _without_title(source: str, title: str) -> str:
     return "\n".join(own).strip("\n")
 
 
-def _without_declared(plan: Plan, notebook: Read, cell: Cell) -> str:
+def _without_declared(plan: SplitPlan, notebook: Read, cell: Cell) -> str:
     own = [s for s in notebook.statements if s.cell == cell.number]
     edits = _edits(plan, notebook, {s.position for s in own})
     whole: list[Statement] = []
     for s in own:
-        parameter = s.kind is Kind.CONSTANT and s.name in plan.parameters
-        if (parameter or (s.position in plan.module and s.kind is Kind.FUNCTION)) and s.alone:
+        parameter = s.kind is StatementKind.CONSTANT and s.name in plan.parameters
+        if (parameter or (s.position in plan.module and s.kind is StatementKind.FUNCTION)) and s.alone:
             whole.append(s)
         elif parameter:
             edits.append((s.node, "pass"))
@@ -289,7 +289,7 @@ def _edited(source: str, edits: Sequence[tuple[ast.AST, str]]) -> str:
     return "\n".join(line.decode() for line in lines)
 
 
-def _after(plan: Plan, step: Step) -> str:
+def _after(plan: SplitPlan, step: StepPlan) -> str:
     """The last cell: hands the variables on that later steps take."""
     given = [c for name in step.gives if not (c := plan.crossing(name, step.name)).is_result]
     lines = [save(c.name, c.kind, c.artifact, c.options, plan.parquet) for c in given]
@@ -313,14 +313,14 @@ def _folders(paths: Sequence[str]) -> str:
     return f"for file in ({', '.join(paths)}):\n    Path(file){make}" if paths else ""
 
 
-def _module(plan: Plan, notebook: Read) -> str:
+def _module(plan: SplitPlan, notebook: Read) -> str:
     texts = [_replaced(plan, notebook, notebook.statements[position]) for position in plan.module]
     imports = list(_imports(notebook.statements, plan.module_imports))
     head = f'"""What several steps of {plan.name} use, from {PurePath(plan.notebook).name}."""'
     return "\n\n\n".join(["\n".join([head, "", *imports]).rstrip(), *texts]) + "\n"
 
 
-def _pipeline(plan: Plan, data: Mapping[str, str]) -> str:
+def _pipeline(plan: SplitPlan, data: Mapping[str, str]) -> str:
     steps: dict[str, Any] = {}
     for step in plan.steps:
         steps[step.name] = {"notebook": f"notebooks/{plan.name}/{step.name}.ipynb"}
@@ -338,7 +338,7 @@ def _pipeline(plan: Plan, data: Mapping[str, str]) -> str:
     return f"# yaml-language-server: $schema=schema.json\n{text}"
 
 
-def _judged(plan: Plan, gate: GateWish, steps: dict[str, Any]) -> dict[str, Any]:
+def _judged(plan: SplitPlan, gate: GateWish, steps: dict[str, Any]) -> dict[str, Any]:
     """Adds the step that judges the model; returns the gate, and what is published."""
     model = next(c for c in plan.crossings if c.name == gate.model and c.kind == "model")
     homes = {name: f"{step.name}.{name}" for step in plan.steps for name in step.rows}
@@ -357,7 +357,7 @@ def _judged(plan: Plan, gate: GateWish, steps: dict[str, Any]) -> dict[str, Any]
     return {**told, "publish": published}
 
 
-def _wires(plan: Plan, step: Step) -> Iterator[tuple[str, str]]:
+def _wires(plan: SplitPlan, step: StepPlan) -> Iterator[tuple[str, str]]:
     """What names alone do not say."""
     outputs = [plan.crossing(n, s.name).artifact for s in plan.steps for n in s.gives]
     outputs += [name for s in plan.steps for name in s.writes]
@@ -372,5 +372,5 @@ def _wires(plan: Plan, step: Step) -> Iterator[tuple[str, str]]:
             yield file.variable, f"{(before or list(file.writers))[-1]}.{file.variable}"
 
 
-def _index(plan: Plan, step: str) -> int:
+def _index(plan: SplitPlan, step: str) -> int:
     return [s.name for s in plan.steps].index(step)

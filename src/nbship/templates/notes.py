@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nbship.templates.dates import MIXED
 from nbship.templates.leaks import Leaks
 from nbship.templates.splits import Split
-from nbship.templates.table import Kind, Table
+from nbship.templates.table import ColumnKind, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,11 +100,11 @@ def notes(
     return said + (["decided from a sample of the rows, for the file is large"] if table.sampled else [])
 
 
-def _read_as(table: Table, kept: Mapping[str, Kind]) -> dict[str, list[str]]:
-    dates = {name: table.dates[name].format for name, kind in kept.items() if kind is Kind.DATE}
+def _read_as(table: Table, kept: Mapping[str, ColumnKind]) -> dict[str, list[str]]:
+    dates = {name: table.dates[name].format for name, kind in kept.items() if kind is ColumnKind.DATE}
     return {
         "dates": [f"{name} ({'several formats' if how == MIXED else how})" for name, how in dates.items()],
-        "texts": [name for name, kind in kept.items() if kind is Kind.TEXT],
+        "texts": [name for name, kind in kept.items() if kind is ColumnKind.TEXT],
         "numbers like 1,234.5": [name for name, each in table.amounts.items() if each.decimal == "."],
         "numbers like 1.234,5": [name for name, each in table.amounts.items() if each.decimal == ","],
     }
@@ -114,7 +114,9 @@ def _on_split(table: Table, target: str, split: Split) -> str:
     if split.time:
         return f"held out and validated by time, '{split.time}': the latest rows (else --no-time)"
     years = [
-        n for n, kind in table.columns.items() if kind is Kind.NUMBER and n != target and _YEAR.search(n)
+        n
+        for n, kind in table.columns.items()
+        if kind is ColumnKind.NUMBER and n != target and _YEAR.search(n)
     ]
     hint = f"; --time {years[0]} if it will be used on later rows" if years else ""
     if split.group:

@@ -39,7 +39,7 @@ _TEXT_WIDTH = 110
 
 
 @dataclass(frozen=True)
-class Plan:
+class TemplatePlan:
     """What a new pipeline is to be.
 
     Attributes:
@@ -79,7 +79,7 @@ class Plan:
     evaluate: Mapping[str, Any]
 
 
-def render(plan: Plan) -> dict[str, str]:
+def render(plan: TemplatePlan) -> dict[str, str]:
     """Returns the files of a pipeline by their path from the project's folder."""
     regression = plan.task == "regression"
     split = plan.split
@@ -126,7 +126,7 @@ def _read_dates(values: str, dates: Dates) -> str:
     return f'pd.to_datetime({values}, errors="coerce", format={_literal(dates.format)}{more})'
 
 
-def _splitter(plan: Plan) -> str:
+def _splitter(plan: TemplatePlan) -> str:
     if plan.split.time:
         return "TimeSeriesSplit"
     if plan.split.group or plan.repeated:  # stratified as well, it would take minutes for many groups

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbship.errors import UsageError, suggestion
 from nbship.templates.dates import read_dates
-from nbship.templates.table import ID_NAME, Kind, Table
+from nbship.templates.table import ID_NAME, ColumnKind, Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Wish:
+class SplitWish:
     """What a user says of time and groups.
 
     Attributes:
@@ -64,7 +64,7 @@ class Wish:
     group: str | None = ""
 
 
-def find_split(table: Table, target: str, wish: Wish) -> Split:
+def find_split(table: Table, target: str, wish: SplitWish) -> Split:
     """Decides how rows are held out.
 
     Raises:
@@ -95,12 +95,12 @@ def find_split(table: Table, target: str, wish: Wish) -> Split:
     return _by_time(table, time, split) if time else split
 
 
-_HASHED = (Kind.NUMBER, Kind.WORDS, Kind.DATE, Kind.TEXT)
+_HASHED = (ColumnKind.NUMBER, ColumnKind.WORDS, ColumnKind.DATE, ColumnKind.TEXT)
 
 
 def find_key(table: Table, target: str) -> str:
     """Returns the column that identifies each row, whatever its place in the file; empty if there is none."""
-    for name in (c for c, kind in table.columns.items() if kind is Kind.IDENTIFIER):
+    for name in (c for c, kind in table.columns.items() if kind is ColumnKind.IDENTIFIER):
         values = table.sample[name]
         unique = values.notna().all() and values.is_unique and not _repeats(table, name)
         is_code = not _is_whole(values) and not values.astype(str).str.contains(r"\s").any()
@@ -118,7 +118,7 @@ def find_time(table: Table, target: str) -> str:
     times = {
         name: moments(table, name)
         for name in table.dates
-        if name != target and not _BIRTH.search(name) and table.columns[name] is Kind.DATE
+        if name != target and not _BIRTH.search(name) and table.columns[name] is ColumnKind.DATE
     }
     fit = {name: m for name, m in times.items() if m.nunique() >= _FEWEST_TIMES and m.notna().mean() > _MOST}
     order = sorted(fit, key=lambda name: (not _is_sorted(fit[name]), not _TIME.search(name)))
@@ -132,12 +132,12 @@ def find_group(table: Table, target: str) -> str:
     """
     for name, kind in table.columns.items():
         values = table.sample[name]
-        different = values.nunique() if kind is not Kind.NESTED else 0
-        whole = kind in (Kind.WORDS, Kind.IDENTIFIER) or _is_whole(values)
+        different = values.nunique() if kind is not ColumnKind.NESTED else 0
+        whole = kind in (ColumnKind.WORDS, ColumnKind.IDENTIFIER) or _is_whole(values)
         if name == target or not whole or different < _FEWEST_GROUPS:
             continue
         repeated = different <= len(values) / 1.5 or _repeats(table, name)
-        named = ID_NAME.search(name) or _WHO.search(name) or (kind is Kind.WORDS and _are_codes(values))
+        named = ID_NAME.search(name) or _WHO.search(name) or (kind is ColumnKind.WORDS and _are_codes(values))
         if repeated and not _POSITION.search(name) and (named or _is_shared(table.sample, name, target)):
             return name
     return ""
@@ -152,7 +152,7 @@ def moments(table: Table, name: str) -> pd.Series[Any]:
 
 
 def _by_time(table: Table, name: str, split: Split) -> Split:
-    if table.columns[name] not in (Kind.DATE, Kind.NUMBER, Kind.IDENTIFIER):
+    if table.columns[name] not in (ColumnKind.DATE, ColumnKind.NUMBER, ColumnKind.IDENTIFIER):
         raise UsageError(
             f"--time {name}: holds neither dates nor numbers", "choose a column that can be ordered"
         )

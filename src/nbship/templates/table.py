@@ -29,7 +29,7 @@ ID_NAME = re.compile(
 )
 
 
-class Kind(StrEnum):
+class ColumnKind(StrEnum):
     """What a column holds, as far as a model is concerned."""
 
     NUMBER = "number"
@@ -56,7 +56,7 @@ class Table:
     """
 
     reading: Reading
-    columns: Mapping[str, Kind]
+    columns: Mapping[str, ColumnKind]
     amounts: Mapping[str, Amounts]
     dates: Mapping[str, Dates]
     sample: pd.DataFrame
@@ -89,34 +89,34 @@ def read_table(path: Path) -> Table:
         **{name: read_amounts(sample[name], each.decimal) for name, each in amounts.items()}
     )
     columns = {str(name): kind_of(sample[name]) for name in sample}
-    dates = _dates(sample[[name for name, kind in columns.items() if kind is Kind.DATE]])
+    dates = _dates(sample[[name for name, kind in columns.items() if kind is ColumnKind.DATE]])
     return Table(reading, columns, amounts, dates, sample, not found.whole, found.repeats)
 
 
-def kind_of(values: pd.Series[Any]) -> Kind:
+def kind_of(values: pd.Series[Any]) -> ColumnKind:
     """Says what a column holds."""
     from pandas.api import types
 
     present = values.dropna()
     if not _is_hashable(present):
-        return Kind.NESTED
+        return ColumnKind.NESTED
     if present.nunique() < 2:
-        return Kind.CONSTANT
+        return ColumnKind.CONSTANT
     is_id = bool(ID_NAME.search(str(values.name))) and present.is_unique and len(present) == len(values)
     if types.is_bool_dtype(values):
-        return Kind.WORDS
+        return ColumnKind.WORDS
     if types.is_numeric_dtype(values):
         counted = is_id or (types.is_integer_dtype(values) and _is_counter(present))
-        return Kind.IDENTIFIER if counted else Kind.NUMBER
+        return ColumnKind.IDENTIFIER if counted else ColumnKind.NUMBER
     if are_numbers(values):
-        return Kind.NUMBER
+        return ColumnKind.NUMBER
     looked_at = present.astype(str).sample(min(_LOOKED_AT, len(present)), random_state=0)
     if dates_of(looked_at):
-        return Kind.DATE
+        return ColumnKind.DATE
     if looked_at.str.split().str.len().mean() >= 3 and present.nunique() > 50:
-        return Kind.TEXT
+        return ColumnKind.TEXT
     mostly_different = len(present) >= 20 and present.nunique() > _MOST * len(present)
-    return Kind.IDENTIFIER if is_id or mostly_different else Kind.WORDS
+    return ColumnKind.IDENTIFIER if is_id or mostly_different else ColumnKind.WORDS
 
 
 def are_numbers(values: pd.Series[Any]) -> bool:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
 
 
-class State(StrEnum):
+class FileState(StrEnum):
     """How a file stands to its `.dvc` file."""
 
     SAME = "same"
@@ -100,7 +100,7 @@ def read(path: Path, owner: Path | None = None) -> Tracked | None:
     return Tracked(md5, size)
 
 
-def state(path: Path, owner: Path | None = None) -> State:
+def state(path: Path, owner: Path | None = None) -> FileState:
     """Compares a file with its `.dvc` file; reads the file once, if its size is right.
 
     Args:
@@ -112,10 +112,10 @@ def state(path: Path, owner: Path | None = None) -> State:
     """
     tracked = read(path, owner)
     if tracked is None:
-        return State.UNTRACKED
+        return FileState.UNTRACKED
     if not path.exists():
-        return State.MISSING
-    return State.SAME if _matches(path, tracked) else State.EDITED
+        return FileState.MISSING
+    return FileState.SAME if _matches(path, tracked) else FileState.EDITED
 
 
 def pull(
@@ -154,9 +154,9 @@ def pull(
     name = path.relative_to(root).as_posix()
     with _open(root) as repo:
         before = state(path, owner)
-        if before is State.SAME:
+        if before is FileState.SAME:
             return None
-        edited = before is State.EDITED and not _cached(repo, _md5(path))
+        edited = before is FileState.EDITED and not _cached(repo, _md5(path))
         if edited and not force:
             raise NbshipError(
                 f"{name} was edited since `dvc add`",

@@ -76,9 +76,9 @@ def champion(root: Path, name: str, report: Report = lambda _: None) -> Path | N
             recover(root, name)
     model = folder / MODEL
     state = dvc.state(model)
-    if state is dvc.State.UNTRACKED:
+    if state is dvc.FileState.UNTRACKED:
         return None
-    if state is not dvc.State.SAME:
+    if state is not dvc.FileState.SAME:
         restore = f"dvc checkout --force {dvc.tracking_file(model).relative_to(root)}"
         dvc.pull(root, model, report=report, restore=restore)
     return model
@@ -105,9 +105,9 @@ def _beside(root: Path, name: str, file: str, report: Report) -> Path | None:
     model = model_folder(root, name) / MODEL
     path = model.with_name(file)
     state = dvc.state(path, owner=model)
-    if state is dvc.State.UNTRACKED:
+    if state is dvc.FileState.UNTRACKED:
         return None
-    if state is not dvc.State.SAME:
+    if state is not dvc.FileState.SAME:
         restore = f"dvc checkout --force {dvc.tracking_file(model).relative_to(root)}"
         dvc.pull(root, path, report=report, restore=restore, owner=model)
     return path

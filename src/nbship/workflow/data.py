@@ -28,7 +28,7 @@ class Status:
     pipeline: str
     name: str
     path: str
-    state: dvc.State
+    state: dvc.FileState
     exists: bool
     md5: str
     source: str
@@ -74,7 +74,7 @@ def pull(
     for pipeline in pipelines:
         for name, data in pipeline.data.items():
             path = root / data.path
-            if force and dvc.state(path) is dvc.State.EDITED:
+            if force and dvc.state(path) is dvc.FileState.EDITED:
                 kept = dvc.pull(root, path, data.source, force, report)
                 if kept is not None:
                     report(f"{data.path}: the edited file is kept as {kept.relative_to(root)}")
@@ -100,9 +100,9 @@ def status(root: Path, pipelines: Iterable[Pipeline]) -> list[Status]:
 def _ensure(root: Path, name: str, data: Data, report: Report) -> Path:
     path = root / data.path
     state = dvc.state(path)
-    if state in (dvc.State.MISSING, dvc.State.EDITED):
+    if state in (dvc.FileState.MISSING, dvc.FileState.EDITED):
         dvc.pull(root, path, data.source, report=report)
-    elif state is dvc.State.UNTRACKED and not path.exists():
+    elif state is dvc.FileState.UNTRACKED and not path.exists():
         if data.source is None:
             raise NbshipError(
                 f"data.{name}: {data.path} is not there, and no {data.path}.dvc tracks it",

@@ -57,7 +57,7 @@ class Deployed:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DeploymentPlan:
     """What a deployment would do.
 
     Attributes:
@@ -72,7 +72,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Target:
+class DeploymentTarget:
     """What is to be deployed, and where.
 
     Attributes:
@@ -133,7 +133,7 @@ def deploy(
     )
 
 
-def plan(root: Path, pipeline: Pipeline, stage: str, version: str = "") -> Plan:
+def plan(root: Path, pipeline: Pipeline, stage: str, version: str = "") -> DeploymentPlan:
     """Works out what `deploy` would do, and changes nothing; the arguments are the same."""
     target = find_target(root, pipeline, stage, version)
     if pipeline.deploy.mode == "gitops":
@@ -145,12 +145,12 @@ def plan(root: Path, pipeline: Pipeline, stage: str, version: str = "") -> Plan:
         running = services.get(found.cluster, pipeline.name)
         plan = found.rollout
         wanted = manifest.inference_service(plan.release, plan.settings, plan.stage, plan.mode)
-    return Plan(
+    return DeploymentPlan(
         manifest.to_yaml(wanted), manifest.difference(running, wanted), manifest.live_version(running)
     )
 
 
-def find_target(root: Path, pipeline: Pipeline, stage: str, version: str) -> Target:
+def find_target(root: Path, pipeline: Pipeline, stage: str, version: str) -> DeploymentTarget:
     """Finds what is to be deployed, and that the model store has it.
 
     Raises:
@@ -178,10 +178,10 @@ def find_target(root: Path, pipeline: Pipeline, stage: str, version: str) -> Tar
         data=_data_hash(described),
         run=described.origin.run,
     )
-    return Target(stage, found, release, described, place)
+    return DeploymentTarget(stage, found, release, described, place)
 
 
-def _deployment(pipeline: Pipeline, target: Target, report: Report) -> Deployment:
+def _deployment(pipeline: Pipeline, target: DeploymentTarget, report: Report) -> Deployment:
     settings, place = pipeline.deploy, target.place
     cluster = services.connect(place)
     service = services.get(cluster, pipeline.name)
@@ -246,7 +246,7 @@ def _data_hash(described: Package) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _newer(root: Path, target: Target) -> str:
+def _newer(root: Path, target: DeploymentTarget) -> str:
     """The version that was deployed last, if it is newer than the target's; else empty."""
     stages.fetch(root, target.release.name)
     last = next(iter(stages.history(root, target.release.name, target.stage)), None)
@@ -256,7 +256,7 @@ def _newer(root: Path, target: Target) -> str:
     return last.version if numbers(last.version) > numbers(target.version.version) else ""
 
 
-def _record(root: Path, target: Target, report: Report) -> str:
+def _record(root: Path, target: DeploymentTarget, report: Report) -> str:
     """Makes the Git tag of a deployment, unless the last one of its stage says the same."""
     name, version = target.release.name, target.version.version
     try:
@@ -270,11 +270,11 @@ def _record(root: Path, target: Target, report: Report) -> str:
         return ""
 
 
-def _gitops_path(root: Path, target: Target) -> Path:
+def _gitops_path(root: Path, target: DeploymentTarget) -> Path:
     return root / FOLDER / target.release.name / f"{target.stage}.yaml"
 
 
-def _gitops_manifest(pipeline: Pipeline, target: Target) -> Manifest:
+def _gitops_manifest(pipeline: Pipeline, target: DeploymentTarget) -> Manifest:
     mode = pipeline.deploy.kserve
     if mode is None:
         raise UsageError(
@@ -286,7 +286,7 @@ def _gitops_manifest(pipeline: Pipeline, target: Target) -> Manifest:
     return manifest.inference_service(target.release, pipeline.deploy, target.place, mode)
 
 
-def _write(root: Path, pipeline: Pipeline, target: Target) -> Deployed:
+def _write(root: Path, pipeline: Pipeline, target: DeploymentTarget) -> Deployed:
     """Writes and commits the manifest that Flux applies."""
     name, version = pipeline.name, target.version.version
     path, text = _gitops_path(root, target), manifest.to_yaml(_gitops_manifest(pipeline, target))

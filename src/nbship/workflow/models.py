@@ -12,7 +12,7 @@ from nbship.versions.registry import Version
 
 
 @dataclass(frozen=True)
-class Model:
+class PublishedModel:
     """A published model.
 
     Attributes:
@@ -26,7 +26,7 @@ class Model:
     champion: str
 
 
-def list_models(root: Path, name: str = "") -> list[Model]:
+def list_models(root: Path, name: str = "") -> list[PublishedModel]:
     """Returns the models that were published here.
 
     Args:
@@ -45,9 +45,9 @@ def list_models(root: Path, name: str = "") -> list[Model]:
     return [_model(root, each) for each in names if name in ("", each)]
 
 
-def _model(root: Path, name: str) -> Model:
+def _model(root: Path, name: str) -> PublishedModel:
     versions = registry.versions(root, name)
     tracking = dvc.tracking_file(registry.model_folder(root, name) / MODEL)
     current = tracking.read_text(encoding="utf-8")
     champions = (v.version for v in versions if v.active and git.read_at(root, v.commit, tracking) == current)
-    return Model(name=name, versions=tuple(versions), champion=next(champions, ""))
+    return PublishedModel(name=name, versions=tuple(versions), champion=next(champions, ""))

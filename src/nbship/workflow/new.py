@@ -17,9 +17,9 @@ from nbship.templates.example import example_csv
 from nbship.templates.leaks import find_leaks
 from nbship.templates.notes import notes, warnings
 from nbship.templates.reading import how_to_read
-from nbship.templates.render import Plan, render, shared_texts
-from nbship.templates.splits import Wish, find_split
-from nbship.templates.table import Kind, Table, are_numbers, read_table
+from nbship.templates.render import TemplatePlan, render, shared_texts
+from nbship.templates.splits import SplitWish, find_split
+from nbship.templates.table import ColumnKind, Table, are_numbers, read_table
 from nbship.versions import dvc, git
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def begin(
     data: Path | None = None,
     target: str = "",
     task: str = "",
-    wish: Wish | None = None,
+    wish: SplitWish | None = None,
 ) -> Begun:
     """Writes a new pipeline; all of it, or nothing.
 
@@ -77,7 +77,7 @@ def begin(
         if data is None:
             files.write_text(new(root / path), example_csv(task or TASKS[0]))
         table = read_table(data or root / path)
-        plan, said = _plan(name, path.as_posix(), data, table, target, task, wish or Wish())
+        plan, said = _plan(name, path.as_posix(), data, table, target, task, wish or SplitWish())
         texts = render(plan)
         shared = {p: text for p, text in shared_texts(plan.task).items() if not (root / p).exists()}
         texts = {**shared, **texts}
@@ -137,8 +137,8 @@ def track(root: Path, path: Path, new: Callable[[Path], Path]) -> None:
 
 
 def _plan(
-    name: str, path: str, data: Path | None, table: Table, target: str, task: str, wish: Wish
-) -> tuple[Plan, list[str]]:
+    name: str, path: str, data: Path | None, table: Table, target: str, task: str, wish: SplitWish
+) -> tuple[TemplatePlan, list[str]]:
     target = target or str(table.sample.columns[-1])
     if target not in table.columns:
         raise UsageError(f"{data}: there is no column '{target}'", suggestion(target, table.columns))
@@ -152,7 +152,7 @@ def _plan(
         target,
         task,
         [column for column, kind in inputs.items() if kind in _TAKEN and column != split.group],
-        [column for column, kind in inputs.items() if kind is Kind.IDENTIFIER],
+        [column for column, kind in inputs.items() if kind is ColumnKind.IDENTIFIER],
     )
     unused = {why: [c for c, kind in inputs.items() if kind is which] for which, why in _LEFT_OUT.items()}
     unused = {
@@ -165,9 +165,9 @@ def _plan(
             "give a table with columns that say something about each row",
         )
     taken = {column: kind for column, kind in inputs.items() if column not in (*left_out, split.group)}
-    of_kind = {kind: [c for c, found in taken.items() if found is kind] for kind in Kind}
+    of_kind = {kind: [c for c, found in taken.items() if found is kind] for kind in ColumnKind}
     of_time = table.dates.get(split.time)
-    plan = Plan(
+    plan = TemplatePlan(
         name=name,
         task=task,
         path=path,
@@ -176,24 +176,24 @@ def _plan(
         reading=table.reading,
         unused=left_out,
         amounts={column: each.decimal for column, each in table.amounts.items()},
-        dates={column: table.dates[column] for column in of_kind[Kind.DATE]},
-        texts=of_kind[Kind.TEXT],
+        dates={column: table.dates[column] for column in of_kind[ColumnKind.DATE]},
+        texts=of_kind[ColumnKind.TEXT],
         split=split,
         moments=of_time,
         repeated=not (split.alike or split.group or split.time) and _are_repeated(table.sample[[*taken]]),
         leaf=max(2, min(20, len(known) // 40)),
         warnings=warnings(table, target, task, leaks),
-        evaluate={"unit": target, "groups": of_kind[Kind.NUMBER][:2]} if task == "regression" else {},
+        evaluate={"unit": target, "groups": of_kind[ColumnKind.NUMBER][:2]} if task == "regression" else {},
     )
     said = notes(table, target, task, split, unused, len(table.sample) - len(known))
     return plan, said + [warning.replace("`", "'") for warning in plan.warnings]
 
 
-_TAKEN = (Kind.NUMBER, Kind.WORDS, Kind.DATE, Kind.TEXT)
+_TAKEN = (ColumnKind.NUMBER, ColumnKind.WORDS, ColumnKind.DATE, ColumnKind.TEXT)
 _LEFT_OUT = {
-    Kind.IDENTIFIER: "different in each row",
-    Kind.CONSTANT: "always the same",
-    Kind.NESTED: "lists or objects",
+    ColumnKind.IDENTIFIER: "different in each row",
+    ColumnKind.CONSTANT: "always the same",
+    ColumnKind.NESTED: "lists or objects",
 }
 
 

@@ -56,7 +56,7 @@ _OWN_KERNELS = (runner.WARM_KERNEL, forkserver.STANDARD_KERNEL)
 
 
 @dataclass(frozen=True)
-class Request:
+class RunRequest:
     """What a person asks of a run.
 
     Attributes:
@@ -84,7 +84,7 @@ class Request:
 
 def run(
     root: Path,
-    request: Request,
+    request: RunRequest,
     on_event: Callable[[runner.Event], None] = lambda _: None,
     report: Report = lambda _: None,
     on_end: Callable[[RunRecord, Path], None] = lambda *_: None,
@@ -245,7 +245,7 @@ def _tried(root: Path, graph: Graph, record: RunRecord, losses: Path) -> int:
     return len(before - {judged(record), record.champion, ""})
 
 
-def _forced(graph: Graph, request: Request) -> frozenset[str]:
+def _forced(graph: Graph, request: RunRequest) -> frozenset[str]:
     if request.force:
         return frozenset(graph.steps)
     forced = graph.downstream(request.from_step) if request.from_step else set()

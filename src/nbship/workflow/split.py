@@ -27,7 +27,7 @@ from nbship.record import RunRecord
 from nbship.splitting import inspector
 from nbship.splitting.flow import Facts
 from nbship.splitting.kinds import Fact
-from nbship.splitting.plan import Plan
+from nbship.splitting.plan import SplitPlan
 from nbship.splitting.proposal import Read, propose, read
 from nbship.splitting.sections import step_name
 from nbship.splitting.wishes import Wishes, read_wishes
@@ -35,7 +35,7 @@ from nbship.splitting.writing import write
 from nbship.templates.render import shared_texts
 from nbship.versions import dvc
 from nbship.workflow.new import all_or_nothing, track
-from nbship.workflow.run import Request, run
+from nbship.workflow.run import RunRequest, run
 
 _PARQUET = re.compile(r"^(pyarrow|fastparquet)\b", re.MULTILINE)
 _CELL = re.compile(r"(.*), cell (\d+): (.*)", re.DOTALL)
@@ -55,7 +55,7 @@ class Proposal:
         outputs: What each cell showed when the notebook ran, by its id; empty if it did not.
     """
 
-    plan: Plan
+    plan: SplitPlan
     notebook: Read
     data: Mapping[str, str]
     copied: Mapping[str, Path]
@@ -78,7 +78,7 @@ class Observed:
 
 
 @dataclass(frozen=True)
-class Difference:
+class OutputDifference:
     """A cell that shows something else in the pipeline.
 
     Attributes:
@@ -106,7 +106,7 @@ class Checked:
     """
 
     same: int
-    differences: tuple[Difference, ...]
+    differences: tuple[OutputDifference, ...]
     random: tuple[int, ...]
     record: RunRecord
 
@@ -245,7 +245,7 @@ def _shown(cell: Any) -> list[str]:
     return joined
 
 
-def _data(root: Path, folder: Path, plan: Plan) -> tuple[dict[str, str], dict[str, Path]]:
+def _data(root: Path, folder: Path, plan: SplitPlan) -> tuple[dict[str, str], dict[str, Path]]:
     """Where the files are that no step writes; those outside of the project are to be copied to data/."""
     data: dict[str, str] = {}
     copied: dict[str, Path] = {}
@@ -352,16 +352,18 @@ def check(root: Path, proposed: Proposal) -> Checked:
     """
     plan, notebook = proposed.plan, proposed.notebook
     outputs = proposed.outputs or observe(root, notebook).outputs
-    record, folder = run(root, Request(plan.name))
+    record, folder = run(root, RunRequest(plan.name))
     numbers = {identifier(cell): cell.number for cell in notebook.source.code}
-    same, differences = 0, list[Difference]()
+    same, differences = 0, list[OutputDifference]()
     for step in plan.steps:
         for name, after in _of_step(folder, record, step.name).items():
             before = outputs.get(name)
             if before == after:
                 same += 1
             elif before is not None:
-                differences.append(Difference(step.name, numbers[name], "\n".join(before), "\n".join(after)))
+                differences.append(
+                    OutputDifference(step.name, numbers[name], "\n".join(before), "\n".join(after))
+                )
     random: tuple[int, ...] = ()
     if differences:
         again = observe(root, notebook).outputs

@@ -32,7 +32,7 @@ from nbship.workflow.parameters import SERVER_KEYS, overridden_parameters, run_p
 
 if TYPE_CHECKING:
     from nbship.kubeflow.api import Connection
-    from nbship.kubeflow.records import RemoteRun, Version
+    from nbship.kubeflow.records import PipelineVersion, RemoteRun
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Submission:
     """
 
     run: RemoteRun
-    version: Version
+    version: PipelineVersion
     experiment: str
     link: str
     steps: tuple[str, ...]

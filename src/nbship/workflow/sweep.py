@@ -31,7 +31,7 @@ _PARTS = ("_std", "_low", "_high")
 
 
 @dataclass(frozen=True)
-class Request:
+class SweepRequest:
     """What a person asks of a sweep.
 
     Attributes:
@@ -55,7 +55,7 @@ class Request:
 
 def sweep(
     root: Path,
-    request: Request,
+    request: SweepRequest,
     on_event: Callable[[runner.Event], None] = lambda _: None,
     report: Report = lambda _: None,
 ) -> tuple[SweepRecord, Path]:
@@ -111,7 +111,7 @@ def sweep(
     return record, folder
 
 
-def compile_sweep(root: Path, request: Request) -> str:
+def compile_sweep(root: Path, request: SweepRequest) -> str:
     """Compiles a sweep for Kubeflow, where the combinations run in parallel.
 
     As with a pipeline, no variable of the environment goes in.
@@ -128,7 +128,7 @@ def compile_sweep(root: Path, request: Request) -> str:
 
 
 def _planned(
-    root: Path, request: Request, environment: Mapping[str, str]
+    root: Path, request: SweepRequest, environment: Mapping[str, str]
 ) -> tuple[Pipeline, list[Choice], list[Graph], str, str]:
     """The combinations, less what their metric does not need, and the step and the name of the metric."""
     pipeline, choices, graphs = plan(root, request, environment)
@@ -143,7 +143,7 @@ def _planned(
 
 
 def plan(
-    root: Path, request: Request, environment: Mapping[str, str]
+    root: Path, request: SweepRequest, environment: Mapping[str, str]
 ) -> tuple[Pipeline, list[Choice], list[Graph]]:
     """Reads the pipeline once for each combination.
 

@@ -114,13 +114,13 @@ def failed_tasks(run: RemoteRun, tasks: Sequence[str]) -> list[str]:
 
 def _look(connection: Connection, run_id: str) -> RemoteRun:
     """The run; a server that is away for a while, as when it is renewed, does not end the waiting."""
-    from nbship.kubeflow.api import ApiError
+    from nbship.kubeflow.api import KubeflowError
     from nbship.kubeflow.client import get_run
 
     for _ in range(_MOST_SILENCES):
         try:
             return get_run(connection, run_id)
-        except ApiError as error:
+        except KubeflowError as error:
             if not error.passing:
                 raise
         time.sleep(_INTERVAL)

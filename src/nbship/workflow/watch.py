@@ -19,13 +19,13 @@ from nbship.errors import NbshipError
 from nbship.graph import read_graph
 from nbship.own_code import step_code
 from nbship.project import PIPELINES, SETTINGS
-from nbship.workflow.run import Request
+from nbship.workflow.run import RunRequest
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 
 def saved(
-    root: Path, request: Request, pause: Callable[[float], None] = time.sleep
+    root: Path, request: RunRequest, pause: Callable[[float], None] = time.sleep
 ) -> Iterator[tuple[str, ...]]:
     """Yields when there is something to run: at once, and whenever something was saved since it last yielded.
 
@@ -61,7 +61,7 @@ def saved(
 class _Files:
     """The files that a run depends on, each known by what matters in it."""
 
-    def __init__(self, root: Path, request: Request) -> None:
+    def __init__(self, root: Path, request: RunRequest) -> None:
         self._root = root
         self._request = request
         self._read: set[Path] = set()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from nbship.cluster import check as endpoint
 from nbship.cluster import kserve, manifest, pods, rollout, services
 from nbship.cluster.backends import Backend
-from nbship.cluster.check import Answer, Ask, CheckError, CheckPassed, UnreachableError
+from nbship.cluster.check import Ask, CheckError, CheckPassed, ServerAnswer, UnreachableError
 from nbship.cluster.manifest import Manifest
 from nbship.cluster.pods import Trouble
 from nbship.cluster.rollout import Rollout
@@ -179,7 +179,7 @@ def dwell(
     looked = time.monotonic()
 
     def paced(ask: Ask) -> Ask:
-        def asked(body: dict[str, object]) -> Answer:
+        def asked(body: dict[str, object]) -> ServerAnswer:
             nonlocal looked
             answer = ask(body)
             time.sleep(pause)

@@ -30,7 +30,7 @@ from nbship.versions.clone import find_commit
 from nbship.workflow import judging
 from nbship.workflow.incluster import result
 from nbship.workflow.incluster.inputs import cloned, log
-from nbship.workflow.incluster.step import Artifact, failures_end_the_process
+from nbship.workflow.incluster.step import KfpArtifact, failures_end_the_process
 from nbship.workflow.judging import Evidence
 
 if TYPE_CHECKING:
@@ -48,17 +48,17 @@ class FinalStatus(Protocol):
 
 
 def decide(
-    run: Artifact,
+    run: KfpArtifact,
     metrics: Any,
     *,
     pipeline: str,
     commit: str,
     hashes: Mapping[str, str],
-    measured: Mapping[str, Artifact],
+    measured: Mapping[str, KfpArtifact],
     results: Mapping[str, Any],
-    losses: Artifact | None = None,
-    champion_losses: Artifact | None = None,
-    evidence: Mapping[str, Artifact] = MappingProxyType({}),
+    losses: KfpArtifact | None = None,
+    champion_losses: KfpArtifact | None = None,
+    evidence: Mapping[str, KfpArtifact] = MappingProxyType({}),
     names: Mapping[str, str] = MappingProxyType({}),
     target: str = "",
     gate: str = "",
@@ -119,8 +119,8 @@ def decide(
 
 def publish(
     version: str,
-    run: Artifact,
-    outputs: Mapping[str, Artifact],
+    run: KfpArtifact,
+    outputs: Mapping[str, KfpArtifact],
     *,
     names: Mapping[str, str],
     pipeline: str,
@@ -165,7 +165,7 @@ def deploy(*, pipeline: str, repository: str, branch: str, stage: str, version: 
         deploy_model(root, settings, stage, version, log)
 
 
-def report(run: Artifact, *, repository: str, host: str, job: str) -> None:
+def report(run: KfpArtifact, *, repository: str, host: str, job: str) -> None:
     """Tells GitLab what the gate said, where nothing is published.
 
     Args:
@@ -214,7 +214,7 @@ def _named(link: Path, path: Path) -> Path:
     return link
 
 
-def _filled(artifact: Artifact) -> Path | None:
+def _filled(artifact: KfpArtifact) -> Path | None:
     path = Path(artifact.path)
     return path if path.stat().st_size else None
 
@@ -245,7 +245,7 @@ def _record(
     pipeline: str,
     commit: str,
     hashes: Mapping[str, str],
-    measured: Mapping[str, Artifact],
+    measured: Mapping[str, KfpArtifact],
     results: Mapping[str, Any],
 ) -> RunRecord:
     steps: dict[str, StepRecord] = {}
@@ -276,11 +276,11 @@ def _record(
     )
 
 
-def _read_record(run: Artifact) -> RunRecord:
+def _read_record(run: KfpArtifact) -> RunRecord:
     return RunRecord.model_validate_json(Path(run.path).read_text(encoding="utf-8"))
 
 
-def _take_in(record: RunRecord, folder: Path, reference: str, artifact: Artifact, name: str) -> None:
+def _take_in(record: RunRecord, folder: Path, reference: str, artifact: KfpArtifact, name: str) -> None:
     """Puts an artifact into the run's folder, as the local engine would have left it there."""
     made = Reference.parse(reference)
     step, output = str(made.step), made.name

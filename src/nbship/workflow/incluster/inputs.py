@@ -23,7 +23,7 @@ from nbship.kubeflow.plan import CHAMPION_FACTS, FILE
 from nbship.package import DESCRIPTION
 from nbship.versions import dvc, git, registry
 from nbship.versions.clone import clone, clone_with, find_project
-from nbship.workflow.incluster.step import Artifact, failures_end_the_process
+from nbship.workflow.incluster.step import KfpArtifact, failures_end_the_process
 
 
 def resolve(
@@ -51,7 +51,7 @@ def resolve(
 
 def fetch(
     sha256: str,
-    outputs: Mapping[str, Artifact],
+    outputs: Mapping[str, KfpArtifact],
     *,
     pipeline: str,
     version: Mapping[str, Any],
@@ -148,7 +148,7 @@ def _cloned_with(folder: Path, version: Mapping[str, Any], repository: str) -> P
 
 def _bring(root: Path, version: Mapping[str, Any]) -> dict[str, Path | None]:
     path = root / version["path"]
-    if dvc.state(path) is not dvc.State.SAME:
+    if dvc.state(path) is not dvc.FileState.SAME:
         data = Data(path=version["path"], source=version.get("source"))
         dvc.pull(root, path, data.source, report=log)
     return {FILE: path}
@@ -163,7 +163,7 @@ def _bring_champion(root: Path, pipeline: str) -> dict[str, Path | None]:
     }
 
 
-def _hand_on(root: Path, path: Path | None, artifact: Artifact) -> str:
+def _hand_on(root: Path, path: Path | None, artifact: KfpArtifact) -> str:
     """Copies a file into an artifact, and says in its metadata which; returns its SHA-256."""
     target = Path(artifact.path)
     if path is None:

@@ -32,7 +32,7 @@ from nbship.workflow.incluster import failed
 _KERNEL = "python3"
 
 
-class Artifact(Protocol):
+class KfpArtifact(Protocol):
     """What is used of KFP's artifacts."""
 
     path: str
@@ -42,7 +42,7 @@ class Artifact(Protocol):
 
 def run_step(
     arguments: Mapping[str, Any],
-    executed_notebook: Artifact,
+    executed_notebook: KfpArtifact,
     *,
     path: str,
     notebook: str,
@@ -109,7 +109,7 @@ def _leave_empty(artifacts: Iterable[Any]) -> None:
 def _run(
     notebook: Notebook,
     arguments: Mapping[str, Any],
-    html: Artifact,
+    html: KfpArtifact,
     timeout: float | None,
     project: Path,
     folder: Path,
@@ -185,7 +185,7 @@ def _own_path(folder: Path, name: str, default: str) -> Path:
     return path
 
 
-def _linked(folder: Path, name: str, default: str, artifact: Artifact) -> str:
+def _linked(folder: Path, name: str, default: str, artifact: KfpArtifact) -> str:
     link = _own_path(folder, name, default)
     link.symlink_to(Path(artifact.path).absolute())
     return str(link)
