@@ -208,7 +208,7 @@ def _recipes_step(
     inputs = {
         variable.name: own.get(variable.name)
         or judged.inputs.get(variable.name)
-        or _found(RECIPES, variable, pipeline, notebooks)
+        or _found_by_name(RECIPES, variable, pipeline, notebooks)
         for variable in signature.inputs.values()
     }
     settings = judged.settings.model_copy(
@@ -271,7 +271,7 @@ def _origin(
 ) -> Reference:
     written = pipeline.steps[name].inputs.get(variable.name)
     if written is None:
-        reference = _found(name, variable, pipeline, notebooks)
+        reference = _found_by_name(name, variable, pipeline, notebooks)
     else:
         reference = _named(name, written, pipeline, notebooks)
     if reference.step is None:
@@ -324,7 +324,9 @@ def _outputs(notebook: Notebook) -> Mapping[str, Variable]:
     return {**notebook.signature.outputs, **notebook.signature.results}
 
 
-def _found(name: str, variable: Variable, pipeline: Pipeline, notebooks: Mapping[str, Notebook]) -> Reference:
+def _found_by_name(
+    name: str, variable: Variable, pipeline: Pipeline, notebooks: Mapping[str, Notebook]
+) -> Reference:
     """Finds the one data file or output of another step that has the input's name."""
     found = [
         Reference(s, variable.name)

@@ -93,13 +93,13 @@ def merge_graphs(graphs: Sequence[Graph]) -> tuple[Graph, list[dict[str, str]]]:
     names: dict[str, str] = {}
     for name, found in variants.items():
         for number, identity in enumerate(found, start=1):
-            names[identity] = name if len(found) == 1 else _free(f"{name}-{number}", taken)
+            names[identity] = name if len(found) == 1 else _free_name(f"{name}-{number}", taken)
             taken.add(names[identity])
     places = [{name: names[identity] for name, identity in own.items()} for own in identities]
     steps: dict[str, Step] = {}
     for graph, place in zip(graphs, places, strict=True):
         for name, step in graph.steps.items():
-            steps.setdefault(place[name], _placed(step, place))
+            steps.setdefault(place[name], _renamed(step, place))
     return replace(graphs[0], steps=steps), places
 
 
@@ -137,7 +137,7 @@ def _identities(graph: Graph) -> dict[str, str]:
     return identities
 
 
-def _placed(step: Step, place: Mapping[str, str]) -> Step:
+def _renamed(step: Step, place: Mapping[str, str]) -> Step:
     """A step under its name in the merged graph, wired to the steps as they are called there."""
     inputs = {
         name: Reference(place[origin.step], origin.name) if origin.step else origin
@@ -148,7 +148,7 @@ def _placed(step: Step, place: Mapping[str, str]) -> Step:
     return replace(step, name=place[step.name], inputs=inputs, settings=settings)
 
 
-def _free(name: str, taken: Iterable[str]) -> str:
+def _free_name(name: str, taken: Iterable[str]) -> str:
     while name in taken:
         name += "-x"
     return name

@@ -174,7 +174,7 @@ def _submit_to_vertex(root: Path, request: SubmitRequest, wait: bool, as_json: b
     if not wait:
         return ExitCode.DONE
     # Its logs are in Cloud Logging, which the run's page shows.
-    run, _ = _wait(lambda on_event: vertex.wait(started, on_event), _unread, started, as_json)
+    run, _ = _wait(lambda on_event: vertex.wait(started, on_event), _result_elsewhere, started, as_json)
     return exit_code(run)
 
 
@@ -208,7 +208,7 @@ def _wait(
     return run, result
 
 
-def _unread(run: RemoteRun) -> Result | None:
+def _result_elsewhere(run: RemoteRun) -> Result | None:
     """Of a run whose logs are elsewhere."""
     from nbship.workflow.incluster.result import Result, has_result
 

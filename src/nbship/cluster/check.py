@@ -126,16 +126,16 @@ def _predictions(answer: ServerAnswer) -> Any:
 def _compare(answer: ServerAnswer, golden: Golden, tolerance: float) -> None:
     body = json.loads(answer.body)
     given = body["predictions"][0]
-    if not _same(given, golden.prediction, tolerance):
-        raise _wrong(golden, f"{given!r} instead of {golden.prediction!r}")
+    if not _same_value(given, golden.prediction, tolerance):
+        raise _wrong_prediction(golden, f"{given!r} instead of {golden.prediction!r}")
     shares = body.get("probabilities")
     if golden.probabilities and shares is not None:
         found = list(shares[0].values()) if _is_shares(shares) else shares
-        if not _same(found, golden.probabilities, tolerance):
-            raise _wrong(golden, f"probabilities {found} instead of {golden.probabilities}")
+        if not _same_value(found, golden.probabilities, tolerance):
+            raise _wrong_prediction(golden, f"probabilities {found} instead of {golden.probabilities}")
 
 
-def _wrong(golden: Golden, what: str) -> CheckError:
+def _wrong_prediction(golden: Golden, what: str) -> CheckError:
     return CheckError(
         f"a wrong prediction: {what} for {json.dumps(golden.record, ensure_ascii=False)[:_SHOWN]}",
         "the server serves another model, or with other libraries than the model was fitted with",
@@ -146,12 +146,12 @@ def _is_shares(shares: Any) -> bool:
     return isinstance(shares, list) and len(shares) == 1 and isinstance(shares[0], dict)
 
 
-def _same(given: Any, expected: Any, tolerance: float) -> bool:
+def _same_value(given: Any, expected: Any, tolerance: float) -> bool:
     if isinstance(expected, list):
         return (
             isinstance(given, Sequence)
             and len(given) == len(expected)
-            and all(_same(g, e, tolerance) for g, e in zip(given, expected, strict=True))
+            and all(_same_value(g, e, tolerance) for g, e in zip(given, expected, strict=True))
         )
     numbers = [isinstance(value, int | float) and not isinstance(value, bool) for value in (given, expected)]
     if all(numbers):

@@ -186,7 +186,7 @@ def compare_recipes(
     error = math.sqrt(1 / folds + share) * float(spread.std(ddof=1))
     tail, narrow = (1 - confidence) / 2, (1 - confidence) / 2 / tries
     quantile, wide = (-float(stdtrit(folds - 1, each)) for each in (tail, narrow))
-    ends = _ends(difference, error, quantile, wide, scale)
+    ends = _interval_ends(difference, error, quantile, wide, scale)
     rows = refits.folds[0].rows + refits.folds[0].train_rows
     estimate = _Estimate(difference, error, quantile, *ends)
     return _compared(estimate, new, old, tolerance, confidence, tries, rows, folds)
@@ -252,7 +252,7 @@ def _linear(
     return ratio - 1, (new - ratio * old) / scale
 
 
-def _ends(
+def _interval_ends(
     difference: float, error: float, quantile: float, wide: float, scale: float | None
 ) -> tuple[float, float, float]:
     """The ends of a symmetric interval; no loss can fall by more than all of it."""
@@ -266,7 +266,7 @@ def _normal(new: NDArray[np.float64], old: NDArray[np.float64], tail: float, nar
     difference, spread = _linear(new, old, scale)
     error = float(spread.std(ddof=1)) / math.sqrt(len(new))
     quantile, wide = (-NormalDist().inv_cdf(each) for each in (tail, narrow))
-    ends = _ends(difference, error, quantile, wide, scale)
+    ends = _interval_ends(difference, error, quantile, wide, scale)
     return _Estimate(difference, error, quantile, *ends)
 
 

@@ -49,7 +49,7 @@ def note_ends(tell: Callable[[str, int, int | list[str]], None], kernels: Kernel
                 kill_group(pid)
                 kernels.ended.add(pid)
                 mark = kernels.running.pop(pid)
-                mine = [child for child in _left(kernels) if _marked(child) == mark]
+                mine = [child for child in _orphans(kernels) if _marked(child) == mark]
                 tell("left", pid, [_command(child) for child in mine if _group(child) != pid])
                 tell("ended", pid, returncode)
         _end_left(kernels)
@@ -70,13 +70,13 @@ def _returncode(pid: int) -> int | None:
 
 def _end_left(kernels: Kernels) -> None:
     """Kills what kernels that have ended left behind; what it leaves in turn comes here with its end."""
-    for pid in _left(kernels):
+    for pid in _orphans(kernels):
         alive = os.waitpid(pid, os.WNOHANG)[0] == 0
         if alive and (not kernels.running or _marked(pid) not in {*kernels.running.values(), ""}):
             os.kill(pid, signal.SIGKILL)
 
 
-def _left(kernels: Kernels) -> list[int]:
+def _orphans(kernels: Kernels) -> list[int]:
     """The children of this process that have lost the parent that a kernel was.
 
     They are in a kernel's session, or in one of their own; what a library starts while it is imported here is
@@ -102,7 +102,7 @@ def end_all(kernels: Kernels) -> None:
         kill_group(kernel)
     deadline = time.monotonic() + _SECONDS_TO_END
     everything = Kernels()
-    while _left(everything) and time.monotonic() < deadline:
+    while _orphans(everything) and time.monotonic() < deadline:
         _end_left(everything)
         time.sleep(0.002)
 

@@ -57,10 +57,12 @@ def _merged(documents: list[_Tree]) -> _Tree:
 
 def _tasks(tree: _Tree) -> dict[str, Any]:
     """The tasks of the pipeline and of all that is nested in it, but for the nests themselves."""
-    nests = [tree["root"], *_at(tree, "components").values()]
-    tasks = {name: task for nest in nests for name, task in _at(nest, "dag", "tasks").items()}
+    nests = [tree["root"], *_subtree(tree, "components").values()]
+    tasks = {name: task for nest in nests for name, task in _subtree(nest, "dag", "tasks").items()}
     return {
-        name: task for name, task in tasks.items() if "dag" not in _at(tree, "components", f"comp-{name}")
+        name: task
+        for name, task in tasks.items()
+        if "dag" not in _subtree(tree, "components", f"comp-{name}")
     }
 
 
@@ -72,7 +74,7 @@ def _compiler(before: _Tree, after: _Tree) -> Iterator[str]:
 
 
 def _parameters(before: _Tree, after: _Tree) -> Iterator[str]:
-    old, new = (_at(tree, "root", "inputDefinitions", "parameters") for tree in (before, after))
+    old, new = (_subtree(tree, "root", "inputDefinitions", "parameters") for tree in (before, after))
     for name in sorted({*old, *new}):
         was, now = old.get(name), new.get(name)
         if was is None or now is None:
@@ -112,7 +114,9 @@ def _task(old: _Tree, new: _Tree) -> Iterator[str]:
 
 def _images(name: str, *trees: _Tree) -> tuple[str, ...]:
     """The image that a task runs in, in each of the pipelines."""
-    containers = (_at(tree, "deploymentSpec", "executors", f"exec-{name}", "container") for tree in trees)
+    containers = (
+        _subtree(tree, "deploymentSpec", "executors", f"exec-{name}", "container") for tree in trees
+    )
     return tuple(str(container.get("image")) for container in containers)
 
 
@@ -123,11 +127,11 @@ def _image(old: str, new: str) -> Iterator[str]:
 
 def _component(name: str, before: _Tree, after: _Tree, told: tuple[str, ...]) -> Iterator[str]:
     """Compares what a task runs; the keys are those that KFP derives from the task's name."""
-    old, new = (_at(tree, "components", f"comp-{name}") for tree in (before, after))
+    old, new = (_subtree(tree, "components", f"comp-{name}") for tree in (before, after))
     interfaces = {"inputDefinitions": "inputs", "outputDefinitions": "outputs"}
     yield from (word for key, word in interfaces.items() if old.get(key) != new.get(key))
     old, new = (
-        _at(tree, "deploymentSpec", "executors", f"exec-{name}", "container") for tree in (before, after)
+        _subtree(tree, "deploymentSpec", "executors", f"exec-{name}", "container") for tree in (before, after)
     )
     images = _images(name, before, after)
     yield from _image(*images) if images != told else ()
@@ -136,7 +140,7 @@ def _component(name: str, before: _Tree, after: _Tree, told: tuple[str, ...]) ->
     if old.get("env") != new.get("env"):
         yield "env"
     pods = [
-        _at(tree, "platforms", "kubernetes", "deploymentSpec", "executors", f"exec-{name}")
+        _subtree(tree, "platforms", "kubernetes", "deploymentSpec", "executors", f"exec-{name}")
         for tree in (before, after)
     ]
     names = {"secretAsEnv": "secrets", "nodeSelector": "node_selector", "tolerations": "tolerations"}
@@ -170,7 +174,7 @@ def _settings(source: str) -> dict[str, Any]:
         return {}
 
 
-def _at(tree: _Tree, *keys: str) -> dict[str, Any]:
+def _subtree(tree: _Tree, *keys: str) -> dict[str, Any]:
     for key in keys:
         tree = tree.get(key) or {}
     return dict(tree)

@@ -113,7 +113,7 @@ def _log_in(session: Any, server: Server, username: str, password: str) -> None:
             _check_safe(server, urljoin(answer.url, login.action))
             login.fields |= {login.text or "login": username, login.password: password}
             given = True
-        step = login or next(_ways(page, answer), None)
+        step = login or next(_next_forms(page, answer), None)
         if step is None:
             _check_arrived(answer, server)
             return
@@ -121,7 +121,7 @@ def _log_in(session: Any, server: Server, username: str, password: str) -> None:
     raise NbshipError(f"{_origin(answer.url)}: the login pages lead back to each other", _CHECK_BY_HAND)
 
 
-def _ways(page: _Page, answer: Any) -> Iterator[_Form]:
+def _next_forms(page: _Page, answer: Any) -> Iterator[_Form]:
     """What a page that is no login form lets one do, best first."""
     yield from (form for form in page.forms if form.fields.get("approval") == "approve")
     yield from (form for form in page.forms if urlsplit(form.action).path.endswith(_SIGN_IN))

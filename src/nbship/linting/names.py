@@ -73,7 +73,7 @@ def hidden_state(notebook: Source) -> Iterator[Finding]:
     for name, cell_number, line in [*state.uses, *([] if state.open else late)]:
         if name not in told and not _NUMBERED.fullmatch(name):
             told.add(name)
-            place = _place(state.defined_in.get(name), cell_number)
+            place = _where_defined(state.defined_in.get(name), cell_number)
             yield Finding(notebook.name, cell_number, line, "hidden-state", f"'{name}' is used here, {place}")
 
 
@@ -102,7 +102,7 @@ def names_of(cell: Cell, node: ast.stmt) -> Names:
     return Names(frozenset(reads), frozenset(later), frozenset(binds))
 
 
-def _place(defined_in: int | None, used_in: int) -> str:
+def _where_defined(defined_in: int | None, used_in: int) -> str:
     if defined_in is None:
         return "no cell defines it"
     if defined_in > used_in:

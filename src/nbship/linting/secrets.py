@@ -43,17 +43,17 @@ def secrets(notebook: Source) -> Iterator[Finding]:
     for cell in notebook.cells:
         told: set[int] = set()
         for number, line in enumerate(cell.source.splitlines(), start=1):
-            what = _what(line, named=cell.kind == "code")
+            what = _kind_of_secret(line, named=cell.kind == "code")
             if what and number not in told:
                 told.add(number)
                 yield Finding(notebook.name, cell.number, number, "secret", f"this looks like {what}")
         outputs = cell.content.get("outputs") or []
-        shown = next((what for text in _texts(outputs) if (what := _what(text, named=False))), "")
+        shown = next((what for text in _texts(outputs) if (what := _kind_of_secret(text, named=False))), "")
         if shown:
             yield Finding(notebook.name, cell.number, 0, "secret", f"the output looks like it holds {shown}")
 
 
-def _what(text: str, named: bool) -> str:
+def _kind_of_secret(text: str, named: bool) -> str:
     for what, form in _FORM.items():
         if form.search(text):
             return what

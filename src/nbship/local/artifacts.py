@@ -46,7 +46,7 @@ class Contents:
         Raises:
             OSError: Something cannot be read.
         """
-        looks = _looks(path)
+        looks = _file_stamps(path)
         digest = content_hash(path)
         with self._lock:
             if looks is None:
@@ -60,7 +60,7 @@ class Contents:
         try:
             with self._lock:
                 seen = self._seen.get(path)
-            return seen == (_looks(path), digest) or self.hash(path) == digest
+            return seen == (_file_stamps(path), digest) or self.hash(path) == digest
         except OSError:
             return False
 
@@ -159,7 +159,7 @@ def check_outputs(notebook: Notebook, paths: Mapping[str, Path]) -> dict[str, An
     return metrics
 
 
-def _looks(path: Path) -> object:
+def _file_stamps(path: Path) -> object:
     """What a file or folder looks like without being read; None if it changed just now."""
     found = {str(each): each.stat() for each in _files(path)}
     if any(time.time_ns() - file.st_ctime_ns < _TOO_FRESH for file in found.values()):

@@ -29,7 +29,7 @@ def measured(columns: Sequence[Column], predict: Predict) -> tuple[Column, ...]:
     """
     typical = typical_record(columns)
     asked = [
-        column.model_copy(update={"takes_unseen": _can(predict, typical | {column.name: _UNSEEN})})
+        column.model_copy(update={"takes_unseen": _can_predict(predict, typical | {column.name: _UNSEEN})})
         if column.type == "category"
         else column
         for column in columns
@@ -49,7 +49,7 @@ def applied(columns: Sequence[Column]) -> tuple[Column, ...]:
     return tuple(map(with_labels, able))
 
 
-def _can(predict: Predict, record: Mapping[str, Any]) -> bool:
+def _can_predict(predict: Predict, record: Mapping[str, Any]) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of categories that it does not know

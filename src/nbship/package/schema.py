@@ -248,14 +248,14 @@ def _to_series(column: Column, given: Sequence[Any]) -> pd.Series[Any]:
     import pandas as pd
 
     if column.is_number:
-        whole = _whole(given) if column.kind.whole and not column.missing else None
+        whole = _whole_numbers(given) if column.kind.whole and not column.missing else None
         return pd.Series(np.array(given, dtype="float64") if whole is None else whole)  # None becomes NaN
     if column.type == "boolean" and not column.missing and None not in given:
         return pd.Series(given, dtype="bool")
     return pd.Series([np.nan if value is None else value for value in given], dtype="object")
 
 
-def _whole(given: Sequence[Any]) -> np.ndarray[Any, Any] | None:
+def _whole_numbers(given: Sequence[Any]) -> np.ndarray[Any, Any] | None:
     """Returns whole numbers as such; None if one of them is missing or has no room in 64 bits."""
     import numpy as np
 

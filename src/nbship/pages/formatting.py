@@ -71,8 +71,10 @@ def next_commands(record: RunRecord) -> list[tuple[str, str]]:
     name = record.pipeline
     if record.state in (State.FAILED, State.INTERRUPTED):
         what = "Correct the notebook, then go on" if record.state is State.FAILED else "Go on"
-        return [(repeat_command(record), f"{what}: finished steps come from the cache{_with(record)}")]
-    commands = [(repeat_command(record), f"Run it again with the same settings{_with(record)}")]
+        return [
+            (repeat_command(record), f"{what}: finished steps come from the cache{_with_variables(record)}")
+        ]
+    commands = [(repeat_command(record), f"Run it again with the same settings{_with_variables(record)}")]
     if record.synthetic:
         commands.insert(0, (f"nbship run {name}", "Run it on the real data"))
     elif record.verdict and record.verdict.passed:
@@ -92,7 +94,7 @@ def repeat_command(record: RunRecord) -> str:
     return shlex.join(["nbship", "run", record.pipeline, *options])
 
 
-def _with(record: RunRecord) -> str:
+def _with_variables(record: RunRecord) -> str:
     """Which variables a command needs that repeats a run; a value may be a secret, so no record has it."""
     return f", with {' and '.join(record.variables)} set as before" if record.variables else ""
 

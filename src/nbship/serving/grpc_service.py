@@ -89,7 +89,7 @@ def _handlers(service: InferenceService) -> Any:
     }
     handlers = {
         name: grpc.unary_unary_rpc_method_handler(
-            _told(method),
+            _with_errors_as_status(method),
             request_deserializer=kind.FromString,
             response_serializer=lambda response: response.SerializeToString(),
         )
@@ -97,12 +97,13 @@ def _handlers(service: InferenceService) -> Any:
     }
     # On the wire the same as one message; here, it is read when there is memory for it.
     handlers["ModelInfer"] = grpc.stream_unary_rpc_method_handler(
-        _told(service.infer), response_serializer=lambda response: response.SerializeToString()
+        _with_errors_as_status(service.infer),
+        response_serializer=lambda response: response.SerializeToString(),
     )
     return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
 
-def _told(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+def _with_errors_as_status(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """Tells the sender of a request that cannot be answered why."""
 
     async def answer(request: Any, context: Context) -> Any:

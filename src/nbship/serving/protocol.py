@@ -124,7 +124,7 @@ def answer_v1(output: Output, values: Values, prediction: Prediction) -> dict[st
     answer: dict[str, Any] = {"predictions": prediction.values}
     if values.named and prediction.probabilities:
         names = [class_name(each) for each in output.classes]
-        answer["probabilities"] = list(map(_shares(*names), *prediction.probabilities))
+        answer["probabilities"] = list(map(_probabilities_by_class(*names), *prediction.probabilities))
     if values.named and prediction.intervals:
         answer["intervals"] = prediction.intervals
     if values.named and prediction.scores:
@@ -193,7 +193,7 @@ def class_name(value: bool | int | float | str) -> str:
 
 
 @functools.cache
-def _shares(*names: str) -> Any:
+def _probabilities_by_class(*names: str) -> Any:
     if not are_plain(names):
         return lambda *shares: dict(zip(names, shares, strict=True))
     return object_type(names, [float] * len(names))

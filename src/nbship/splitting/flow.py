@@ -191,7 +191,7 @@ class Flow:
         elif made is not None and made.kind in (StatementKind.FUNCTION, StatementKind.CONSTANT):
             self._copy(section, made, position)
         else:
-            self._take(section, name, made, position, optional)
+            self._take_variable(section, name, made, position, optional)
 
     def _maker(self, section: str, name: str, position: int) -> Statement | None:
         """The last statement before a place that defines a name; a function may also use a later one's."""
@@ -226,7 +226,7 @@ class Flow:
         for name in sorted(statement.later - own - {statement.name}):
             self._resolve(section, name, position)
 
-    def _take(
+    def _take_variable(
         self, section: str, name: str, made: Statement | None, position: int, optional: bool = False
     ) -> None:
         """A variable: taken from the step that has it last, or made again where it cannot be stored."""
@@ -249,7 +249,7 @@ class Flow:
             self.problems[Concern(cell, "hidden-state", message, "define it in a cell above")] = None
             return
         giver = (allowed or holders)[-1]
-        self._keep(giver, name)
+        self._take_before_branch(giver, name)
         kind, fact = self._kind(name, giver, position)
         again = made is not None and self._can_be_made_again(made, fact, set())
         if kind == AGAIN or (kind == OTHER and again):
@@ -267,7 +267,7 @@ class Flow:
         self.crossings.setdefault((name, giver), []).append(section)
         self.needs[section].takes[name] = giver
 
-    def _keep(self, giver: str, name: str) -> None:
+    def _take_before_branch(self, giver: str, name: str) -> None:
         """Has a step that only a branch makes give a variable take it as well, for when that is not run."""
         own = [s for s in self.notebook.of(giver) if name in s.binds]
         if own and not any(name in s.surely for s in own):

@@ -241,7 +241,7 @@ def _by_flow(
         if isinstance(s.value, ast.Call)
         for _, name in calls(s, origins)[:1]
     }
-    does = {number: _does(by_cell[number], origins, made) for number in works}
+    does = {number: _activities(by_cell[number], origins, made) for number in works}
     train = next((i for i, n in enumerate(works) if "train" in does[n]), len(works))
     begin = train
     while begin > 1 and train < len(works) and _only_makes(by_cell[works[begin - 1]], origins):
@@ -258,7 +258,7 @@ def _by_flow(
     )
 
 
-def _does(body: Sequence[Statement], origins: Mapping[str, str], made: Mapping[str, str]) -> set[str]:
+def _activities(body: Sequence[Statement], origins: Mapping[str, str], made: Mapping[str, str]) -> set[str]:
     found = set()
     for s in (s for s in body if s.kind is StatementKind.CODE):
         for call, name in calls(s, origins):

@@ -151,27 +151,27 @@ def _statement(cell: Cell, node: ast.stmt, position: int, origins: Mapping[str, 
     return Statement(
         *(cell.number, position, node, kind, text, first, last, alone),
         *(names.reads, names.later, names.binds),
-        names.binds if kind is StatementKind.IMPORT else names.binds & _surely(cell, [node]),
+        names.binds if kind is StatementKind.IMPORT else names.binds & _bound_on_every_path(cell, [node]),
         changes,
     )
 
 
-def _surely(cell: Cell, body: Sequence[ast.stmt]) -> frozenset[str]:
+def _bound_on_every_path(cell: Cell, body: Sequence[ast.stmt]) -> frozenset[str]:
     """The names that statements define whichever way they go; a loop is taken to run."""
     found: frozenset[str] = frozenset()
     for node in body:
         if isinstance(node, ast.If):
-            found |= _surely(cell, node.body) & _surely(cell, node.orelse)
+            found |= _bound_on_every_path(cell, node.body) & _bound_on_every_path(cell, node.orelse)
         elif isinstance(node, ast.Try):
             ways = [
-                _surely(cell, [*node.body, *node.orelse]),
-                *(_surely(cell, h.body) for h in node.handlers),
+                _bound_on_every_path(cell, [*node.body, *node.orelse]),
+                *(_bound_on_every_path(cell, h.body) for h in node.handlers),
             ]
-            found |= frozenset.intersection(*ways) | _surely(cell, node.finalbody)
+            found |= frozenset.intersection(*ways) | _bound_on_every_path(cell, node.finalbody)
         elif isinstance(node, ast.For | ast.While | ast.With | ast.AsyncFor | ast.AsyncWith):
             heads = [n for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
             inner = {id(n) for part in node.body for n in ast.walk(part)}
-            found |= _surely(cell, node.body) | {n.id for n in heads if id(n) not in inner}
+            found |= _bound_on_every_path(cell, node.body) | {n.id for n in heads if id(n) not in inner}
         elif not isinstance(node, ast.Match):
             found |= names_of(cell, node).binds
     return found

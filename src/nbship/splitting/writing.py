@@ -52,9 +52,9 @@ def _notebook(plan: SplitPlan, notebook: Read, step: StepPlan, data: Mapping[str
         _text("heading", f"# {step.title}\n\n{said}"),
         _code("parameters", "\n".join(_parameters(plan, notebook, step, data)), ["parameters"]),
     ]
-    cells += [_code(name, source) for name, source in _before(plan, notebook, step) if source]
+    cells += [_code(name, source) for name, source in _first_cells(plan, notebook, step) if source]
     cells += _own(plan, notebook, step)
-    after = _after(plan, step)
+    after = _last_cell(plan, step)
     cells += [_code("hand-on", after)] if after else []
     content = {"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
@@ -137,7 +137,7 @@ def _type(crossing: Crossing) -> str:
 def _taken_as(plan: SplitPlan, step: StepPlan, crossing: Crossing) -> str:
     """What an input is called; a step that hands a changed variable on has an output of its name."""
     gives = crossing.name in step.gives and not plan.crossing(crossing.name, step.name).is_result
-    return f"{crossing.name}_before" if gives else crossing.artifact
+    return f"{crossing.name}_first_cells" if gives else crossing.artifact
 
 
 def _path(plan: SplitPlan, crossing: Crossing) -> str:
@@ -152,7 +152,7 @@ def _relative(plan: SplitPlan, path: str) -> str:
     return posixpath.relpath(path, f"notebooks/{plan.name}")
 
 
-def _before(plan: SplitPlan, notebook: Read, step: StepPlan) -> Iterator[tuple[str, str]]:
+def _first_cells(plan: SplitPlan, notebook: Read, step: StepPlan) -> Iterator[tuple[str, str]]:
     """What a step needs of the cells that are not its own, and its inputs."""
     lines = list(_imports(notebook.statements, step.imports))
     if step.module:
@@ -289,7 +289,7 @@ def _edited(source: str, edits: Sequence[tuple[ast.AST, str]]) -> str:
     return "\n".join(line.decode() for line in lines)
 
 
-def _after(plan: SplitPlan, step: StepPlan) -> str:
+def _last_cell(plan: SplitPlan, step: StepPlan) -> str:
     """The last cell: hands the variables on that later steps take."""
     given = [c for name in step.gives if not (c := plan.crossing(name, step.name)).is_result]
     lines = [save(c.name, c.kind, c.artifact, c.options, plan.parquet) for c in given]

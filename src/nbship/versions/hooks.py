@@ -21,7 +21,7 @@ def check_files(root: Path, paths: Sequence[Path]) -> None:
     Raises:
         NbshipError: It refuses them, or changes them.
     """
-    if not _has(root, "pre-commit"):
+    if not _has_hook(root, "pre-commit"):
         return
     before = [content_hash(path) for path in paths]
     with tempfile.TemporaryDirectory() as folder:
@@ -46,12 +46,12 @@ def check_message(root: Path, message: str) -> str:
         path = Path(folder, "COMMIT_EDITMSG")
         path.write_text(f"{message}\n", encoding="utf-8")
         for hook, *arguments in (("prepare-commit-msg", "message"), ("commit-msg",)):
-            if _has(root, hook):
+            if _has_hook(root, hook):
                 _run(root, hook, str(path), *arguments)
         return path.read_text(encoding="utf-8").rstrip("\n")
 
 
-def _has(root: Path, hook: str) -> bool:
+def _has_hook(root: Path, hook: str) -> bool:
     path = Path(git.output(root, "rev-parse", "--git-path", f"hooks/{hook}").strip())
     return (root / path).is_file()
 

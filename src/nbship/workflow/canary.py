@@ -52,13 +52,13 @@ def roll_out(deployment: Deployment) -> DeploymentResult:
         )
     if service is not None and manifest.is_hidden(service):
         if manifest.is_part(_wanted(deployment, hidden=True), service):
-            return _first(deployment, service)
+            return _roll_out_first(deployment, service)
         services.delete(deployment.cluster, deployment.name, manifest.is_hidden)
         service = None
     if service is None:
-        return _first(deployment, None)
+        return _roll_out_first(deployment, None)
     if manifest.live_version(service) == deployment.version:
-        return _again(deployment, service)
+        return _serves_already(deployment, service)
     return _canary(deployment, service)
 
 
@@ -67,7 +67,7 @@ def _wanted(deployment: Deployment, hidden: bool = False) -> Manifest:
     return manifest.inference_service(plan.release, plan.settings, plan.stage, plan.mode, hidden)
 
 
-def _first(deployment: Deployment, service: Manifest | None) -> DeploymentResult:
+def _roll_out_first(deployment: Deployment, service: Manifest | None) -> DeploymentResult:
     """The first version: nobody can reach it until it is checked."""
     plan, cluster = deployment.rollout, deployment.cluster
     wanted = _wanted(deployment, hidden=True)
@@ -84,7 +84,7 @@ def _first(deployment: Deployment, service: Manifest | None) -> DeploymentResult
         deployment.report(f"{deployment.version} is deployed without traffic; waiting until it is ready")
         state = wait(deployment, partial(rollout.is_settled, plan), deployment.version)
         check(deployment, rollout.live_backend(plan, state.service))
-        state = _show(deployment, state.service)
+        state = _make_reachable(deployment, state.service)
         deployment.report(f"{deployment.version} is reached by clients")
         # What serves, and not only what was hidden.
         latency = check(deployment, rollout.live_backend(plan, state.service))
@@ -97,7 +97,7 @@ def _first(deployment: Deployment, service: Manifest | None) -> DeploymentResult
     return DeploymentResult(state.service, "", changed=True, latency=latency)
 
 
-def _show(deployment: Deployment, hidden: Manifest) -> ServiceState:
+def _make_reachable(deployment: Deployment, hidden: Manifest) -> ServiceState:
     """Lets clients reach a first version; returns the state with the address that they have."""
     plan, cluster = deployment.rollout, deployment.cluster
     services.change(
@@ -129,7 +129,7 @@ def _withdraw(deployment: Deployment, uid: str) -> None:
         deployment.report(f"{deployment.version} cannot be reached from outside any more")
 
 
-def _again(deployment: Deployment, service: Manifest) -> DeploymentResult:
+def _serves_already(deployment: Deployment, service: Manifest) -> DeploymentResult:
     """The version serves already: other versions on their way are stopped, and its settings renewed."""
     plan = deployment.rollout
     stopped = manifest.has_canary(service)
@@ -237,7 +237,7 @@ def _shift(deployment: Deployment, share: int) -> bool:
             continue
 
         def patch(now: Manifest, percent: int = percent) -> Manifest:
-            return _ours(deployment, now) and rollout.shift(plan, now, percent)
+            return _with_own_canary(deployment, now) and rollout.shift(plan, now, percent)
 
         services.change(deployment.cluster, deployment.name, patch)
         state = wait(deployment, _Followed(deployment, percent), f"{percent} %", ours)
@@ -288,7 +288,7 @@ def _promote(deployment: Deployment, watched: bool) -> tuple[ServiceState, float
     plan = deployment.rollout
 
     def patch(now: Manifest) -> Manifest:
-        return _ours(deployment, now) and rollout.promote(plan, now)
+        return _with_own_canary(deployment, now) and rollout.promote(plan, now)
 
     services.change(deployment.cluster, deployment.name, patch)
     state = wait(
@@ -308,7 +308,7 @@ def _retire(deployment: Deployment, service: Manifest) -> Manifest:
     return rollout.leave(deployment.rollout, service) if is_ours else {}
 
 
-def _ours(deployment: Deployment, service: Manifest) -> Manifest:
+def _with_own_canary(deployment: Deployment, service: Manifest) -> Manifest:
     """Returns the service if the canary is this release's, else raises."""
     there = manifest.canary_version(service)
     if there != deployment.version:
@@ -321,7 +321,7 @@ def _ours(deployment: Deployment, service: Manifest) -> Manifest:
 
 
 def _check_ours(deployment: Deployment, service: Manifest) -> None:
-    _ours(deployment, service)
+    _with_own_canary(deployment, service)
 
 
 def _check_live(deployment: Deployment, service: Manifest) -> None:

@@ -215,7 +215,7 @@ def _judge(root: Path, graph: Graph, record: RunRecord, folder: Path) -> Verdict
         target=publish.target if publish else "",
         champion_rows=registry.trained_rows(root, record.pipeline) if record.champion else None,
         champion=package.find_package(described) if record.champion else None,
-        tried=_tried(root, graph, record, losses),
+        tried=_models_tried(root, graph, record, losses),
     )
     return judging.decide(gate, record.metrics, evidence)
 
@@ -226,7 +226,7 @@ def _held_out(
     return output(str(origin)) if origin.step else root / graph.data[origin.name]
 
 
-def _tried(root: Path, graph: Graph, record: RunRecord, losses: Path) -> int:
+def _models_tried(root: Path, graph: Graph, record: RunRecord, losses: Path) -> int:
     """How many other models the runs that are kept here have tried against this champion on these rows."""
     gate = record.gate
     if gate is None or not record.champion:

@@ -183,7 +183,7 @@ def observe(root: Path, notebook: Read) -> Observed:
         try:
             execute(given, {}, executed, kernel=WARM_KERNEL, folder=source.path.parent, project=root)
         except StepError as error:
-            raise _told(error, source, [cell.number for cell in cells]) from None
+            raise _located(error, source, [cell.number for cell in cells]) from None
         finally:
             provisioner.stop()
         lines = [json.loads(line) for line in notes.read_text(encoding="utf-8").splitlines()]
@@ -213,7 +213,7 @@ def identifier(cell: Any) -> str:
     return str(cell.content.get("id") or f"cell-{cell.number}")
 
 
-def _told(error: StepError, source: Source, numbers: list[int]) -> NbshipError:
+def _located(error: StepError, source: Source, numbers: list[int]) -> NbshipError:
     """The same error, with the cell's number in the notebook itself."""
     match = _CELL.fullmatch(error.message)
     place = int(match[2]) - 2 if match else -1
