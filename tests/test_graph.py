@@ -130,7 +130,7 @@ def test_a_wire_back_closes_a_circle_that_is_shown(steps, data):
     last = data.draw(st.sampled_from(names))
     first = data.draw(st.sampled_from(sorted(build(*steps).ancestors(last))))
     error = problem(build, names, reads, waits | {first: [*waits[first], last]})
-    assert error.message.startswith("pipeline 'line' goes in a circle: ")
+    assert error.message.startswith("pipeline 'line' has a cycle: ")
     shown = error.message.partition(": ")[2].split(" → ")
     assert shown[0] == shown[-1]
     assert {first, last} <= set(shown)
@@ -199,9 +199,9 @@ def test_a_parameter_may_be_another_steps_result():
         ({"inputs": {"folds": "prepare.rows"}}, "cannot take prepare.rows, a Dataset", "steps.train.inputs"),
         ({"inputs": {"folds": "prepare.share"}}, "cannot take prepare.share, a float", "steps.train.inputs"),
         ({"inputs": {"folds": "table"}}, "cannot take table, a data file", "steps.train.inputs"),
-        ({"inputs": {"rows": "evaluate.losses"}}, "goes in a circle: ", "cut one"),
+        ({"inputs": {"rows": "evaluate.losses"}}, "has a cycle: ", "remove one"),
         ({"after": ["perpare"]}, "steps.train.after: there is no step 'perpare'", "did you mean 'prepare'?"),
-        ({"after": ["train"]}, "goes in a circle: train → train", "cut one"),
+        ({"after": ["train"]}, "has a cycle: train → train", "remove one"),
         ({"parameters": {"fold": 3}}, "train.ipynb has no parameter 'fold'", "did you mean 'folds'?"),
         ({"parameters": {"rows": "a.csv"}}, "train.ipynb has no parameter 'rows'", "known are"),
         ({"parameters": {"folds": 2.5}}, "parameter 'folds' is 2.5 (float)", "declares folds: int"),
@@ -281,7 +281,7 @@ def test_the_input_that_is_the_model():
         ({"gate": {"losses": "loss"}}, "step 'evaluate' has no output 'loss'", "did you mean 'losses'?"),
         (
             {"gate": {}, "data": {"table": {"path": "a"}, "champion": {"path": "b"}}},
-            "data.champion: that name is the gate's own",
+            "data.champion: that name is reserved for the gate",
             "another name",
         ),
         (
@@ -305,7 +305,7 @@ def test_a_gate_or_publication_that_names_something_unknown(settings, said, hint
 def test_a_step_may_not_take_the_champions_name():
     sources = {"prepare": PREPARE, "train": TRAIN, "evaluate": EVALUATE, "evaluate-champion": "x = 1"}
     error = problem(graph, sources, gate={})
-    assert error.message == "steps.evaluate-champion: that name is the gate's own"
+    assert error.message == "steps.evaluate-champion: that name is reserved for the gate"
 
 
 def test_a_missing_notebook_is_called_as_the_pipeline_file_calls_it(tmp_path):

@@ -95,7 +95,7 @@ def test_a_damaged_record_is_told_and_passed_over(tmp_path, text):
     write_run(tmp_path, good)
     bad = write_run(tmp_path, good.model_copy(update={"id": "20990101-000000-ffff"}))
     (bad / "run.json").write_text(text)
-    with pytest.raises(NbshipError, match="no readable record"):
+    with pytest.raises(NbshipError, match="not a readable record"):
         read(bad)
     assert list(all_runs(tmp_path)) == [good]
 

@@ -364,10 +364,12 @@ def _check_gate(pipeline: Pipeline, steps: Mapping[str, Step]) -> None:
             f"gate.losses: step '{gate.step}' has no output '{gate.losses}'", suggestion(gate.losses, outputs)
         )
     if CHAMPION in pipeline.data:
-        raise UsageError(f"data.{CHAMPION}: that name is the gate's own", "give the file another name")
+        raise UsageError(f"data.{CHAMPION}: that name is reserved for the gate", "give the file another name")
     for name in (champion_step(gate.step), RECIPES):
         if name in steps:
-            raise UsageError(f"steps.{name}: that name is the gate's own", "give the step another name")
+            raise UsageError(
+                f"steps.{name}: that name is reserved for the gate", "give the step another name"
+            )
     datasets = [v.name for v in steps[gate.step].notebook.signature.inputs.values() if v.type == "Dataset"]
     if gate.held_out is not None and gate.held_out not in datasets:
         raise UsageError(
@@ -399,5 +401,5 @@ def _order(steps: Mapping[str, Step], pipeline: str) -> list[str]:
     except graphlib.CycleError as error:
         cycle = " → ".join(error.args[1])
         raise UsageError(
-            f"pipeline '{pipeline}' goes in a circle: {cycle}", "cut one of these wires"
+            f"pipeline '{pipeline}' has a cycle: {cycle}", "remove one of these connections"
         ) from None

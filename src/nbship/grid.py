@@ -70,7 +70,7 @@ def combinations(choices: Sequence[Choice], at_random: int = 0, seed: int = 0) -
     count = math.prod(map(len, options))
     if min(count, at_random or count) > _MOST:
         raise UsageError(
-            f"{count:,} combinations, and a sweep takes {_MOST:,}", "draw some of them: --random 100"
+            f"{count:,} combinations, and a sweep takes at most {_MOST:,}", "draw some of them: --random 100"
         )
     if not at_random or at_random >= count:
         return list(itertools.product(*options))

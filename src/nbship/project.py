@@ -25,7 +25,7 @@ def project_root(start: Path | None = None) -> Path:
     found = find_project(start)
     if found is None:
         here = (start or Path.cwd()).absolute()
-        raise UsageError(f"{here}: no project here or above", "begin one here: nbship init")
+        raise UsageError(f"{here}: no project here or in a parent folder", "create one here: nbship init")
     return found
 
 

@@ -239,7 +239,9 @@ def read(folder: Path) -> RunRecord:
     try:
         record = RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError):
-        raise NbshipError(f"{path}: no readable record of a run", "delete the folder, or run again") from None
+        raise NbshipError(
+            f"{path}: not a readable record of a run", "delete the folder, or run again"
+        ) from None
     if record.state is State.RUNNING and not _is_running(folder):
         record.state = State.INTERRUPTED
         for step in record.steps.values():
@@ -272,7 +274,7 @@ def find_run(root: Path, pipeline: str, run_id: str = "") -> tuple[RunRecord, Pa
         hint = suggestion(run_id, records) if records else f"start one: nbship run {pipeline or 'NAME'}"
         raise UsageError(f"there is no run {run_id or 'yet'} of {pipeline or 'any pipeline'}", hint)
     if run_id and len(found) > 1:
-        raise UsageError(f"'{run_id}' fits {len(found)} runs", f"write more of it: {', '.join(found[:5])}")
+        raise UsageError(f"'{run_id}' matches {len(found)} runs", f"give more of it: {', '.join(found[:5])}")
     record = records[found[0]]
     return record, run_folder(root, record.pipeline, record.id)
 

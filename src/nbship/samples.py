@@ -50,12 +50,14 @@ def _sample_step(root: Path, name: str, source: str, graph: Graph) -> graphs.Ste
     where = f"data.{name}.sample"
     step_name = f"sample-{name}"
     if step_name in graph.steps:
-        raise UsageError(f"steps.{step_name}: that name is the sample's own", "give the step another name")
+        raise UsageError(
+            f"steps.{step_name}: that name is reserved for the sample", "give the step another name"
+        )
     notebook = read_notebook(root / source, source)
     signature = notebook.signature
     if signature.inputs or [output.type for output in signature.outputs.values()] != ["Dataset"]:
         raise UsageError(
-            f"{where}: {source} does not make a data set out of nothing",
+            f"{where}: {source} does not make a data set without inputs",
             "its parameters cell has one Output[Dataset] and no input",
         )
     settings = StepSettings(notebook=source)

@@ -117,7 +117,7 @@ def parse_text(text: str) -> Any:
     """Reads text typed on a command line as YAML does: `3`, `1e-3`, `true`, `[1, 2]`, `{a: 1}`, `words`.
 
     Raises:
-        ValueTypeError: The text is no valid YAML.
+        ValueTypeError: The text is not valid YAML.
     """
     try:
         return parse_yaml(text)

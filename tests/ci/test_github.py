@@ -62,7 +62,7 @@ def test_the_repository_of_an_address(repository, expected):
     "repository", ["", "/srv/cars.git", "https://github.com/cars", "https://u:p@github.com/a/b/c"]
 )
 def test_an_address_of_no_repository(repository):
-    with pytest.raises(UsageError, match="names no GitHub repository") as caught:
+    with pytest.raises(UsageError, match="is not a GitHub repository") as caught:
         find_address({}, repository)
     assert "u:p@" not in caught.value.message
 

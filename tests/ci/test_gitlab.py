@@ -80,7 +80,7 @@ def test_the_project_of_a_repository(repository, expected):
     "repository", ["", "/srv/git/cars.git", "file:///srv/git/cars.git", "https://gitlab.example.org/cars.git"]
 )
 def test_a_repository_that_is_no_project(repository):
-    with pytest.raises(UsageError, match="names no GitLab project"):
+    with pytest.raises(UsageError, match="is not a GitLab project"):
         find_address({}, repository)
 
 

@@ -48,7 +48,7 @@ def test_without_a_command_the_help_is_shown() -> None:
 def test_outside_a_project(tmp_path: Path) -> None:
     result = nbship("show", "auto-mpg", folder=tmp_path)
     assert result.returncode == 2
-    assert "no project here or above" in result.stderr
+    assert "no project here or in a parent folder" in result.stderr
 
 
 def test_debug_shows_the_traceback() -> None:

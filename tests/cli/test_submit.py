@@ -235,5 +235,5 @@ def test_a_schedule(server, root):
     [(), ("line",), ("--pause",), ("line", "--pause", "--resume"), ("line", "--list", "--cron", "0 3 * * *")],
 )
 def test_what_about_the_schedule(root, arguments):
-    with pytest.raises(UsageError, match="nothing to do with the schedule is named"):
+    with pytest.raises(UsageError, match="no action on the schedule is given"):
         nbship("schedule", *arguments)

@@ -208,7 +208,7 @@ def test_a_merge_request_that_concerns_no_pipeline_runs_none(root, gitlab):
     commit(root)
     code, output = make(root, "ci-merge-request", "run", **told(gitlab))
     assert code == 0, output
-    assert "no pipeline is concerned" in output
+    assert "no pipeline is affected" in output
     assert gitlab.seen == []
     assert not (root / "runs").exists()
 
@@ -337,7 +337,7 @@ def test_a_commit_of_a_model_starts_nothing(root, kubeflow):
     commit(root)
     _, output = make(root, "ci-merge", "train", NBSHIP_KUBEFLOW_HOST=kubeflow.address)
     assert "PASS  train" in output, output
-    assert "no pipeline is concerned" in output
+    assert "no pipeline is affected" in output
     assert kubeflow.seen == []
 
 

@@ -291,7 +291,7 @@ def test_a_server_that_declines(judged: Path) -> None:
     install_hook(judged, "pre-receive", "echo once >> asked; echo 'main is protected' >&2; exit 1")
     before = git(origin_of(judged), "for-each-ref")
     head = git(judged, "rev-parse", "HEAD")
-    with pytest.raises(NbshipError, match="origin/main did not take the push") as failure:
+    with pytest.raises(NbshipError, match="origin/main rejected the push") as failure:
         push(judged)
     assert "main is protected" in failure.value.details
     assert (origin_of(judged) / "asked").read_text() == "once\n"
@@ -315,7 +315,7 @@ def test_others_push_at_the_same_moment(judged: Path, watch: Watch, over_http: s
     said: list[str] = []
     assert push(judged, report=said.append).followed
     assert watch.seen.count(RECEIVE) == 3
-    assert said == ["origin/main did not take the push; looking whether others were faster"] * 2
+    assert said == ["origin/main rejected the push; checking whether others pushed first"] * 2
     assert_published(judged)
     assert git(judged, "log", "-4", "--format=%s").splitlines() == [
         "Publish line v1.1.0 [skip ci]",

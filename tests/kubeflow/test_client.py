@@ -357,7 +357,7 @@ def test_a_start_that_may_be_under_way_is_not_repeated(server, compiled):
 
 
 def test_two_that_upload_the_same_at_once(server, compiled):
-    """The other is quicker: the server says that the version is there already."""
+    """The other is quicker: the server says that the version already exists."""
     connection = connect(server.address)
     client.ensure_version(connection, "line", "1", compiled)
     server.faults.append(Fault("GET /apis/v2beta1/pipelines/pipeline_id-0/versions", status=200, body="{}"))

@@ -214,12 +214,12 @@ def test_a_missing_output_is_told(tmp_path):
 @pytest.mark.parametrize("text", ["", "[1]", '{"a": {"b": 1}}', "\0", '{"a": null}', '{"a": [1]}', "3"])
 def test_metrics_that_are_none_are_told(tmp_path, text):
     (tmp_path / "out").write_text(text)
-    with pytest.raises(StepError, match="'out' is no flat JSON object"):
+    with pytest.raises(StepError, match="'out' is not a flat JSON object"):
         check_outputs(declared(tmp_path, "Metrics"), {"out": tmp_path / "out"})
 
 
 def test_a_folder_is_no_metrics_file(tmp_path):
-    with pytest.raises(StepError, match="no flat JSON object"):
+    with pytest.raises(StepError, match="not a flat JSON object"):
         check_outputs(declared(tmp_path, "Metrics"), {"out": tmp_path})
 
 

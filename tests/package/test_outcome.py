@@ -246,7 +246,7 @@ def test_a_parquet_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(NbshipError, match="no library here reads Parquet"):
             read_reference(path)
     pytest.importorskip("pyarrow")
-    with pytest.raises(NbshipError, match="no Parquet table"):
+    with pytest.raises(NbshipError, match="not a Parquet table"):
         read_reference(path)
     rows.to_parquet(path)
     found = built(tmp_path, model, rows, reference=path)

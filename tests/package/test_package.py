@@ -205,7 +205,7 @@ def test_a_transform_left_outside_the_model(tmp_path: Path, rows: pd.DataFrame) 
     assert "put every transform into the model" in failure.value.hint
 
 
-@pytest.mark.parametrize(("text", "message"), [("mpg,weight\n", "has no rows"), ("", "no CSV table")])
+@pytest.mark.parametrize(("text", "message"), [("mpg,weight\n", "has no rows"), ("", "not a CSV table")])
 def test_a_reference_that_is_empty(
     tmp_path: Path, regression: Any, rows: pd.DataFrame, text: str, message: str
 ) -> None:

@@ -105,13 +105,13 @@ def test_what_is_kept_reads_back_and_is_the_same_each_time(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04"])
 def test_what_is_no_such_file_is_told(tmp_path, content):
     (tmp_path / "rows").write_bytes(content)
-    with pytest.raises(NbshipError, match="no hashes of rows"):
+    with pytest.raises(NbshipError, match="not a file of row hashes"):
         trained.read_trained_rows(tmp_path / "rows")
 
 
 def test_a_table_that_cannot_be_read_is_told(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"a\n\xff\n")
-    with pytest.raises(NbshipError, match="no CSV table"):
+    with pytest.raises(NbshipError, match="not a CSV table"):
         hashes(tmp_path / "t.csv", "a")
-    with pytest.raises(NbshipError, match="no CSV table"):
+    with pytest.raises(NbshipError, match="not a CSV table"):
         trained.columns_of(tmp_path / "none.csv")

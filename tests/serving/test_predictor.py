@@ -206,8 +206,8 @@ def test_arrays_beside_other_columns_are_refused(tmp_path: Path) -> None:
 
 def test_an_archive_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "rows.npz").write_text("weight,mpg\n1,2\n")
-    with pytest.raises(NbshipError, match="no archive of arrays of one length"):
+    with pytest.raises(NbshipError, match="not an archive of arrays of one length"):
         read_reference(tmp_path / "rows.npz")
     np.savez(tmp_path / "odd.npz", a=np.zeros(3), b=np.zeros(4))
-    with pytest.raises(NbshipError, match="no archive of arrays of one length"):
+    with pytest.raises(NbshipError, match="not an archive of arrays of one length"):
         read_reference(tmp_path / "odd.npz")

@@ -311,12 +311,12 @@ def test_a_plan_is_edited_and_given_back(tmp_path):
         ("steps: {a: {cells: 99}}", "there is no cell 99"),
         ("steps: {a: {cells: 4, after: [b]}}", "there is no step 'b'"),
         ("steps: {a: {cells: 4-8}}", "is in no step"),
-        ("steps: {a: {cells: x}}", "'x' is no number"),
-        ("store: {df: pickle}", "'pickle' is no way to store"),
+        ("steps: {a: {cells: x}}", "'x' is neither the number"),
+        ("store: {df: pickle}", "'pickle' is not a storage format"),
         ("parameters: [SIID]", "no constant 'SIID'"),
         ("gate: {model: nothing, held_out: df, target: rent}", "no step has a variable 'nothing'"),
         ("gates: {}", "gates"),
-        ("[", "no valid YAML"),
+        ("[", "not valid YAML"),
     ],
 )
 def test_plans_that_cannot_be_followed(tmp_path, text, message):

@@ -206,7 +206,7 @@ def test_an_edited_file_is_an_error_and_stays(project: Path, tracked: Path, sour
     with pytest.raises(NbshipError, match=r"data\.csv was edited since `dvc add`") as failure:
         dvc.pull(project, tracked, source)
     assert failure.value.hint == (
-        "keep the edited one: dvc add data.csv; bring back the tracked one: nbship data pull --force"
+        "keep the edited one: dvc add data.csv; restore the tracked one: nbship data pull --force"
     )
     assert snapshot(project) == before
 

@@ -43,7 +43,7 @@ def test_a_failure_of_git_shows_what_git_says(project: Path) -> None:
 
 def test_without_the_program(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(NbshipError, match="git is not there"):
+    with pytest.raises(NbshipError, match="git is not installed"):
         git.revision(project)
 
 

@@ -157,7 +157,7 @@ def test_package(index: Path, target: Path, tmp_path: Path) -> None:
     [
         ("samples", "9.9", "package samples has no version 9.9", "pipeline file"),
         ("simples", "1.0", "pip could not download simples 1.0", "network"),
-        ("--pre samples", "1.0", "names no package", "as pip does"),
+        ("--pre samples", "1.0", "is not a package", "as pip does"),
     ],
 )
 def test_package_that_is_not_there(

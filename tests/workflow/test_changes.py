@@ -199,7 +199,7 @@ def test_a_remote_that_takes_no_note_is_told(pushed, tmp_path):
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\necho no >&2; exit 1\n")
     hook.chmod(0o755)
-    with pytest.raises(NbshipError, match="did not take the note that line was trained") as failed:
+    with pytest.raises(NbshipError, match="rejected the record that line was trained") as failed:
         record_trained(pushed, "line", "HEAD")
     assert "NBSHIP_GIT_TOKEN" in failed.value.hint
 

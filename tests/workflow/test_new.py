@@ -95,7 +95,7 @@ def test_names_that_cannot_be_used(project, tmp_path):
         ({}, "rant", "no column 'rant'"),
         ({"rent": 1}, "rent", "is always 1"),
         ({"rent": [1.5] * 5 + [None] * (ROWS - 5)}, "rent", f"only 5 of {ROWS} rows"),
-        ({"rent": [f"r{i}" for i in range(ROWS)]}, "rent", "no classes"),
+        ({"rent": [f"r{i}" for i in range(ROWS)]}, "rent", "not classes"),
         ({"Fläche m²": 1, "district": "a", "listed": range(ROWS)}, "rent", "no column to predict"),
     ],
 )

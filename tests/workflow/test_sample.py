@@ -96,10 +96,10 @@ def test_other_data_is_still_needed(root: Path) -> None:
 @pytest.mark.parametrize(
     ("parameters", "says"),
     [
-        ('table: "Input[Dataset]" = "a.csv"\nrows: "Output[Dataset]" = "b.csv"\n', "out of nothing"),
-        ('table: "Output[Dataset]" = "a.csv"\nrows: "Output[Dataset]" = "b.csv"\n', "out of nothing"),
-        ('table: "Output[Model]" = "a.csv"\n', "out of nothing"),
-        ("points: int = 3\n", "out of nothing"),
+        ('table: "Input[Dataset]" = "a.csv"\nrows: "Output[Dataset]" = "b.csv"\n', "without inputs"),
+        ('table: "Output[Dataset]" = "a.csv"\nrows: "Output[Dataset]" = "b.csv"\n', "without inputs"),
+        ('table: "Output[Model]" = "a.csv"\n', "without inputs"),
+        ("points: int = 3\n", "without inputs"),
     ],
 )
 def test_a_notebook_that_makes_no_data_set_is_refused(root: Path, parameters: str, says: str) -> None:
@@ -124,7 +124,7 @@ def test_a_sample_notebook_that_is_missing_is_named(root: Path) -> None:
 def test_a_step_may_not_have_the_name_of_the_sample(root: Path) -> None:
     path = root / f"pipelines/{NAME}.yaml"
     path.write_text(path.read_text().replace("  train:", "  sample-table:", 1))
-    with pytest.raises(UsageError, match="that name is the sample's own"):
+    with pytest.raises(UsageError, match="that name is reserved for the sample"):
         run_points(root, sample=True)
 
 

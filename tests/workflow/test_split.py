@@ -175,7 +175,7 @@ def test_nothing_is_overwritten_without_force(project, notebooks):
     steps = read_graph(project, load_pipeline(project, "ml")).steps
     assert set(steps) == {step.name for step in proposed.plan.steps}
     before = all_files(project)
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         split(project, proposed)
     assert all_files(project) == before
     assert split(project, proposed, force=True) == written

@@ -84,7 +84,7 @@ def find_address(environment: Mapping[str, str], repository: str = "") -> Addres
     path = path.strip("/").removesuffix(".git")
     if not host or path.count("/") != 1:
         raise UsageError(
-            f"the repository's address names no GitHub repository: '{without_credentials(repository)}'",
+            f"the repository's address is not a GitHub repository's: '{without_credentials(repository)}'",
             "it should be like https://github.com/owner/name.git: git remote -v",
         )
     if urlsplit(host).hostname in ("github.com", "ssh.github.com"):

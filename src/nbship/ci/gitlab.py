@@ -91,7 +91,7 @@ def find_address(environment: Mapping[str, str], repository: str = "") -> Addres
     path = path.removeprefix(urlsplit(server).path).strip("/").removesuffix(".git")
     if not host or "/" not in path:
         raise UsageError(
-            f"the repository's address names no GitLab project: '{without_credentials(repository)}'",
+            f"the repository's address is not a GitLab project's: '{without_credentials(repository)}'",
             "it should be like https://gitlab.example.org/group/name.git: git remote -v",
         )
     return Address(server or host, path)

@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 def add(
     libraries: Annotated[
         list[str],
-        typer.Argument(metavar="LIBRARY", help="seaborn, 'lightgbm>=4'; none renews the lock."),
+        typer.Argument(
+            metavar="LIBRARY", help="Such as seaborn or 'lightgbm>=4'; without one, renew the lock."
+        ),
     ] = [],  # noqa: B006 (typer reads the default and never changes it)
     upgrade: Annotated[
         bool, typer.Option("--upgrade", help="Take the newest version of everything in the lock.")

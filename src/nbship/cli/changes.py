@@ -53,4 +53,4 @@ def changes(
         for file in change.files:
             error_console.print(escape(f"  {file}"), style="dim")
     if not found:
-        error_console.print("no pipeline is concerned", style="dim")
+        error_console.print("no pipeline is affected", style="dim")

@@ -65,7 +65,9 @@ def compile_pipelines(
     if bool(name) == every or (every and output):
         raise UsageError("which pipeline?", "nbship compile NAME [--output FILE], or nbship compile --all")
     if kubernetes and output:
-        raise UsageError("--kubernetes and --output: which?", "resources are written to kubernetes/kubeflow/")
+        raise UsageError(
+            "--kubernetes and --output exclude each other", "resources are written to kubernetes/kubeflow/"
+        )
     root = project_root()
     names = pipeline_names(root) if every else [name]
     if not names:

@@ -43,7 +43,9 @@ def pull(
     names: _NamesArgument = None,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Bring back files that were edited; the edited ones are kept beside."),
+        typer.Option(
+            "--force", help="Restore files that were edited; what was edited is kept under another name."
+        ),
     ] = False,
 ) -> None:
     """Bring the data files of pipelines here: from the DVC remote, or from where they were published.
@@ -79,9 +81,7 @@ def status(names: _NamesArgument = None, as_json: JsonOption = False) -> None:
             Text("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
         )
     if any(each.state == "edited" for each in found):
-        console.print(
-            "keep an edited file: dvc add FILE; bring back the tracked one: nbship data pull --force"
-        )
+        console.print("keep an edited file: dvc add FILE; restore the tracked one: nbship data pull --force")
     elif any(not each.exists for each in found):
         console.print("bring what is missing here: nbship data pull")
 

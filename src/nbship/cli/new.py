@@ -31,13 +31,19 @@ def new(
         str, typer.Option("--task", help="regression or classification; else guessed from the target.")
     ] = "",
     time: Annotated[
-        str, typer.Option("--time", metavar="COLUMN", help="Hold out the latest rows; else found out.")
+        str,
+        typer.Option(
+            "--time", metavar="COLUMN", help="Column of time: hold out the latest rows; else detected."
+        ),
     ] = "",
     group: Annotated[
-        str, typer.Option("--group", metavar="COLUMN", help="Hold whole groups out; else found out.")
+        str,
+        typer.Option(
+            "--group", metavar="COLUMN", help="Column of groups: hold out whole groups; else detected."
+        ),
     ] = "",
-    no_time: Annotated[bool, typer.Option("--no-time", help="Rows do not follow one another.")] = False,
-    no_group: Annotated[bool, typer.Option("--no-group", help="Rows stand by themselves.")] = False,
+    no_time: Annotated[bool, typer.Option("--no-time", help="The rows have no order in time.")] = False,
+    no_group: Annotated[bool, typer.Option("--no-group", help="The rows do not come in groups.")] = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -44,4 +44,4 @@ def report(
         console.print(escape(address))
     if reported.silence:
         typer.echo(reported.text)
-        error_console.print(escape(f"no merge request was told: {reported.silence}"))
+        error_console.print(escape(f"no merge request was updated: {reported.silence}"))

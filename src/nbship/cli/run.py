@@ -55,7 +55,10 @@ def run(
         str, typer.Option("--only", metavar="STEP", help="Run this step; what it needs comes from the cache.")
     ] = "",
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, show_default="one per CPU", help="Steps at a time.")
+        int,
+        typer.Option(
+            "--jobs", "-j", min=1, show_default="one per CPU", help="Steps that run at the same time."
+        ),
     ] = available_cpus(),
     kernel: Annotated[str, typer.Option(help="warm (forked, ready at once) or standard.")] = "warm",
     watch: Annotated[

@@ -58,7 +58,7 @@ def schedule(
 
     if sum([bool(cron), show, pause, resume, delete]) != 1 or not (name or show):
         raise UsageError(
-            "nothing to do with the schedule is named",
+            "no action on the schedule is given",
             "NAME and one of --cron TIMES, --pause, --resume, --delete; or --list",
         )
     root = project_root()

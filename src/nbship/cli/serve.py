@@ -40,11 +40,11 @@ def serve(
         int,
         typer.Option("--grpc-port", min=0, max=65535, help="The port for gRPC, 8081 in KServe; 0 is none."),
     ] = 0,
-    workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes that answer.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Worker processes.")] = 1,
     max_records: Annotated[
-        int, typer.Option("--max-records", min=1, help="Records in one request.")
+        int, typer.Option("--max-records", min=1, help="Most records in one request.")
     ] = 100_000,
-    max_bytes: Annotated[int, typer.Option("--max-bytes", min=1000, help="Bytes of one request.")] = 16
+    max_bytes: Annotated[int, typer.Option("--max-bytes", min=1000, help="Most bytes in one request.")] = 16
     * 2**20,
 ) -> None:
     """Serve a model on this machine, as it is served in the cluster.

@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
 def split(
     notebook: Annotated[Path, typer.Argument(metavar="NOTEBOOK", help="The notebook; it is only read.")],
     name: Annotated[
-        str, typer.Option("--name", metavar="NAME", help="The new pipeline; else after the notebook.")
+        str, typer.Option("--name", metavar="NAME", help="The new pipeline; else named after the notebook.")
     ] = "",
     plan: Annotated[bool, typer.Option("--plan", help="Show the plan, and write nothing.")] = False,
     form: Annotated[

@@ -54,14 +54,24 @@ ImageOption = Annotated[
 ]
 RecordOption = Annotated[
     bool,
-    typer.Option("--record-trained", help="With --wait: note in Git's remote, for `nbship changes`."),
+    typer.Option(
+        "--record-trained",
+        help="With --wait: record the trained commit in Git's remote, for `nbship changes`.",
+    ),
 ]
 PublishedOption = Annotated[
     Path | None,
-    typer.Option("--published", metavar="FILE", help="With --wait: add NAME VERSION of what it published."),
+    typer.Option(
+        "--published",
+        metavar="FILE",
+        help="With --wait: append NAME VERSION of the published model to this file.",
+    ),
 ]
 ExperimentOption = Annotated[
-    str, typer.Option("--experiment", metavar="E", show_default="the branch", help="Where runs are kept.")
+    str,
+    typer.Option(
+        "--experiment", metavar="E", show_default="the branch", help="The experiment that the run belongs to."
+    ),
 ]
 
 
@@ -79,7 +89,7 @@ def submit(
     target: Annotated[
         Platform, typer.Option("--target", help="Kubeflow, or Google's Vertex AI.")
     ] = Platform.KUBEFLOW,
-    wait: Annotated[bool, typer.Option("--wait", help="Show its steps until it ends.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it ends, and show its steps.")] = False,
     image: ImageOption = "",
     record_trained: RecordOption = False,
     published: PublishedOption = None,
@@ -101,7 +111,7 @@ def submit(
 
     root = project_root()
     if (record_trained or published) and not wait:
-        raise UsageError("--record-trained and --published are for a run that is waited for", "add --wait")
+        raise UsageError("--record-trained and --published need --wait", "add --wait")
     request = SubmitRequest(name, revision, settings, experiment, override_files, os.environ, image)
     if target is Platform.VERTEX:
         return _submit_to_vertex(root, request, wait, as_json)

@@ -36,7 +36,9 @@ def sweep(
     ] = [],  # noqa: B006 (typer reads the default and never changes it)
     at_random: Annotated[
         int,
-        typer.Option("--random", metavar="N", min=0, show_default="all", help="Try N combinations, drawn."),
+        typer.Option(
+            "--random", metavar="N", min=0, show_default="all", help="Try N combinations, drawn at random."
+        ),
     ] = 0,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the draw.")] = 0,
     metric: Annotated[
@@ -44,7 +46,7 @@ def sweep(
         typer.Option(
             "--metric",
             metavar="STEP.METRIC",
-            help="What to go by; else the first cv_… of the step that trains.",
+            help="The metric to compare by; else the first cv_… of the step that trains.",
         ),
     ] = "",
     goal: Annotated[
@@ -52,7 +54,10 @@ def sweep(
         typer.Option("--goal", metavar="min|max", help="Whether less or more of it is better."),
     ] = None,
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, show_default="one per CPU", help="Steps at a time.")
+        int,
+        typer.Option(
+            "--jobs", "-j", min=1, show_default="one per CPU", help="Steps that run at the same time."
+        ),
     ] = available_cpus(),
     write: Annotated[bool, typer.Option("--write", help="Write the best into the pipeline file.")] = False,
     compiled: Annotated[

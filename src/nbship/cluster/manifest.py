@@ -232,7 +232,7 @@ def from_yaml(text: str, where: str) -> Manifest:
     except yaml.YAMLError:
         found = None
     if not isinstance(found, dict) or not {"metadata", "spec"} <= set(found):
-        raise NbshipError(f"{where}: no manifest", "remove the file")
+        raise NbshipError(f"{where}: not a manifest", "remove the file")
     return found
 
 

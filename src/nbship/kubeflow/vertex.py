@@ -190,7 +190,7 @@ def _explained(settings: Vertex) -> Iterator[None]:
             f"{where}: no credentials", "sign in: gcloud auth application-default login"
         ) from None
     except GoogleAuthError as error:
-        raise NbshipError(f"{where}: cannot sign in: {_first_line(error)}", "sign in once more") from None
+        raise NbshipError(f"{where}: cannot sign in: {_first_line(error)}", "sign in again") from None
     except (Forbidden, Unauthenticated, NotFound) as error:
         hint = f"check project '{settings.project}', and that you have the role Vertex AI User there"
         raise NbshipError(f"{where}: {_first_line(error)}", hint) from None

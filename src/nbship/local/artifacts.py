@@ -204,7 +204,7 @@ def _read_metrics(notebook: Notebook, name: str, path: Path) -> dict[str, Any]:
     )
     if not plain:
         raise StepError(
-            f"{notebook.path.name}: its output '{name}' is no flat JSON object of numbers and texts",
+            f"{notebook.path.name}: its output '{name}' is not a flat JSON object of numbers and texts",
             'write something like {"rmse": 2.5}',
         )
     return dict(metrics)

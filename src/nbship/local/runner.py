@@ -44,7 +44,7 @@ class Options:
     """How to run.
 
     Attributes:
-        jobs: Steps at a time.
+        jobs: Steps that run at the same time.
         kernel: Name of the kernel specification.
         forced: Steps that run although the cache knows them.
         expected: Seconds that steps took before, by name.

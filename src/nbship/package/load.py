@@ -83,7 +83,7 @@ def read_package(folder: Path) -> Package:
     try:
         digest = content_hash(folder / MODEL)
     except OSError as error:
-        raise NbshipError(f"{folder / MODEL}: {error.strerror}", "bring it here: dvc pull") from None
+        raise NbshipError(f"{folder / MODEL}: {error.strerror}", "fetch it: dvc pull") from None
     _check_hash(package, digest, folder)
     return package
 
@@ -118,7 +118,7 @@ def open_package(folder: Path) -> tuple[Package, PackagedPipeline]:
         # What is hashed is what is unpickled, even if the file is replaced in between.
         content = path.read_bytes()
     except OSError as error:
-        raise NbshipError(f"{path}: {error.strerror}", "bring it here: dvc pull") from None
+        raise NbshipError(f"{path}: {error.strerror}", "fetch it: dvc pull") from None
     _check_hash(package, hashlib.sha256(content).hexdigest(), folder)
     fitted, here = package.libraries.get("scikit-learn", ""), version("scikit-learn")
     if fitted.split(".")[:2] != here.split(".")[:2]:
@@ -161,7 +161,7 @@ def _check_hash(package: Package, digest: str, folder: Path) -> None:
     if digest != package.sha256:
         raise NbshipError(
             f"{folder / MODEL}: is not the model that {DESCRIPTION} describes",
-            f"bring back the one that belongs there: dvc checkout --force {folder.name}/{MODEL}.dvc, "
+            f"restore the one that belongs there: dvc checkout --force {folder.name}/{MODEL}.dvc, "
             "or let a publishing that was cut off finish: nbship publish",
         )
 

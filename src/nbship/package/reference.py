@@ -42,7 +42,9 @@ def _read_table(path: Path) -> pd.DataFrame:
     try:
         return pd.read_csv(path, dtype_backend="numpy_nullable")
     except (OSError, ValueError) as error:
-        raise NbshipError(f"{path}: no CSV table: {error}", "publish.reference names a CSV output") from None
+        raise NbshipError(
+            f"{path}: not a CSV table: {error}", "publish.reference names a CSV output"
+        ) from None
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -56,7 +58,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         ) from None
     except (OSError, ValueError) as error:
         raise NbshipError(
-            f"{path}: no Parquet table: {error}", "publish.reference names a CSV or Parquet output"
+            f"{path}: not a Parquet table: {error}", "publish.reference names a CSV or Parquet output"
         ) from None
 
 
@@ -104,7 +106,7 @@ def _read_arrays(path: Path) -> pd.DataFrame:
         return pd.DataFrame(columns)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise NbshipError(
-            f"{path}: no archive of arrays of one length: {error}", "write it with numpy.savez"
+            f"{path}: not an archive of arrays of one length: {error}", "write it with numpy.savez"
         ) from None
 
 

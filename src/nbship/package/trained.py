@@ -60,7 +60,7 @@ def columns_of(path: Path) -> list[str]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return next(csv.reader(file), [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise NbshipError(f"{path}: no CSV table: {error}", "write it as CSV in UTF-8") from None
+        raise NbshipError(f"{path}: not a CSV table: {error}", "write it as CSV in UTF-8") from None
 
 
 def hash_rows(path: Path, columns: Iterable[str]) -> Rows:
@@ -136,7 +136,7 @@ def read_trained_rows(path: Path) -> Rows:
         with np.load(path, allow_pickle=False) as archive:
             return Rows(tuple(map(str, archive["columns"])), archive["hashes"].astype(np.uint64).tolist())
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise NbshipError(f"{path}: no hashes of rows: {error}", "publish the model again") from None
+        raise NbshipError(f"{path}: not a file of row hashes: {error}", "publish the model again") from None
 
 
 def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -148,7 +148,7 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     try:
         return pd.read_csv(path, usecols=list(columns), float_precision="round_trip", low_memory=False)
     except (OSError, ValueError) as error:
-        raise NbshipError(f"{path}: no CSV table: {error}", "write it as CSV in UTF-8") from None
+        raise NbshipError(f"{path}: not a CSV table: {error}", "write it as CSV in UTF-8") from None
 
 
 def _hash_column(values: pd.Series[Any]) -> NDArray[np.uint64]:
@@ -182,7 +182,7 @@ def _hash_text(path: Path, columns: Sequence[str]) -> list[int]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise NbshipError(f"{path}: no CSV table: {error}", "write it as CSV in UTF-8") from None
+        raise NbshipError(f"{path}: not a CSV table: {error}", "write it as CSV in UTF-8") from None
     known: dict[str, int] = {}
     hashes = []
     for row in rows:

@@ -27,7 +27,7 @@ def serve(settings: Settings, host: str, port: int, workers: int, ready: Callabl
         settings: What is served and how.
         host: The address to listen on.
         port: The port to listen on.
-        workers: Processes that answer.
+        workers: Worker processes.
         ready: Called just before the server starts to listen: when the model is loaded, or, with several
             workers, when its description has been read.
 

@@ -46,7 +46,7 @@ def _parse(key: str, text: str) -> ast.expr:
     try:
         return ast.parse(text, mode="eval").body
     except SyntaxError:
-        raise UsageError(f"gate.{key}: '{text}' is no Python expression", "name a variable") from None
+        raise UsageError(f"gate.{key}: '{text}' is not a Python expression", "name a variable") from None
 
 
 def _check(flow: Flow, key: str, name: str) -> None:

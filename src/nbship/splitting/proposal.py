@@ -69,7 +69,7 @@ def read(source: Source, wishes: Wishes, exists: Callable[[str], bool] = lambda 
     )
     if broken is not None:
         raise UsageError(
-            f"{source.name}, cell {broken.number}: no valid Python", "correct the cell, or tag it 'skip'"
+            f"{source.name}, cell {broken.number}: not valid Python", "correct the cell, or tag it 'skip'"
         )
     statements = read_statements(source, cuts.skipped)
     if not any(s.kind is StatementKind.CODE for s in statements):

@@ -84,7 +84,7 @@ class Wishes(_Model):
     def _kinds(cls, value: dict[str, str]) -> dict[str, str]:
         for name, kind in value.items():
             if kind not in KINDS:
-                raise ValueError(f"{name}: '{kind}' is no way to store; {suggestion(kind, KINDS)}")
+                raise ValueError(f"{name}: '{kind}' is not a storage format; {suggestion(kind, KINDS)}")
         return value
 
 
@@ -102,7 +102,7 @@ def read_wishes(text: str, where: str) -> Wishes:
         return Wishes.model_validate(parse_yaml(text) or {})
     except yaml.YAMLError as error:
         raise UsageError(
-            f"{where}: no valid YAML", "see nbship split --plan --format yaml", str(error)
+            f"{where}: not valid YAML", "see nbship split --plan --format yaml", str(error)
         ) from None
     except ValidationError as error:
         first = error.errors()[0]
@@ -122,7 +122,7 @@ def numbers(text: str) -> Iterable[int]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         match = _RANGE.fullmatch(part)
         if not match:
-            raise ValueError(f"'{part}' is no number of a cell, nor a range such as 3-7")
+            raise ValueError(f"'{part}' is neither the number of a cell nor a range such as 3-7")
         yield from range(int(match[1]), int(match[2] or match[1]) + 1)
 
 

@@ -188,7 +188,9 @@ def _options(path: Path, zipped: bool) -> dict[str, str]:
             head = file.read(_HEAD)
             is_utf8 = _is_utf8(head, file)
     except (OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"{path}: cannot be unpacked: {error}", "is it gzip, and whole?") from None
+        raise UsageError(
+            f"{path}: cannot be unpacked: {error}", "check that it is a complete gzip file"
+        ) from None
     options: dict[str, str] = {}
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         options["encoding"] = "utf-16"

@@ -91,12 +91,13 @@ def read(path: Path, owner: Path | None = None) -> Tracked | None:
         raise disk_error(error, tracking) from None
     except (UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError):
         raise NbshipError(
-            f"{tracking}: not a .dvc file with the hash of {path.name}", f"write it anew: dvc add {path.name}"
+            f"{tracking}: not a .dvc file with the hash of {path.name}",
+            f"track it again: dvc add {path.name}",
         ) from None
     if md5.endswith(".dir"):
         raise NbshipError(f"{tracking}: tracks a folder", "a data file is one file: track an archive of it")
     if output.get("hash") != "md5":
-        raise NbshipError(f"{tracking}: has a hash of DVC 2", "bring it up: dvc cache migrate --dvc-files")
+        raise NbshipError(f"{tracking}: has a hash of DVC 2", "migrate it: dvc cache migrate --dvc-files")
     return Tracked(md5, size)
 
 
@@ -160,7 +161,7 @@ def pull(
         if edited and not force:
             raise NbshipError(
                 f"{name} was edited since `dvc add`",
-                f"keep the edited one: dvc add {name}; bring back the tracked one: {restore}",
+                f"keep the edited one: dvc add {name}; restore the tracked one: {restore}",
             )
         if not _cached(repo, tracked.md5):
             _fill_cache(repo, root, path, tracked, source, report, owner or path)
@@ -262,7 +263,9 @@ def _open(root: Path) -> Iterator[Repo]:
             with contextlib.closing(Repo(str(root), config=settings, _wait_for_lock=True)) as repo:
                 yield repo
         except NotDvcRepoError:
-            raise NbshipError(f"{root}: no DVC repository here or above", "make one: nbship init") from None
+            raise NbshipError(
+                f"{root}: no DVC repository here or in a parent folder", "make one: nbship init"
+            ) from None
         except ConfigError as error:
             raise NbshipError(
                 f"DVC: {_first_line(error)}", "correct .dvc/config or .dvc/config.local"
@@ -312,7 +315,7 @@ def _from_remote(repo: Repo, path: Path, tracked: Tracked, report: Report, owner
         files.remove(cached)
         raise NbshipError(
             f"what the DVC remote '{remote}' has for {path.name} is not what {owner.name}.dvc names",
-            "push it again from where it is whole: dvc push",
+            "push it again from a complete copy: dvc push",
         )
     return ""
 

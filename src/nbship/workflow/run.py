@@ -67,7 +67,7 @@ class RunRequest:
         force: Run every step.
         from_step: Run this step and all that depends on it.
         only: Run this step, and of the others no more than it needs.
-        jobs: Steps at a time.
+        jobs: Steps that run at the same time.
         kernel: Name of the kernel specification.
     """
 

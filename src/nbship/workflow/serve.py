@@ -68,7 +68,7 @@ def serve(
         run_id: The run, or the beginning of its identifier, or empty for the newest; None for the champion.
         host: The address to listen on.
         port: The port to listen on; any free one if 0.
-        workers: Processes that answer.
+        workers: Worker processes.
         ready: Called when the model is loaded, just before the server starts to listen.
         report: Told in a line what is being waited for.
         limits: Of one request.

@@ -132,7 +132,7 @@ def proposal(
     source = read_source(path, shown)
     name = name or step_name(path.stem.replace("_", " "))
     if not re.fullmatch(NAME_PATTERN, name) or len(name) > LONGEST_NAME:
-        raise UsageError(f"'{name}' is no name for a pipeline", "give one: --name flat-rents")
+        raise UsageError(f"'{name}' is not a name for a pipeline", "give one: --name flat-rents")
     wishes = Wishes()
     if plan_file is not None:
         try:
@@ -301,7 +301,7 @@ def split(root: Path, proposed: Proposal, force: bool = False) -> tuple[str, ...
         The files that were written, from the project's folder.
 
     Raises:
-        UsageError: The plan has problems, or a file is there already.
+        UsageError: The plan has problems, or a file already exists.
         NbshipError: Something cannot be written.
     """
     plan = proposed.plan
@@ -316,7 +316,7 @@ def split(root: Path, proposed: Proposal, force: bool = False) -> tuple[str, ...
         if (root / path).absolute() == proposed.notebook.source.path:
             raise UsageError(f"{path}: is the notebook itself", "give the pipeline another name: --name NAME")
         if (root / path).exists() and not force:
-            raise UsageError(f"{path} is there already", "choose another name, or overwrite it: --force")
+            raise UsageError(f"{path} already exists", "choose another name, or overwrite it: --force")
     missing = [p for p in proposed.data.values() if p not in proposed.copied and not _is_there(root / p)]
     if missing:
         raise UsageError(

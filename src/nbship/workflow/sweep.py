@@ -41,7 +41,7 @@ class SweepRequest:
         seed: Seed of the draw.
         metric: `step.metric`; the first cross-validated one of the step that trains if empty.
         goal: Whether less or more of it is better; found out from its bounds or its name if None.
-        jobs: Steps at a time.
+        jobs: Steps that run at the same time.
     """
 
     pipeline: str
