@@ -228,7 +228,7 @@ def test_an_outcome_that_cannot_be_told_is_said_on_standard_error(
     report_outcome(dataclasses.replace(outcome, revision=revision), in_cluster if token else {})
     said = capsys.readouterr()
     assert said.out.strip() == ""
-    assert "nothing is told to GitLab" in said.err
+    assert "nothing is reported to GitLab" in said.err
     assert server.seen == []
 
 

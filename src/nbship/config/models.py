@@ -132,7 +132,7 @@ class Publish(Model):
 
     model: str = Field("train.model", description="step.output that is the model")
     reference: str = Field(
-        "prepare.train_set", description="step.output with the rows that the model learnt from"
+        "prepare.train_set", description="step.output with the rows that the model was trained on"
     )
     target: str = Field(
         description="column of the reference that the model predicts; for clusters or anomalies, any name"

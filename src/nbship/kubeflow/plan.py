@@ -53,7 +53,7 @@ class Plan:
         measured: The metrics files of all steps but the champion's, by the argument's name.
         results: The scalar results, and their types, by the argument's name.
         evidence: What the gate reads beside metrics and losses, by the argument's name.
-        published: The model and the rows that it learnt from, by the argument's name.
+        published: The model and the rows that it was trained on, by the argument's name.
     """
 
     graph: Graph

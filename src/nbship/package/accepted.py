@@ -1,4 +1,4 @@
-"""What a model accepts beyond, and short of, what the rows that it learnt from show of its columns.
+"""What a model accepts beyond, and short of, what the rows that it was trained on show of its columns.
 
 Measured by asking the model when it is packaged. The server checks values by it and describes itself by it,
 so that the two agree.

@@ -1,4 +1,4 @@
-"""Builds a model package from a run's model and the rows it learnt from.
+"""Builds a model package from a run's model and the rows it was trained on.
 
 That is `model.joblib`, `model.json`, and `model.onnx` where that answers as the model does.
 """
@@ -68,13 +68,13 @@ def build(
     description: str = "",
     held_out: Sequence[Path] = (),
 ) -> Package:
-    """Writes the package of a model, and the hashes of the rows that it learnt from.
+    """Writes the package of a model, and the hashes of the rows that it was trained on.
 
     Args:
         folder: Where to; must exist.
         name: How the model is called.
         model: The fitted model, written by joblib or pickle, whose origin the caller has checked.
-        reference: The rows that it learnt from; see `read_reference`.
+        reference: The rows that it was trained on; see `read_reference`.
         target: The column that it predicts.
         origin: Where it comes from.
         metrics: What was measured of it.

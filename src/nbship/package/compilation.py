@@ -34,7 +34,7 @@ def compiled_form(
         estimator: The pipeline.
         columns: What it takes, as values are checked by them.
         output: What it gives.
-        known: Some records that it learnt from.
+        known: Some records that it was trained on.
         size: Of its pickle, in bytes.
     """
     if output.scores:

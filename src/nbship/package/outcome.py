@@ -89,7 +89,7 @@ def output_kind_of(estimator: Any, table: Any, rows: int) -> OutputKind:
 
     Args:
         estimator: The fitted model.
-        table: The rows that it learnt from, as it takes them.
+        table: The rows that it was trained on, as it takes them.
         rows: How many they are.
 
     Raises:

@@ -31,7 +31,7 @@ def read_reference(path: Path) -> pd.DataFrame:
     rows = read.get(path.suffix.lower(), _read_table)(path)
     if rows.empty:
         raise NbshipError(
-            f"{path}: has no rows", "publish.reference names the rows that the model learnt from"
+            f"{path}: has no rows", "publish.reference names the rows that the model was trained on"
         )
     return rows
 

@@ -1,6 +1,6 @@
 """What a model takes and gives: columns with their types, ranges and reference distribution, and the output.
 
-Derived from the rows that the model learnt from. Does not know how a model is stored or served.
+Derived from the rows that the model was trained on. Does not know how a model is stored or served.
 """
 
 from __future__ import annotations

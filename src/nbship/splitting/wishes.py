@@ -1,6 +1,6 @@
 """The plan as a small YAML file: what a person may change of it, and give back.
 
-Everything that is not written there is proposed anew.
+Everything that is not written there is proposed again.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class GateWish(_Model):
 
     model: str = Field(description="the variable that holds the fitted model")
     held_out: str = Field(description="rows it has not seen: a variable, or an expression of variables")
-    learnt_from: str = Field("", description="rows it learnt from, as an expression; to publish it")
+    learnt_from: str = Field("", description="rows it was trained on, as an expression; to publish it")
     target: str = Field(description="the column to predict")
     task: str = Field("regression", pattern="^(regression|classification)$")
     thresholds: dict[str, Threshold] = {}

@@ -134,7 +134,7 @@ def publish(
     Args:
         version: The file that takes the model's version.
         run: The run's record, of `decide`.
-        outputs: By `step.output`: the model and the rows that it learnt from.
+        outputs: By `step.output`: the model and the rows that it was trained on.
         names: By `step.output`: the file name that the notebook gives it.
         pipeline: The pipeline's name.
         repository: Address of the repository.
@@ -238,7 +238,7 @@ def _tell(outcome: RemoteOutcome) -> None:
     try:
         report_outcome(outcome, os.environ)
     except NbshipError as error:
-        sys.stderr.write(f"the merge request was not told: {error.message}\n")
+        sys.stderr.write(f"the merge request was not updated: {error.message}\n")
 
 
 def _record(
