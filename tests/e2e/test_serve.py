@@ -107,6 +107,7 @@ def test_ctrl_c_ends_it_quietly(served_project: Path, workers: str, answers: boo
         _, errors = process.communicate(timeout=60)
     assert process.returncode in (0, 130)
     assert "Traceback" not in errors
+    assert errors.startswith("packaging the model of run ")  # what one waits for
 
 
 def test_what_cannot_be_served(served_project: Path) -> None:

@@ -1,3 +1,4 @@
+import itertools
 import json
 import re
 import subprocess
@@ -13,7 +14,7 @@ from nbship.config import load_pipeline
 from nbship.errors import NbshipError, UsageError
 from nbship.project import project_root
 from nbship.templates import project as templates
-from nbship.templates.project import Wish, project_name
+from nbship.templates.project import Wish, project_name, project_texts
 from nbship.versions import dvc
 from nbship.workflow import init
 from nbship.workflow.init import RECORD, apply_update, initialize, plan_update
@@ -118,6 +119,152 @@ def test_what_is_in_the_way_is_told_or_kept(root):
     (root / "notebooks").write_text("")
     with pytest.raises(NbshipError, match="notebooks"):
         initialize(root, Wish())
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_what_the_user_has_git_ignore_stays_as_it_is_to_the_byte(root, end):
+    own = f"*.log{end}gr\xfcn{end}/runs/".encode("latin-1")
+    (root / ".gitignore").write_bytes(own)
+    initialize(root, Wish())
+    after = (root / ".gitignore").read_bytes()
+    assert after.startswith(own + end.encode())
+    lines = after.decode("latin-1").split(end)
+    assert lines.count("/runs/") == 1 and "/.nbship/" in lines
+    assert after.count(b"\n") == after.count(end.encode())
+    assert initialize(root, Wish()).extended == ()
+
+
+def test_a_repository_without_files_is_refused(root):
+    git(root, "init", "--quiet", "--bare")
+    before = contents(root)
+    for folder in (root, root / "objects"):
+        with pytest.raises(UsageError, match="bare") as caught:
+            initialize(folder, Wish())
+        assert "git clone" in caught.value.hint
+    assert contents(root) == before
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What `init` makes of an empty folder when nothing stops it."""
+    root = tmp_path_factory.mktemp("whole") / "Bike Sharing!"
+    root.mkdir()
+    initialize(root, EVERYTHING)
+    return contents(root)
+
+
+@pytest.mark.parametrize("file", [0, 1, 5, 20, 40])
+def test_stopped_anywhere_a_second_time_makes_it_whole(root, whole, monkeypatch, file):
+    write, calls = init.files.write_bytes, itertools.count()
+
+    def stop(path, content):
+        if next(calls) == file:
+            raise KeyboardInterrupt
+        write(path, content)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(init.files, "write_bytes", stop)
+        initialize(root, EVERYTHING)
+    initialize(root, EVERYTHING)
+    assert contents(root) == whole
+    assert plan_update(root).revised == ()
+
+
+def test_half_of_a_dvc_repository_is_made_whole(root):
+    (root / ".dvc").mkdir()
+    git(root, "init", "--quiet")
+    assert initialize(root, Wish()).made == ("DVC repository",)
+    git(root, "add", "--all")
+    of_dvc = [name for name in git(root, "ls-files").split() if name.startswith(".dvc/")]
+    assert of_dvc == [".dvc/.gitignore", ".dvc/config"]
+
+
+@pytest.mark.parametrize(
+    ("branches", "remote", "default"),
+    [
+        (["trunk"], "", "trunk"),
+        (["main", "add-nbship"], "", "main"),
+        (["master", "add-nbship"], "", "master"),
+        (["main", "add-nbship"], "develop", "develop"),
+    ],
+)
+def test_production_is_trained_from_the_branch_that_others_start_from(root, branches, remote, default):
+    git(root, "init", "--quiet", "--initial-branch", branches[0])
+    git(root, "commit", "--quiet", "--allow-empty", "--message", "Begin")
+    for branch in branches[1:]:
+        git(root, "switch", "--quiet", "--create", branch)
+    if remote:
+        git(root, "symbolic-ref", "refs/remotes/origin/HEAD", f"refs/remotes/origin/{remote}")
+    assert initialize(root, Wish(ci="github")).branch == default
+
+
+@pytest.mark.parametrize(("chosen", "branch"), [("", "main"), ("trunk", "trunk")])
+def test_a_repository_that_is_made_begins_as_forges_or_the_user_name_it(root, monkeypatch, chosen, branch):
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(root.parent / "gitconfig"))
+    if chosen:
+        (root.parent / "gitconfig").write_text(f"[init]\n\tdefaultBranch = {chosen}\n")
+    assert initialize(root, Wish()).branch == branch
+    assert git(root, "branch", "--show-current").strip() == branch
+
+
+@pytest.mark.parametrize("ci", ["gitlab", "github"])
+def test_a_folder_with_spaces_is_one_word_to_the_shell(root, ci):
+    git(root, "init", "--quiet")
+    folder = root / "Fahrräder & Co"
+    folder.mkdir()
+    initialize(folder, Wish(ci=ci))
+    if ci == "gitlab":
+        text = (folder / ".gitlab/nbship/default.yml").read_text()
+        command = yaml.safe_load(text)[".nbship"]["before_script"][0]
+        done = subprocess.run(["sh", "-ec", f"{command}; pwd"], cwd=root, capture_output=True, text=True)
+        assert done.stdout.strip().endswith("/Fahrräder & Co")
+        return
+    workflow = yaml.safe_load(next((root / ".github/workflows").glob("*.yml")).read_text())
+    assert workflow["defaults"]["run"]["working-directory"] == "Fahrräder & Co/"
+
+
+@pytest.mark.parametrize("name", ["it's", "a, b", "*", "[x]", "a: b", "#1", "a #b", "& co", "$HOME"])
+def test_a_folder_that_the_files_of_ci_cannot_name_is_refused(name):
+    with pytest.raises(UsageError) as caught:
+        project_texts(Wish(ci="gitlab"), name, {})
+    assert "rename the folder" in caught.value.hint
+    assert project_texts(Wish(), name, {})
+
+
+def test_where_ci_is_refused_nothing_is_made(root):
+    git(root, "init", "--quiet")
+    (root / "it's").mkdir()
+    with pytest.raises(UsageError):
+        initialize(root / "it's", Wish(ci="gitlab"))
+    assert not list((root / "it's").iterdir())
+
+
+def test_files_of_other_tools_among_the_pipelines_are_named(root):
+    (root / "pipelines").mkdir()
+    (root / "pipelines/azure.yaml").write_text("stages: []\n")
+    (root / "pipelines/My_Pipe.yaml").write_text("steps: []\n")
+    assert initialize(root, Wish()).strange == ("pipelines/My_Pipe.yaml", "pipelines/azure.yaml")
+    begin(root, "flats")
+    (root / RECORD).unlink()
+    assert "pipelines/flats.yaml" not in initialize(root, Wish()).strange
+
+
+@pytest.mark.parametrize("ci", ["gitlab", "github"])
+def test_an_image_that_comes_later_gets_its_job(root, ci):
+    initialize(root, Wish(ci=ci))
+    done = initialize(root, Wish(image=True))
+    (jobs,) = [path for path in contents(root) if path.endswith(("jobs.yml", "workflows/nbship.yml"))]
+    assert ("docker build" in (root / jobs).read_text()) or ci == "gitlab"
+    assert done.renewed == ((jobs,) if ci == "github" else ())
+    assert plan_update(root).revised == ()
+
+
+def test_a_workflow_that_the_user_changed_stays_and_is_named(root):
+    initialize(root, Wish(ci="github"))
+    change(root, "cron:", "kron:", ".github/workflows/nbship.yml")
+    done = initialize(root, Wish(image=True))
+    assert done.renewed == () and done.outdated == (".github/workflows/nbship.yml",)
+    assert "docker build" not in (root / ".github/workflows/nbship.yml").read_text()
 
 
 def test_in_a_folder_of_a_larger_repository(root):
@@ -338,7 +485,13 @@ def test_an_update_needs_something_to_update(root):
 
 @pytest.mark.parametrize(
     ("folder", "name"),
-    [("Bike Sharing!", "bike-sharing"), ("_", "models"), ("a" * 80, "a" * 50), ("ä-b", "b")],
+    [
+        ("Bike Sharing!", "bike-sharing"),
+        ("_", "models"),
+        ("a" * 80, "a" * 50),
+        ("Straße Fahrräder é", "strasse-fahrrader-e"),
+        ("数据", "models"),
+    ],
 )
 def test_a_folder_gives_a_name(folder, name):
     assert project_name(folder) == name

@@ -66,7 +66,11 @@ def init(
         print_json(asdict(done))
         return
     show(done)
-    console.print(f"\nnext      {_next(done)}")
+    if ci:
+        console.print(f"branch    {escape(done.branch)}: what CI trains for production")
+    console.print()
+    for purpose, commands in _next(root, done).items():
+        console.print(f"{purpose:10}{commands}")
 
 
 def agree(root: Path, yes: bool) -> None:
@@ -94,9 +98,17 @@ def show(done: Initialized) -> None:
         console.print(f"wrote     {escape(path)}")
     for path in done.extended:
         console.print(f"extended  {escape(path)}")
+    for path in done.renewed:
+        console.print(f"renewed   {escape(path)}")
     for path in done.kept:
         console.print(f"kept      {escape(path)}, which is yours{escape(_meant(path))}")
-    if not (done.made or done.written or done.extended):
+    for path in done.outdated:
+        console.print(f"left      {escape(path)}, which you changed: nbship init --update merges what is new")
+    for path in done.strange:
+        console.print(
+            f"note      {escape(path)} is no pipeline of nbship: move it, or commands for all stop at it"
+        )
+    if not (done.made or done.written or done.extended or done.renewed):
         console.print("nothing to do: all of it is there")
 
 
@@ -120,12 +132,19 @@ def _meant(path: str) -> str:
     return ""
 
 
-def _next(done: Initialized) -> str:
+def _next(root: Path, done: Initialized) -> dict[str, str]:
+    """What to type now, by what for."""
+    from nbship.project import PIPELINES
     from nbship.templates.project import LOCK
 
-    if (done.ci or done.image) and not Path(LOCK).exists():
-        return f"nbship add  (writes {LOCK})"
-    return "nbship new NAME --data FILE --target COLUMN"
+    commands = {}
+    if done.strange or not any((root / PIPELINES).glob("*.yaml")):
+        commands["next"] = "nbship new NAME --data FILE --target COLUMN"
+    if done.ci and not Path(root, LOCK).exists():
+        commands["for CI"] = "nbship add; nbship compile --all; then commit all of it"
+    elif done.image and not Path(root, LOCK).exists():
+        commands["to build"] = "nbship add"
+    return commands or {"next": "nbship config check"}
 
 
 def _update(root: Path, yes: bool, as_json: bool) -> None:

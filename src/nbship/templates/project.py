@@ -8,12 +8,15 @@ from __future__ import annotations
 import functools
 import json
 import re
+import shlex
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nbship import __version__
+from nbship.errors import UsageError
 from nbship.project import SETTINGS
 from nbship.rendering import template_environment
 
@@ -31,6 +34,8 @@ _TEMPLATES = Path(__file__).parent / "project"
 _PAGE = Path(__file__).parent.parent / "serving" / "page"
 _PYTHON = "python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b"
 _KUBERNETES = ("pipelines", "serving", "client")
+# Folders that YAML, GitHub's expressions and both forges' patterns take as they are.
+_NAMEABLE = re.compile(r"\w[\w .@+&=/-]*")
 # The namespace of runs and models, wherever the manifests name it.
 _NAMESPACE = re.compile(r"(?<=namespace: )nbship$|(?<=--namespace )nbship\b", re.MULTILINE)
 
@@ -59,8 +64,9 @@ class Wish:
 
 
 def project_name(folder: str) -> str:
-    """Returns the name of a folder as Kubernetes takes names."""
-    return re.sub(r"[^a-z0-9]+", "-", folder.lower()).strip("-")[:50].strip("-") or "models"
+    """Returns the name of a folder as Kubernetes takes names; letters lose their accents."""
+    plain = unicodedata.normalize("NFKD", folder.casefold()).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:50].strip("-") or "models"
 
 
 def project_texts(wish: Wish, below: str, schemas: Mapping[str, Any]) -> dict[str, str]:
@@ -70,9 +76,18 @@ def project_texts(wish: Wish, below: str, schemas: Mapping[str, Any]) -> dict[st
         wish: What it asks for.
         below: Its folder, from the repository's; empty if it is the same.
         schemas: JSON schemas by their path.
+
+    Raises:
+        UsageError: The files of CI cannot name that folder.
     """
+    if wish.ci and below and not _NAMEABLE.fullmatch(below):
+        raise UsageError(
+            f"{below}: a name that CI's files cannot hold",
+            "rename the folder: letters, digits, spaces and .-_+&=@ do; it begins with one of the first two",
+        )
     values = {"name": wish.name, "image": wish.name, "python_image": _PYTHON} | {
         "at": f"{below}/" if below else "",
+        "at_in_shell": shlex.quote(f"{below}/"),
         "suffix": f"-{wish.name}" if below else "",
         "branch": wish.branch,
         "image_job": wish.image,

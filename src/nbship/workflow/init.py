@@ -42,17 +42,25 @@ class Initialized:
         made: Repositories that were made.
         written: New files, from the project's folder.
         extended: Files that got lines.
+        renewed: Files of nbship's own that changed with what is asked for, such as the job for an image.
+        outdated: Those of them that the user changed, so that they were left as they are.
         kept: Files that nbship would have written, and that the user has in his own way.
+        strange: Files that were among the pipelines before, and are no pipeline of nbship's.
         ci: The forge; empty if none.
         image: Whether there is an image to build.
+        branch: That CI trains production from.
     """
 
     made: tuple[str, ...]
     written: tuple[str, ...]
     extended: tuple[str, ...]
+    renewed: tuple[str, ...]
+    outdated: tuple[str, ...]
     kept: tuple[str, ...]
+    strange: tuple[str, ...]
     ci: str
     image: bool
+    branch: str
 
 
 @dataclass(frozen=True)
@@ -125,26 +133,41 @@ def initialize(root: Path, wish: Wish) -> Initialized:
         NbshipError: Something cannot be written.
     """
     made = missing(root)
-    for what in made:
-        setup.make(root, what)
     record = _read_record(root)
+    if setup.GIT in made:
+        setup.make(root, setup.GIT)
     wish = _joined(record.wish, wish, root)
     texts = _texts(root, wish)
+    if setup.DVC in made:
+        setup.make(root, setup.DVC)
     new = {path: text for path, text in texts.items() if not _is_there(root / path)}
     # What the user deleted stays deleted.
     new = {path: text for path, text in new.items() if path not in record.files}
+    renewed, outdated = _changed_by_wish(root, record, texts)
     others = {path: text for path, text in texts.items() if path not in {*new, *record.files}}
     kept = [path for path, text in others.items() if not _says(root / path, text)]
     for folder in (PIPELINES, NOTEBOOKS):
         _make_folder(root / folder)
-    for path, text in new.items():
+    for path, text in (new | renewed).items():
         files.write_text(root / path, text)
     extended = _extend(root)
     ours = {path: _blob(text) for path, text in texts.items() if path not in (*record.files, *kept)}
+    ours |= {path: _blob(text) for path, text in renewed.items()}
     if ours or wish != record.wish:
         _write_record(root, _Record(record.version or __version__, wish, {**record.files, **ours}))
         new |= {} if record.version else {RECORD: ""}
-    return Initialized(tuple(made), tuple(new), tuple(extended), tuple(kept), wish.ci, wish.image)
+    return Initialized(
+        made=tuple(made),
+        written=tuple(new),
+        extended=tuple(extended),
+        renewed=tuple(renewed),
+        outdated=tuple(outdated),
+        kept=tuple(kept),
+        strange=() if record.version else tuple(_strange(root)),
+        ci=wish.ci,
+        image=wish.image,
+        branch=wish.branch,
+    )
 
 
 def plan_update(root: Path) -> Update:
@@ -200,6 +223,30 @@ def _texts(root: Path, wish: Wish) -> dict[str, str]:
     return project_texts(wish, setup.below(root), schemas)
 
 
+def _changed_by_wish(
+    root: Path, record: _Record, texts: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """What a new wish changes: the texts of files that are as nbship wrote them, and the other files."""
+    if not record.version:
+        return {}, []
+    before = _texts(root, record.wish)
+    there = [p for p in texts if p in before and texts[p] != before[p] and p in record.files]
+    there = [path for path in there if _is_there(root / path)]
+    ours = [path for path in there if _blob(_read(root / path)) == record.files[path]]
+    left = [path for path in there if path not in ours and not _says(root / path, texts[path])]
+    return {path: texts[path] for path in ours}, left
+
+
+def _strange(root: Path) -> list[str]:
+    strange = []
+    for path in sorted((root / PIPELINES).glob("*.yaml")):
+        try:
+            config.load_pipeline(root, path.stem)
+        except NbshipError:
+            strange.append(f"{PIPELINES}/{path.name}")
+    return strange
+
+
 def _joined(before: Wish, now: Wish, root: Path) -> Wish:
     """What was asked for at any time."""
     if before.ci and now.ci and before.ci != now.ci:
@@ -212,18 +259,19 @@ def _joined(before: Wish, now: Wish, root: Path) -> Wish:
 
 
 def _extend(root: Path) -> list[str]:
-    """Adds the entries that are not in `.gitignore` and `.dvcignore` yet."""
+    """Adds the entries that are not in `.gitignore` and `.dvcignore` yet; what is there stays to the byte."""
     extended = []
     for name, block in ((".gitignore", ignored_by_git()), (".dvcignore", ignored_by_dvc())):
         path = root / name
-        before = _read(path) if path.exists() else ""
+        before = _bytes(path) if path.exists() else b""
         there = {line.strip() for line in before.splitlines()}
         about, *entries = block.splitlines()
-        lacking = [entry for entry in entries if entry not in there]
+        lacking = [entry for entry in entries if entry.encode() not in there]
         if lacking:
-            gap = "\n" if before.strip() else ""
-            end = "" if before.endswith("\n") or not before else "\n"
-            files.write_text(path, f"{before}{end}{gap}" + "\n".join([about, *lacking]) + "\n")
+            end = b"\r\n" if b"\r\n" in before else b"\n"
+            gap = (b"" if before.endswith(b"\n") else end) + end if before.strip() else b""
+            lines = [line.encode() + end for line in (about, *lacking)]
+            files.write_bytes(path, before + gap + b"".join(lines))
             extended.append(name)
     return extended
 
@@ -294,6 +342,13 @@ def _is_there(path: Path) -> bool:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8").replace("\r\n", "\n")
-    except (OSError, UnicodeDecodeError) as error:
+        return _bytes(path).decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
         raise NbshipError(f"{path}: cannot be read as text: {error}", "see what it is") from None
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NbshipError(f"{path}: cannot be read: {error.strerror}", "see what it is") from None

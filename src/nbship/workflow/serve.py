@@ -112,6 +112,7 @@ def _folder(root: Path, pipeline: Pipeline, run_id: str | None, report: Report) 
         raise NbshipError(
             f"run {record.id} is not finished: it is {record.state}", f"run it: nbship run {pipeline.name}"
         )
+    report(f"packaging the model of run {record.id}")
     with tempfile.TemporaryDirectory(prefix="nbship-serve-") as temporary:
         package_run(Path(temporary), pipeline, settings, record, folder)
         yield Path(temporary)
