@@ -22,7 +22,7 @@ from tests.templates.tables import ROWS, flats, write
         ({"sep": "\t"}, {"sep": "\t"}),
         ({"sep": "|"}, {"sep": "|"}),
         ({"sep": ";", "decimal": ","}, {"sep": ";", "decimal": ","}),
-        ({"sep": ";", "encoding": "latin-1"}, {"sep": ";", "encoding": "latin-1"}),
+        ({"sep": ";", "encoding": "latin-1"}, {"sep": ";", "encoding": "cp1252"}),
         ({"encoding": "utf-16"}, {"encoding": "utf-16"}),
     ],
 )
@@ -35,6 +35,14 @@ def test_how_a_file_is_to_be_read(tmp_path, options, expected):
         "listed": ColumnKind.DATE,
         "rent": ColumnKind.NUMBER,
     }
+
+
+def test_what_windows_adds_to_latin_1_is_read(tmp_path):
+    table = flats(**{"Wert (€)": 1.0}).astype({"Wert (€)": object})
+    path = write(tmp_path / "a.csv", table, encoding="cp1252")
+    assert "Wert (€)" in read_table(path).columns
+    path.write_bytes(path.read_bytes().replace(b"Mitte", b"Mitt\x81"))  # no letter on Windows
+    assert read_table(path).reading.options == {"encoding": "latin-1"}
 
 
 RANDOM = np.random.default_rng(0)

@@ -89,6 +89,14 @@ def test_names_that_cannot_be_used(project, tmp_path):
         assert listed(project) == before
 
 
+def test_a_table_without_names_is_told_apart_from_a_mistyped_name(project, tmp_path):
+    path = tmp_path / "a.csv"
+    flats().to_csv(path, index=False, header=False)
+    with pytest.raises(UsageError, match="no column 'rent'") as caught:
+        begin(project, "flats", path, "rent")
+    assert caught.value.hint.startswith("the first line must name the columns, and is: ")
+
+
 @pytest.mark.parametrize(
     ("changes", "target", "message"),
     [

@@ -10,7 +10,7 @@ import importlib
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Format = Literal["csv", "parquet", "excel"]
+_UTF8 = "utf-8"
 _SEPARATORS = ",;\t|"
 _HEAD = 1 << 20
 SAMPLED_BYTES = 64 << 20
@@ -186,7 +187,7 @@ def _options(path: Path, zipped: bool) -> dict[str, str]:
     try:
         with _open(path, zipped) as file:
             head = file.read(_HEAD)
-            is_utf8 = _is_utf8(head, file)
+            encoding = _encoding(head, file)
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(
             f"{path}: cannot be unpacked: {error}", "check that it is a complete gzip file"
@@ -196,8 +197,8 @@ def _options(path: Path, zipped: bool) -> dict[str, str]:
         options["encoding"] = "utf-16"
     elif b"\0" in head:
         raise UsageError(f"{path}: not a CSV file", "export it as CSV: text with a line of column names")
-    elif not is_utf8:
-        options["encoding"] = "latin-1"
+    elif encoding != _UTF8:
+        options["encoding"] = encoding
     text = head.decode(options.get("encoding", "utf-8-sig"), errors="replace")
     if not text.strip():
         raise UsageError(f"{path}: is empty", "give a table with a line of names and one row a line")
@@ -205,23 +206,25 @@ def _options(path: Path, zipped: bool) -> dict[str, str]:
     return options | ({"sep": separator} if separator != "," else {})
 
 
-def _is_utf8(head: bytes, rest: IO[bytes]) -> bool:
+def _encoding(head: bytes, rest: IO[bytes]) -> str:
+    """The first that gives every byte a meaning; Windows' has the letters of Latin 1, and more, such as €."""
     import codecs
 
-    decoder = codecs.getincrementaldecoder("utf-8")()
-
-    def parts() -> Iterator[bytes]:
-        yield head
-        while part := rest.read(_HEAD):
-            yield part
-
+    decoders = {name: codecs.getincrementaldecoder(name)() for name in (_UTF8, "cp1252")}
+    part = head
+    while part:
+        for name, decoder in list(decoders.items()):
+            try:
+                decoder.decode(part)
+            except UnicodeDecodeError:
+                del decoders[name]
+        part = rest.read(_HEAD) if decoders else b""
     try:
-        for part in parts():
-            decoder.decode(part)
-        decoder.decode(b"", final=True)
+        if _UTF8 in decoders:
+            decoders[_UTF8].decode(b"", final=True)
     except UnicodeDecodeError:
-        return False
-    return True
+        del decoders[_UTF8]
+    return next(iter(decoders), "latin-1")
 
 
 def _separator(lines: Iterable[str]) -> str:

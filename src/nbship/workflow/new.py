@@ -141,7 +141,10 @@ def _plan(
 ) -> tuple[TemplatePlan, list[str]]:
     target = target or str(table.sample.columns[-1])
     if target not in table.columns:
-        raise UsageError(f"{data}: there is no column '{target}'", suggestion(target, table.columns))
+        hint = suggestion(target, table.columns)
+        if any(map(_is_number, table.columns)):
+            hint = f"the first line must name the columns, and is: {', '.join(table.columns)}"
+        raise UsageError(f"{data}: there is no column '{target}'", hint)
     task = task or guess_task(table.sample[target])
     known = _known(table.sample[target], task)
     _check_target(known, target, task, len(table.sample))
@@ -187,6 +190,14 @@ def _plan(
     )
     said = notes(table, target, task, split, unused, len(table.sample) - len(known))
     return plan, said + [warning.replace("`", "'") for warning in plan.warnings]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 _TAKEN = (ColumnKind.NUMBER, ColumnKind.WORDS, ColumnKind.DATE, ColumnKind.TEXT)
