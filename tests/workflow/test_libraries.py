@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from nbship.errors import NbshipError, UsageError
 from nbship.linting import require_modules
 from nbship.templates.project import Wish
 from nbship.workflow.image import image_tag
-from nbship.workflow.init import initialize
+from nbship.workflow.init import RECORD, initialize
 from nbship.workflow.libraries import add
 from nbship.workflow.run import RunRequest, run
 from tests.projects import write_notebook, write_project
@@ -84,6 +85,72 @@ def test_a_project_of_its_own_declares_it_there(root):
     assert after.startswith("# ours\n") and '"chart"' in after and '"colour"' in after
     assert pins(root) == ["chart==1.1", "colour==2.0", f"nbship=={__version__}"]
     assert not (root / "uv.lock").exists()
+
+
+@pytest.fixture
+def with_uv(root):
+    """A project that uv manages: what it pins is in `uv.lock`."""
+    for name in ("requirements.in", "requirements.lock", RECORD):
+        (root / name).unlink()
+    text = '[project]\nname = "cars"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = ["colour"]\n'
+    (root / "pyproject.toml").write_text(text)
+    uv_lock(root)
+    return root
+
+
+def uv_lock(root, *options):
+    subprocess.run([Path(sys.executable).with_name("uv"), "lock", "--quiet", *options], cwd=root, check=True)
+
+
+def test_a_project_of_uv_stays_one(with_uv):
+    assert "requirements.in" not in initialize(with_uv, Wish(image=True)).written
+    added = add(with_uv, ["chart==1.0"], install=False)
+    assert (added.declared, added.changed) == (
+        "pyproject.toml",
+        ("chart 1.0", "colour 2.0", f"nbship {__version__}"),
+    )
+    groups = tomllib.loads((with_uv / "pyproject.toml").read_text())["dependency-groups"]
+    assert groups == {"nbship": [f"nbship[gitlab,s3,serve,sql]=={__version__}"]}
+    uv_lock(with_uv, "--check")  # as CI of such projects does
+    assert not (with_uv / ".venv").exists() and not (with_uv / "requirements.in").exists()
+    assert image_tag(with_uv)
+    (with_uv / "pyproject.toml").write_text((with_uv / "pyproject.toml").read_text().replace("==1.0", ">=1"))
+    assert add(with_uv, [], install=False).changed == ()
+    assert add(with_uv, [], upgrade=True).changed == ("chart 1.1",)
+
+
+def test_a_member_of_a_workspace_keeps_to_the_lock_of_all(with_uv):
+    with (with_uv / "pyproject.toml").open("a") as file:
+        file.write('[tool.uv.workspace]\nmembers = ["member"]\n')
+    member = with_uv / "member"
+    member.mkdir()
+    (member / "pyproject.toml").write_text(
+        '[project]\nname = "member"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = ["cars"]\n'
+        "[tool.uv.sources]\ncars = {workspace = true}\n"
+    )
+    uv_lock(with_uv)
+    add(member, ["chart"], install=False)
+    assert pins(member) == ["chart==1.1", "colour==2.0", f"nbship=={__version__}"]
+    uv_lock(with_uv, "--check")
+
+
+def test_without_a_solution_the_lock_of_uv_is_as_it_was(with_uv):
+    before = [(with_uv / name).read_text() for name in ("pyproject.toml", "uv.lock")]
+    with pytest.raises(NbshipError, match="uv add"):
+        add(with_uv, ["chart>=9"], install=False)
+    assert [(with_uv / name).read_text() for name in ("pyproject.toml", "uv.lock")] == before
+    assert not (with_uv / "requirements.lock").exists()
+
+
+def test_requirements_from_before_uv_came_are_not_forgotten(root):
+    add(root, ["chart==1.0"], install=False)
+    (root / "pyproject.toml").write_text(
+        '[project]\nname = "cars"\nversion = "1"\nrequires-python = ">=3.11"\n'
+    )
+    uv_lock(root)
+    add(root, ["colour"], install=False)
+    assert pins(root) == ["chart==1.0", "colour==2.0", f"nbship=={__version__}"]
+    uv_lock(root, "--check")
 
 
 @pytest.mark.parametrize("settings", ["[tool.ruff]\n", '[project]\nname = "cars"\nversion = "1"\n'])

@@ -119,7 +119,12 @@ def project_texts(wish: Wish, below: str, schemas: Mapping[str, Any]) -> dict[st
 
 def requirements() -> str:
     """Returns what a project needs before it has any library of its own."""
-    return _rendered("requirements.txt", {"extras": EXTRAS, "version": __version__})
+    return _rendered("requirements.txt", {"nbship": nbship_requirement()})
+
+
+def nbship_requirement() -> str:
+    """Returns nbship itself as jobs and containers need it, in the version that is installed."""
+    return f"nbship[{EXTRAS}]=={__version__}"
 
 
 def ignored_by_git() -> str:

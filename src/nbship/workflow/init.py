@@ -20,6 +20,7 @@ from nbship import __version__, config, files
 from nbship.errors import NbshipError, UsageError
 from nbship.project import PIPELINES, SETTINGS
 from nbship.templates.project import (
+    REQUIREMENTS,
     Wish,
     ignored_by_dvc,
     ignored_by_git,
@@ -27,6 +28,7 @@ from nbship.templates.project import (
     project_texts,
 )
 from nbship.versions import git, setup
+from nbship.workflow.libraries import find_uv_lock
 
 NOTEBOOKS = "notebooks"
 RECORD = ".nbship-init.yaml"
@@ -220,7 +222,10 @@ def apply_update(root: Path, update: Update) -> None:
 
 def _texts(root: Path, wish: Wish) -> dict[str, str]:
     schemas = {f"{PIPELINES}/{name}": schema for name, schema in config.json_schemas().items()}
-    return project_texts(wish, setup.below(root), schemas)
+    texts = project_texts(wish, setup.below(root), schemas)
+    if find_uv_lock(root):  # what is needed is declared and pinned there
+        texts.pop(REQUIREMENTS, None)
+    return texts
 
 
 def _changed_by_wish(

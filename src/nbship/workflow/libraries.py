@@ -1,6 +1,7 @@
 """Adds libraries to a project: declared, pinned in the lock, installed here, and by the lock in the image.
 
 uv resolves and installs; where it is declared is decided here. If uv finds no solution, nothing has changed.
+A project with a `uv.lock` keeps to it: nbship is in a dependency group there, and the lock is what uv exports.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from nbship import files
 from nbship.errors import NbshipError, Report, UsageError, without_credentials
-from nbship.templates.project import LOCK, REQUIREMENTS, requirements
+from nbship.templates.project import LOCK, REQUIREMENTS, nbship_requirement, requirements
 
 PROJECT = "pyproject.toml"
+UV_LOCK = "uv.lock"
+GROUP = "nbship"
 # The image's Python; the lock is for every platform from there on.
 _PYTHON = "3.11"
 _ABOUT = "# Pinned with hashes. Renewed by `nbship add`; do not edit by hand.\n"
@@ -67,17 +71,18 @@ def add(
     wanted = [_requirement(text) for text in libraries]
     uv = _uv()
     path = _declaring(root)
-    lock = root / LOCK
+    lock, uv_lock = root / LOCK, find_uv_lock(root)
     before = _pins(lock)
-    with _unless_it_fails(path, root / REQUIREMENTS, lock):
-        if not (root / REQUIREMENTS).exists():
+    by_uv = uv_lock is not None and not (root / REQUIREMENTS).exists()
+    with _unless_it_fails(path, root / REQUIREMENTS, lock, *([uv_lock] if uv_lock else [])):
+        if not by_uv and not (root / REQUIREMENTS).exists():
             files.write_text(root / REQUIREMENTS, requirements())
+        report(f"resolving {LOCK}")
         if wanted and path.name == PROJECT:
-            _run([uv, "add", "--quiet", "--frozen", *map(str, wanted)], root)
+            _run([uv, "add", "--quiet", "--no-sync" if uv_lock else "--frozen", *map(str, wanted)], root)
         elif wanted:
             files.write_text(path, _declared(path.read_text(encoding="utf-8"), wanted))
-        report(f"resolving {LOCK}")
-        _lock(uv, root, upgrade)
+        (_export if by_uv else _lock)(uv, root, upgrade)
     after = _pins(lock)
     changed = tuple(f"{name} {version}" for name, version in after.items() if before.get(name) != version)
     if wanted and install:
@@ -85,6 +90,18 @@ def add(
         pip = [uv, "pip", "install", "--quiet", "--python", sys.executable, "--constraints", LOCK]
         _run([*pip, *map(str, wanted)], root)
     return Added(path.name if wanted else "", LOCK, changed, bool(wanted and install))
+
+
+def find_uv_lock(root: Path) -> Path | None:
+    """Returns the `uv.lock` of a project that uv manages, its own or its workspace's; None of any other."""
+    if not (root / PROJECT).is_file():
+        return None
+    for folder in (root, *root.absolute().parents):
+        if (folder / UV_LOCK).is_file():
+            return folder / UV_LOCK
+        if (folder / ".git").exists():
+            break
+    return None
 
 
 def _requirement(text: str) -> Requirement:
@@ -107,12 +124,15 @@ def _uv() -> str:
 
 def _declaring(root: Path) -> Path:
     """The file in which a project declares its libraries."""
+    return root / (PROJECT if "project" in _read_project(root) else REQUIREMENTS)
+
+
+def _read_project(root: Path) -> dict[str, Any]:
     path = root / PROJECT
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{PROJECT}: {error}", "correct the TOML") from None
-    return path if "project" in tree else root / REQUIREMENTS
 
 
 def _declared(text: str, wanted: Sequence[Requirement]) -> str:
@@ -135,8 +155,22 @@ def _lock(uv: str, root: Path, upgrade: bool) -> None:
     command += ["--no-header", "--python-version", _PYTHON, "--output-file", LOCK]
     command += ["--upgrade"] if upgrade else []
     _run([*command, *sources], root)
-    text = (root / LOCK).read_text(encoding="utf-8")
-    files.write_text(root / LOCK, _ABOUT + text.removeprefix(_ABOUT))
+    _say_whose(root / LOCK)
+
+
+def _export(uv: str, root: Path, upgrade: bool) -> None:
+    """Writes what `uv.lock` pins for the project and for nbship; the project's own code travels by itself."""
+    if GROUP not in _read_project(root).get("dependency-groups", {}):
+        _run([uv, "add", "--quiet", "--no-sync", "--group", GROUP, nbship_requirement()], root)
+    _run([uv, "lock", "--quiet", *(["--upgrade"] if upgrade else [])], root)
+    command = [uv, "export", "--quiet", "--frozen", "--no-default-groups", "--group", GROUP]
+    _run([*command, "--no-emit-workspace", "--no-header", "--no-annotate", "--output-file", LOCK], root)
+    _say_whose(root / LOCK)
+
+
+def _say_whose(lock: Path) -> None:
+    text = lock.read_text(encoding="utf-8")
+    files.write_text(lock, _ABOUT + text.removeprefix(_ABOUT))
 
 
 def _run(command: Sequence[str], root: Path) -> None:
