@@ -1,7 +1,7 @@
 """Adds libraries to a project: declared, pinned in the lock, installed here, and by the lock in the image.
 
 uv resolves and installs; where it is declared is decided here. If uv finds no solution, nothing has changed.
-A project with a `uv.lock` keeps to it: nbship is in a dependency group there, and the lock is what uv exports.
+A project with a `uv.lock` keeps to it: nbship is in a dependency group there, and the lock is exported by uv.
 """
 
 from __future__ import annotations
