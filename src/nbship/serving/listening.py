@@ -19,6 +19,8 @@ from nbship.errors import NbshipError, UsageError
 from nbship.serving.memory import return_what_is_freed
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from nbship.serving.model import PackagedModel
 
 LOG_LEVEL = "NBSHIP_LOG_LEVEL"
@@ -42,13 +44,26 @@ def serve(model: PackagedModel, listener: socket.socket) -> None:
         from nbship.serving.grpc_service import lifespan
 
         more["lifespan"] = lifespan(model, bodies, GRACE)
+    run(application(model, bodies, **more), listener, model.settings.patience)
+
+
+def run(application: ASGIApp, listener: socket.socket, patience: int, together: int | None = None) -> None:
+    """Has an application answer until a signal ends it; what is being answered has `GRACE` to end in.
+
+    Args:
+        application: Any of ASGI's.
+        listener: Bound to the address to listen on; not listening yet.
+        patience: Seconds for which a connection may be idle, or a request's headers take to arrive.
+        together: Connections at a time; others are answered with 503. None for any number.
+    """
     config = uvicorn.Config(
-        application(model, bodies, **more),
+        application,
         http=_Connection,
         log_config=None,
         access_log=False,
+        limit_concurrency=together,
         timeout_graceful_shutdown=GRACE,
-        timeout_keep_alive=model.settings.patience,
+        timeout_keep_alive=patience,
     )
     server = uvicorn.Server(config)
 
