@@ -15,7 +15,14 @@ ROOT = Path(__file__).parent.parent
 PROCESSES = (
     *("ci", "cli", "cluster", "e2e", "kernels", "kubeflow", "notebooks", "package", "serving", "versions"),
     *("workflow", "local/test_execute.py", "local/test_html.py", "local/test_runner.py"),
-    *("templates", "own_code/test_own_code.py", "test_threads.py", "test_setup.py"),
+    *(
+        "templates",
+        "chatops/test_receiver_process.py",
+        "chatops/test_queue.py",
+        "own_code/test_own_code.py",
+        "test_threads.py",
+        "test_setup.py",
+    ),
     *(
         "test_benchmarks.py",
         "test_benchmarks_gate.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -176,16 +177,20 @@ def test_an_author_is_one_line_of_the_log(
     ]
 
 
-def test_its_thread_works_what_comes_and_ends_when_told(
-    queue: Queue, forge: Forge, make: Callable[..., Worker]
-) -> None:
-    worker = make()
+def test_its_thread_works_what_comes_and_ends_when_told(queue: Queue, forge: Forge) -> None:
+    begun = threading.Semaphore(0)
+
+    def start(given: Comment) -> str:
+        begun.release()
+        return forge.start(given)
+
+    worker = Worker(queue, start, lambda _: None)
     worker.begin()
     for number in (1, 2):
         queue.put(comment(number), 0.0)
         worker.wake()
-    while queue.counts()["started"] < 2:
-        pass
+        assert begun.acquire(timeout=60)
     assert worker.alive
-    worker.end(30.0)
+    worker.end(60.0)
     assert not worker.alive and forge.started == ["1", "2"]
+    assert queue.counts()["started"] == 2

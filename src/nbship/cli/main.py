@@ -12,6 +12,7 @@ from nbship import __version__
 from nbship.cli import (
     add,
     changes,
+    chatops,
     config,
     data,
     deploy,
@@ -50,7 +51,7 @@ _PANELS: dict[str, tuple[ModuleType, ...]] = {
     "Publish and serve": (publish, serve, app_command),
     "Run on Kubeflow": (compile_command, image, submit, schedule),
     "Deploy with KServe": (deploy,),
-    "Work with GitLab": (changes, report),
+    "Work with GitLab": (changes, report, chatops),
 }
 for panel, groups in _PANELS.items():
     for group in groups:
