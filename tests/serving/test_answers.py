@@ -157,7 +157,7 @@ def test_names_that_need_care_are_written_with_care(tmp_path: Path) -> None:
     flagged = nasty.predict_v1(
         json.dumps({"instances": [record | {NASTY[0]: 1e9, NASTY[4]: "mauve"}]}).encode()
     )
-    assert {flag["field"] for flag in json.loads(flagged.warnings)} == {NASTY[0], NASTY[4]}
+    assert {flag["field"] for flag in json.loads(flagged.headers["nbship-warnings"])} == {NASTY[0], NASTY[4]}
     families = text_string_to_metric_families(metrics.exposition().decode())
     labels = {s.labels.get("field") for f in families for s in f.samples if "flagged" in s.name}
     assert {NASTY[0], NASTY[4]} <= labels

@@ -46,6 +46,10 @@ def serve(
     ] = 100_000,
     max_bytes: Annotated[int, typer.Option("--max-bytes", min=1000, help="Most bytes in one request.")] = 16
     * 2**20,
+    log: Annotated[
+        str,
+        typer.Option("--log", metavar="PLACE", help="Keep what is asked and answered: a folder, or s3://…"),
+    ] = "",
 ) -> None:
     """Serve a model on this machine, as it is served in the cluster.
 
@@ -56,7 +60,7 @@ def serve(
 
     run_id = None if not run else "" if run == _LATEST else run
     limits = Limits(max_records, max_bytes)
-    workflow(project_root(), name, run_id, host, port, workers, _print_ready, _report, limits, grpc_port)
+    workflow(project_root(), name, run_id, host, port, workers, _print_ready, _report, limits, grpc_port, log)
 
 
 def _report(line: str) -> None:

@@ -274,6 +274,9 @@ class Monitor(Model):
     )
     sample: float = Field(1.0, ge=0, le=1, description="share of the requests that is kept")
     keep: int = Field(90, ge=1, description="days that records are kept")
+    seconds: float = Field(
+        10.0, gt=0, description="between two files, and what is lost at most when a server is killed"
+    )
     label: Label = Field(Label(), description="how labels find their records")
 
     @model_validator(mode="after")

@@ -61,7 +61,7 @@ def read_records(
 
     storage = open_required(store)
     table = joined(read_tables(storage, name, "records", since, until), answer_columns())
-    table = table.drop_duplicates("id").sort_values(["time", "id"], kind="stable")
+    table = table.drop_duplicates("id").sort_values("time", kind="stable")
     wanted = pd.Series(True, index=table.index)
     if since is not None:
         wanted &= table["time"] >= utc(since)

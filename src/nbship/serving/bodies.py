@@ -20,7 +20,6 @@ from nbship.serving.memory import Budget, weigh
 from nbship.serving.model import Answer
 from nbship.serving.settings import Settings
 
-WARNINGS = "nbship-warnings"
 # A body up to here is answered at once; a larger one by a thread, so that others do not wait for it.
 AT_ONCE = 32 * 2**10
 # Bytes a second that a body has to arrive with, beyond the time that every request has: a modem's.
@@ -166,8 +165,7 @@ def _respond(answer: Answering, body: bytearray, wait: bool = True) -> Response:
     except Exception:
         _logger.exception("a request failed")
         return JSONResponse({"error": "the server failed; its log says how"}, 500)
-    headers = {WARNINGS: made.warnings} if made.warnings else None
-    return Response(made.body, media_type="application/json", headers=headers)
+    return Response(made.body, media_type="application/json", headers=made.headers)
 
 
 def _too_large(request: Request, at_most: int) -> RequestError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -19,11 +19,11 @@ from nbship import __version__
 from nbship.errors import NbshipError
 from nbship.serving import grpc_predict_v2_pb2 as inference
 from nbship.serving import metrics, protocol
-from nbship.serving.bodies import AT_ONCE, WARNINGS, Bodies
+from nbship.serving.bodies import AT_ONCE, Bodies
 from nbship.serving.errors import PipelineNotLoadedError, RequestError
 from nbship.serving.memory import weigh_values
-from nbship.serving.model import PackagedModel, warnings_header
-from nbship.serving.routes import authorize, refresh, reload, require_name
+from nbship.serving.model import PackagedModel
+from nbship.serving.routes import EVENT, authorize, is_check, refresh, reload, require_name
 from nbship.serving.tensors import read_request, request_content, response_message, values_in
 
 SERVICE = "inference.GRPCInferenceService"
@@ -183,7 +183,7 @@ class InferenceService:
         started, status = time.perf_counter(), 500
         try:
             await refresh(self._model)
-            answer, warnings = await self._answer(context)
+            answer, headers = await self._answer(context)
             status = 200
         except RequestError as error:
             status = error.status
@@ -191,11 +191,11 @@ class InferenceService:
         finally:
             taken = time.perf_counter() - started
             metrics.count_request(self._model.name, "grpc", status, taken)
-        if warnings:
-            context.set_trailing_metadata(((WARNINGS, warnings),))
+        if headers:
+            context.set_trailing_metadata(tuple(headers.items()))
         return answer
 
-    async def _answer(self, context: Context) -> tuple[inference.ModelInferResponse, str]:
+    async def _answer(self, context: Context) -> tuple[inference.ModelInferResponse, Mapping[str, str]]:
         patience = self._model.settings.patience
         async with self._arriving:
             try:
@@ -205,29 +205,34 @@ class InferenceService:
                 raise RequestError(408, f"the request did not arrive within {patience} s") from None
         if not isinstance(message, bytes):
             raise RequestError(400, "the request has no message")
+        kept = self._model.log is None or not is_check(_event(context))
         if len(message) <= AT_ONCE:
             try:
-                return self._predict(read_request(message), wait=False)
+                return self._predict(read_request(message), kept, wait=False)
             except PipelineNotLoadedError:
-                return await run_in_threadpool(self._predict, read_request(message))
+                return await run_in_threadpool(self._predict, read_request(message), kept)
         async with self._bodies.hold(len(message)):
             request = await run_in_threadpool(read_request, message)
             async with self._bodies.work(len(message) + weigh_values(values_in(request))):
-                return await run_in_threadpool(self._predict, request)
+                return await run_in_threadpool(self._predict, request, kept)
 
     def _predict(
-        self, request: inference.ModelInferRequest, wait: bool = True
-    ) -> tuple[inference.ModelInferResponse, str]:
+        self, request: inference.ModelInferRequest, kept: bool, wait: bool = True
+    ) -> tuple[inference.ModelInferResponse, Mapping[str, str]]:
         self._require(request.model_name, request.model_version)
         model, predictor = self._model, self._model.predictor
         content = request_content(request)
         values = protocol.parse_v2(predictor.columns, content, model.settings.records_at_most)
-        prediction, flags = model.predict(predictor, values, wait)
-        output = predictor.package.output
-        answer = protocol.answer_v2(model.name, model.version(predictor), output, content, prediction)
-        return response_message(answer), warnings_header(flags)
+        predicted = model.predict(predictor, values, wait, kept)
+        output, version = predictor.package.output, model.version(predictor)
+        answer = protocol.answer_v2(model.name, version, output, content, predicted.prediction)
+        return response_message(answer), predicted.headers
 
     def _require(self, name: str, version: str = "") -> None:
         require_name(self._model, name)
         if version not in ("", served := self._model.version(self._model.predictor)):
             raise RequestError(404, f"there is no such version here; there is '{served}'")
+
+
+def _event(context: Context) -> str:
+    return str(dict(context.invocation_metadata() or ()).get(EVENT, ""))

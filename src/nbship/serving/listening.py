@@ -72,7 +72,10 @@ def run(application: ASGIApp, listener: socket.socket, patience: int, together: 
 
     for each in (signal.SIGINT, signal.SIGTERM):  # uvicorn hands on what it got when it is done
         signal.signal(each, stop)
-    server.run([listener])
+    try:
+        server.run([listener])
+    finally:
+        model.close()
 
 
 def bind(host: str, port: int, option: str = "--port") -> socket.socket:

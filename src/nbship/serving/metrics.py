@@ -32,6 +32,7 @@ FALLBACKS = Counter(
     "Requests that the compiled model failed on and the pipeline answered",
     ["model"],
 )
+UNKEPT = Counter("nbship_lost_records", "Records that were answered and could not be kept", ["model"])
 LOADS = Counter("nbship_model_loads", "Times that the model was loaded again", ["model", "outcome"])
 
 

@@ -9,7 +9,7 @@ import asyncio
 import gc
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,9 @@ from nbship.package.records import CheckedValues, Problem, Values, check
 from nbship.serving import metrics, protocol
 from nbship.serving.errors import RequestError, problem_content
 from nbship.serving.predictor import Predictor, load_predictor
-from nbship.serving.settings import Settings
+from nbship.serving.settings import Log, Settings
 
+WARNINGS, RECORD = "nbship-warnings", "nbship-record"
 # A header that proxies let pass.
 _HEADER_BYTES = 4000
 _logger = logging.getLogger("nbship.serving")
@@ -33,11 +34,24 @@ class Answer:
 
     Attributes:
         body: JSON.
-        warnings: Flagged values as JSON in ASCII, short enough for a header; empty if there are none.
+        headers: Flagged values as JSON in ASCII, and the identifier under which the records are kept.
     """
 
     body: bytes
-    warnings: str = ""
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What came of values that were asked about.
+
+    Attributes:
+        prediction: What the model makes of them.
+        headers: See `Answer`.
+    """
+
+    prediction: Prediction
+    headers: Mapping[str, str]
 
 
 class PackagedModel:
@@ -52,6 +66,7 @@ class PackagedModel:
         generation: That of `Settings.generation` when it was loaded.
         ready: Whether it is loaded.
         loading: Held while it is loaded again.
+        log: Keeps what is asked and answered, if that is wished.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -61,6 +76,7 @@ class PackagedModel:
         self.generation = -1
         self.ready = False
         self.loading = asyncio.Lock()
+        self.log: Log | None = None
         self._told = False
 
     def load(self) -> None:
@@ -70,7 +86,9 @@ class PackagedModel:
             NbshipError: It cannot be loaded.
         """
         generation = self.settings.generation.value
-        self.predictor = load_predictor(self.settings.folder)
+        predictor = load_predictor(self.settings.folder)
+        self._describe(predictor)
+        self.predictor = predictor
         self.generation = generation
         self._told = False
         gc.unfreeze()
@@ -82,12 +100,26 @@ class PackagedModel:
             outcome = "compiled again" if compiled.session else "not compiled"
             _logger.warning("%s: %s, %s", self.name, outcome, compiled.why_not)
 
-    def predict_v1(self, body: bytes | bytearray, wait: bool = True) -> Answer:
+    def _describe(self, predictor: Predictor) -> None:
+        """Tells the log which model is going to answer; opens it for the first."""
+        described = (predictor.package.inputs, predictor.package.output)
+        if self.log is not None:
+            self.log.describe(*described)
+        elif self.settings.log is not None:
+            self.log = self.settings.log(*described, metrics.UNKEPT.labels(self.name).inc)
+
+    def close(self) -> None:
+        """Puts away what was asked and answered; nothing is answered any more."""
+        if self.log is not None:
+            self.log.close()
+
+    def predict_v1(self, body: bytes | bytearray, wait: bool = True, kept: bool = True) -> Answer:
         """Answers a request in V1.
 
         Args:
             body: JSON.
             wait: Whether there is time to load the pipeline.
+            kept: Whether it is a request like others, and no check.
 
         Raises:
             RequestError: It does not fit.
@@ -98,23 +130,21 @@ class PackagedModel:
         values = predictor.read(body)
         if values is None or values.rows > at_most:
             values = protocol.parse_v1(predictor.columns, protocol.parse_json(body), at_most)
-        prediction, flags = self.predict(predictor, values, wait)
-        answer = protocol.answer_v1(predictor.package.output, values, prediction)
-        return Answer(msgspec.json.encode(answer), warnings_header(flags))
+        predicted = self.predict(predictor, values, wait, kept)
+        answer = protocol.answer_v1(predictor.package.output, values, predicted.prediction)
+        return Answer(msgspec.json.encode(answer), predicted.headers)
 
-    def predict_v2(self, body: bytes | bytearray, wait: bool = True) -> Answer:
+    def predict_v2(self, body: bytes | bytearray, wait: bool = True, kept: bool = True) -> Answer:
         """Answers a request in V2; see `predict_v1`."""
         predictor, content = self.predictor, protocol.parse_json(body)
         values = protocol.parse_v2(predictor.columns, content, self.settings.records_at_most)
-        prediction, flags = self.predict(predictor, values, wait)
-        output = predictor.package.output
-        answer = protocol.answer_v2(self.name, self.version(predictor), output, content, prediction)
-        return Answer(msgspec.json.encode(answer), warnings_header(flags))
+        predicted = self.predict(predictor, values, wait, kept)
+        output, version = predictor.package.output, self.version(predictor)
+        answer = protocol.answer_v2(self.name, version, output, content, predicted.prediction)
+        return Answer(msgspec.json.encode(answer), predicted.headers)
 
-    def predict(
-        self, predictor: Predictor, values: Values, wait: bool
-    ) -> tuple[Prediction, Sequence[Problem]]:
-        """Checks and predicts values that some protocol has read; returns what is flagged of them, too."""
+    def predict(self, predictor: Predictor, values: Values, wait: bool, kept: bool = True) -> Predicted:
+        """Checks and predicts values that some protocol has read, and has them kept; see `predict_v1`."""
         checked = check(predictor.columns, values.columns, values.rows)
         if checked.errors.counts:
             metrics.count_findings(metrics.REJECTED, self.name, checked.errors)
@@ -123,7 +153,14 @@ class PackagedModel:
         metrics.RECORDS.labels(self.name).inc(values.rows)
         if checked.flags.counts:
             metrics.count_findings(metrics.FLAGGED, self.name, checked.flags)
-        return prediction, checked.flags.told
+        flags, headers = checked.flags.told, {}
+        if flags:
+            headers[WARNINGS] = warnings_header(flags)
+        if kept and self.log is not None:
+            record = self.log.note(self.version(predictor), checked, prediction, flags)
+            if record:
+                headers[RECORD] = record
+        return Predicted(prediction, headers)
 
     def _predicted(self, predictor: Predictor, checked: CheckedValues, wait: bool) -> Prediction:
         try:

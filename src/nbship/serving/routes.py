@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,14 @@ from starlette.staticfiles import StaticFiles
 from nbship import __version__
 from nbship.errors import NbshipError
 from nbship.serving import metrics, openapi
-from nbship.serving.bodies import WARNINGS, Answering, Bodies, refusal
+from nbship.serving.bodies import Bodies, refusal
 from nbship.serving.errors import RequestError
-from nbship.serving.model import PackagedModel
+from nbship.serving.model import RECORD, WARNINGS, Answer, PackagedModel
 
 TOKEN = "NBSHIP_SERVER_TOKEN"  # noqa: S105 - the name of the variable that holds it
 PAGE = Path(__file__).parent / "page"
+# What KServe's logger calls a request by, and how those begin that nbship asks itself.
+EVENT, CHECK = "ce-id", "nbship-check"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 _NOT_OFFERED = (
     "/v1/models/{name}:explain",
@@ -58,7 +61,7 @@ def application(model: PackagedModel, bodies: Bodies, **more: Any) -> Starlette:
         allow_origins=list(settings.origins),
         allow_methods=["GET", "POST"],
         allow_headers=["content-type"],
-        expose_headers=[WARNINGS],
+        expose_headers=[WARNINGS, RECORD],
     )
     return Starlette(
         routes=[*_of_model(model, bodies), *_of_server(model), *_of_page()],
@@ -71,8 +74,10 @@ def application(model: PackagedModel, bodies: Bodies, **more: Any) -> Starlette:
 def _of_model(model: PackagedModel, bodies: Bodies) -> Iterator[Route]:
     """The addresses of the model, the most frequent first: a request is compared with one after the other."""
 
-    async def predict(request: Request, answer: Answering) -> Response:
+    async def predict(request: Request, answer: Callable[..., Answer]) -> Response:
         await refresh(model)
+        if model.log is not None and is_check(request.headers.get(EVENT, "")):
+            answer = partial(answer, kept=False)
         return await bodies.answer(request, answer)
 
     async def metadata(_: Request) -> Response:
@@ -189,6 +194,11 @@ async def _wrong_address(_: Request, error: Exception) -> Response:
 
 async def _failed(_: Request, __: Exception) -> Response:
     return JSONResponse({"error": "the server failed; its log says how"}, 500)
+
+
+def is_check(event: str) -> bool:
+    """Tells by its header `ce-id` whether a request is a check, of which no record is kept."""
+    return event.startswith(CHECK)
 
 
 def require_name(model: PackagedModel, name: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nbship import threads
 from nbship.errors import ExitCode, NbshipError
-from nbship.serving.settings import BYTES_AT_MOST, PATIENCE, RECORDS_AT_MOST, Settings
+from nbship.serving.settings import BYTES_AT_MOST, PATIENCE, RECORDS_AT_MOST, OpenLog, Settings
 
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - where a container's server listens
 
@@ -95,15 +95,21 @@ def _shared_metrics(workers: int) -> Iterator[None]:
         yield
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str], log_of: Callable[[str], OpenLog | None] = lambda _: None) -> None:
     """Serves as a container of KServe's ServingRuntime does; takes the arguments of KServe's own servers too.
+
+    Args:
+        arguments: Of the command line.
+        log_of: Returns what opens the log of a model.
 
     Raises:
         NbshipError: See `serve`.
     """
     import argparse
 
-    parser = argparse.ArgumentParser(prog="python -m nbship.serving.server", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m nbship.serving.server", description=(main.__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--model_name", required=True, help="the model's name in addresses")
     parser.add_argument("--model_dir", type=Path, default=Path("/mnt/models"), help="the model package")
     parser.add_argument("--model_version", default="", help="the version that clients are told")
@@ -128,13 +134,19 @@ def main(arguments: Sequence[str]) -> None:
         patience=given.patience,
         grpc_address=grpc_address(given.host, given.grpc_port),
         origins=tuple(filter(None, given.allowed_origins.split(","))),
+        log=log_of(given.model_name),
     )
     serve(settings, given.host, given.http_port, given.workers, ready=lambda: None)
 
 
-if __name__ == "__main__":
+def run(log_of: Callable[[str], OpenLog | None] = lambda _: None) -> None:
+    """Serves as this process's arguments say; ends it with an error's code where it cannot."""
     try:
-        main(sys.argv[1:])
+        main(sys.argv[1:], log_of)
     except NbshipError as failure:
         sys.stderr.write(f"error: {failure.message}\nhint:  {failure.hint}\n")
         sys.exit(ExitCode.FAILED)
+
+
+if __name__ == "__main__":
+    run()

@@ -6,10 +6,16 @@ Imports nothing heavy: a worker process gives its first sign of life once it has
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from nbship.package.prediction import Prediction
+    from nbship.package.records import CheckedValues, Problem
+    from nbship.package.schema import Column, Output
 
 RECORDS_AT_MOST = 100_000
 BYTES_AT_MOST = 16 * 2**20
@@ -24,6 +30,26 @@ class Generation(Protocol):
 
     def get_lock(self) -> AbstractContextManager[Any]:
         """Returns what is held while it is raised."""
+
+
+class Log(Protocol):
+    """Keeps what was asked and answered; none of it may take long."""
+
+    def describe(self, columns: Sequence[Column], output: Output) -> None:
+        """Tells which model answers from now on."""
+
+    def note(
+        self, version: str, checked: CheckedValues, prediction: Prediction, flags: Sequence[Problem]
+    ) -> str:
+        """Takes a request that was answered; returns its identifier, empty if not kept."""
+
+    def close(self) -> None:
+        """Puts away what is left."""
+
+
+# Makes the log of a model, told what it takes and gives, and whom to tell how many records are lost. Worker
+# processes are given it, so it can be pickled.
+OpenLog = Callable[["Sequence[Column]", "Output", Callable[[int], None]], Log]
 
 
 class _OfOneProcess:
@@ -49,6 +75,7 @@ class Settings:
             An idle connection is closed after as long.
         grpc_address: Where gRPC is served, as `host:port`; empty to leave it.
         origins: From which other hosts' pages a browser may call; `*` is all.
+        log: Opens what keeps requests and answers; None to keep none.
         generation: Raised when the model has been loaded again; worker processes share it.
     """
 
@@ -60,4 +87,5 @@ class Settings:
     patience: int = PATIENCE
     grpc_address: str = ""
     origins: tuple[str, ...] = ()
+    log: OpenLog | None = None
     generation: Generation = field(default_factory=_OfOneProcess)

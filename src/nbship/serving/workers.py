@@ -122,7 +122,7 @@ def _stop(workers: list[SpawnProcess]) -> None:
     """Ends workers in order: they answer what they have begun; who takes longer than that is killed."""
     for worker in workers:
         worker.terminate()
-    end = time.monotonic() + GRACE + 5
+    end = time.monotonic() + GRACE + 10  # what they were asked is put away, too
     for worker in workers:
         worker.join(max(0, end - time.monotonic()))
         if worker.is_alive():

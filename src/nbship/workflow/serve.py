@@ -18,6 +18,7 @@ from nbship.serving.settings import BYTES_AT_MOST, RECORDS_AT_MOST, Settings
 from nbship.versions import registry
 from nbship.workflow.models import list_models
 from nbship.workflow.publish import package_run
+from nbship.workflow.records import open_log
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def serve(
     report: Report = lambda _: None,
     limits: Limits = Limits(),
     grpc_port: int = 0,
+    log: str = "",
 ) -> None:
     """Serves a model until a signal ends it.
 
@@ -73,6 +75,7 @@ def serve(
         report: Told in a line what is being waited for.
         limits: Of one request.
         grpc_port: The port for gRPC; none if 0.
+        log: Where what is asked and answered is kept, as the pipeline's `monitor` says; nowhere if empty.
 
     Raises:
         NbshipError: There is no such model, it cannot be loaded, or the port is taken.
@@ -83,7 +86,15 @@ def serve(
         version = "" if run_id is not None else _champion_version(root, name)
 
         grpc_address = server.grpc_address(host, grpc_port)
-        settings = Settings(name, folder, version, limits.records, limits.bytes, grpc_address=grpc_address)
+        settings = Settings(
+            name,
+            folder,
+            version,
+            limits.records,
+            limits.bytes,
+            grpc_address=grpc_address,
+            log=open_log(name, pipeline.monitor, log) if log else None,
+        )
 
         def tell() -> None:
             shown = f"[{host}]" if ":" in host else host
