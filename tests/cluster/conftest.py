@@ -115,7 +115,7 @@ def _installed(folders: pytest.TempPathFactory) -> Iterator[Api]:
         find_server()
     except MissingError as error:
         pytest.skip(str(error))
-    wanted = [*definitions.kserve(), *definitions.others()]
+    wanted = [*definitions.kserve(), *definitions.prometheus(), *definitions.others()]
     with running(folders.mktemp("apiserver")) as api:
         for each in wanted:
             api.must("POST", f"{DEFINITIONS}?fieldValidation=Strict", each)

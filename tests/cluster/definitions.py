@@ -107,6 +107,48 @@ def kserve() -> list[Schema]:
     ]
 
 
+def prometheus() -> list[Schema]:
+    """Those of Prometheus' operator: what its documentation names of what is scraped and alerted on."""
+    texts = {"type": "object", "additionalProperties": _TEXT}
+    relabelings = record(
+        action=_TEXT,
+        sourceLabels={"type": "array", "items": _TEXT},
+        separator=_TEXT,
+        regex=_TEXT,
+        replacement=_TEXT,
+        targetLabel=_TEXT,
+    )
+    endpoint = record(
+        port=_TEXT,
+        targetPort={"x-kubernetes-int-or-string": True},
+        path=_TEXT,
+        interval=_TEXT,
+        scrapeTimeout=_TEXT,
+        honorLabels=_FLAG,
+        relabelings={"type": "array", "items": relabelings},
+    )
+    endpoints = {"type": "array", "items": endpoint}
+    common = {
+        "selector": published("V1LabelSelector"),
+        "namespaceSelector": record(any=_FLAG, matchNames={"type": "array", "items": _TEXT}),
+    }
+    rule = record(
+        record=_TEXT, alert=_TEXT, expr=_QUANTITY, labels=texts, annotations=texts, **{"for": _TEXT}
+    )
+    group = record(name=_TEXT, interval=_TEXT, rules={"type": "array", "items": rule})
+    rules = record(groups={"type": "array", "items": group})
+    pods, services = (
+        record(podMetricsEndpoints=endpoints, **common),
+        record(endpoints=endpoints, **common),
+    )
+    name = "monitoring.coreos.com"
+    return [
+        definition(name, "v1", "PodMonitor", "podmonitors", pods),
+        definition(name, "v1", "ServiceMonitor", "servicemonitors", services),
+        definition(name, "v1", "PrometheusRule", "prometheusrules", rules),
+    ]
+
+
 def others() -> list[Schema]:
     """The definitions of Knative, Argo and Flux, as far as kubernetes/ or nbship needs them."""
     named = record(name=_TEXT)

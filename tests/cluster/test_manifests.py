@@ -25,6 +25,7 @@ FOLDERS = (
     "serving/knative",
     "serving",
     "client",
+    "monitoring",
     "flux",
 )
 MAKES_NAMESPACES = ("pipelines/namespace", "serving/cluster")
@@ -198,7 +199,7 @@ def test_the_page_asks_an_address_that_stays(applied: Api) -> None:
 
 
 def test_budgets_and_policies_concern_the_pods_that_are_meant(applied: Api) -> None:
-    for folder in ("serving", "client", "pipelines"):
+    for folder in ("serving", "client", "pipelines", "monitoring"):
         for each in rendered(folder):
             if each["kind"] in ("NetworkPolicy", "PodDisruptionBudget"):
                 selector = each["spec"].get("podSelector") or each["spec"].get("selector")
@@ -245,3 +246,19 @@ def test_a_further_stage_is_made_by_a_script(applied: Api, tmp_path: Path) -> No
         answer = applied.must("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
         assert answer["status"]["allowed"] is allowed
     assert versions(applied, first) == before
+
+
+def test_what_monitors_is_admitted_under_restricted_pod_security_and_may_do_nothing(applied: Api) -> None:
+    """In a stage, where the server enforces it; whoever has the job's account has no right there either."""
+    found = rendered("monitoring")
+    (job,) = (each["spec"]["jobTemplate"]["spec"] for each in found if each["kind"] == "CronJob")
+    (deployment,) = (each["spec"] for each in found if each["kind"] == "Deployment")
+    for template in (job["template"], deployment["template"]):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": template["spec"]}
+        pod["spec"] |= {"serviceAccountName": "nbship-models"}  # one that the stage has
+        path = "/api/v1/namespaces/staging/pods?dryRun=All&fieldValidation=Strict"
+        status, answer = applied.ask("POST", path, pod)
+        assert status == 201, answer["message"]
+        # No token of the account is mounted.
+        assert not [each for each in answer["spec"].get("volumes", ()) if "projected" in each]
+    assert not [each for each in found if "Role" in each["kind"]]

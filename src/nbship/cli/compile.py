@@ -1,4 +1,4 @@
-"""`nbship compile` and `nbship schema`: the generated files, written or checked."""
+"""`nbship compile`, `schema` and `dashboard`: the generated files, written or checked."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command("compile")(compile_pipelines)
     app.command("schema", rich_help_panel="Begin")(schema)
+    app.command("dashboard", rich_help_panel="Watch what serves")(dashboard)
 
 
 def compile_pipelines(
@@ -91,6 +92,19 @@ def schema(check: _CheckOption = False, as_json: JsonOption = False) -> None:
 
     root = project_root()
     _finish(generate_schemas(root), root, check, as_json)
+
+
+def dashboard(check: _CheckOption = False, as_json: JsonOption = False) -> None:
+    """Write Grafana's dashboard of the published models, and the alert rules for Prometheus' operator.
+
+    Both are in kubernetes/monitoring; the rules are made of rules.yaml there.
+
+    Example: nbship dashboard
+    """
+    from nbship.workflow.dashboard import generate
+
+    root = project_root()
+    _finish(generate(root), root, check, as_json)
 
 
 def _finish(generated: Sequence[Generated], root: Path, check: bool, as_json: bool) -> None:

@@ -33,7 +33,7 @@ _TEMPLATES = Path(__file__).parent / "project"
 # The page is here once; servers show it too.
 _PAGE = Path(__file__).parent.parent / "serving" / "page"
 _PYTHON = "python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b"
-_KUBERNETES = ("pipelines", "serving", "client")
+_KUBERNETES = ("pipelines", "serving", "client", "monitoring")
 # Folders that YAML, GitHub's expressions and both forges' patterns take as they are.
 _NAMEABLE = re.compile(r"\w[\w .@+&=/-]*")
 # The namespace of runs and models, wherever the manifests name it.
