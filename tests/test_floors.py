@@ -38,7 +38,6 @@ FLOORS = {
     "kubeflow": 3,
     "versions": 3,
     "serving": 3,
-    "monitoring": 3,
     "cluster": 3,
     "ci": 3,
     "monitoring": 3,

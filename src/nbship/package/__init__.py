@@ -1,7 +1,7 @@
 """The model package, `model.joblib`, `model.onnx` and `model.json`: what it takes to serve and judge a model.
 
-Built from a run's model and the rows it was trained on; read by the model server, the registry and the page. Not
-for answering requests, nor for where packages are kept.
+Built from a run's model and the rows it was trained on; read by the model server, the registry and the page.
+Not for answering requests, nor for where packages are kept.
 """
 
 from typing import TYPE_CHECKING, Any

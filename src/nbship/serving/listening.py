@@ -44,7 +44,10 @@ def serve(model: PackagedModel, listener: socket.socket) -> None:
         from nbship.serving.grpc_service import lifespan
 
         more["lifespan"] = lifespan(model, bodies, GRACE)
-    run(application(model, bodies, **more), listener, model.settings.patience)
+    try:
+        run(application(model, bodies, **more), listener, model.settings.patience)
+    finally:
+        model.close()
 
 
 def run(application: ASGIApp, listener: socket.socket, patience: int, together: int | None = None) -> None:
@@ -72,10 +75,7 @@ def run(application: ASGIApp, listener: socket.socket, patience: int, together: 
 
     for each in (signal.SIGINT, signal.SIGTERM):  # uvicorn hands on what it got when it is done
         signal.signal(each, stop)
-    try:
-        server.run([listener])
-    finally:
-        model.close()
+    server.run([listener])
 
 
 def bind(host: str, port: int, option: str = "--port") -> socket.socket:
