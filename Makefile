@@ -24,7 +24,7 @@ help: ## show this
 
 setup: $(READY) ## set up .venv from requirements.lock, with everything
 
-$(READY): EXTRAS = dev gitlab lab monitor s3 serve sql vertex
+$(READY): EXTRAS = dev gitlab lab mlflow monitor s3 serve sql vertex
 $(VENV)/.ready-to-serve: EXTRAS = serve $(STORAGE)
 $(VENV)/.ready-to-run: EXTRAS = $(STORAGE)
 $(READY) $(VENV)/.ready-to-serve $(VENV)/.ready-to-run: requirements.lock pyproject.toml

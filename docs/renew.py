@@ -60,6 +60,7 @@ SECTIONS = {
     "Toleration": "tolerations",
     "Monitor": "monitor",
     "Label": "label",
+    "Mlflow": "mlflow",
 }
 _CONSOLE = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
 _TABLE = re.compile(r"(<!-- keys of (?P<model>\w+) -->\n\n).*?(?=\n\n)", re.DOTALL)

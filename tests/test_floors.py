@@ -41,6 +41,7 @@ FLOORS = {
     "cluster": 3,
     "ci": 3,
     "monitoring": 3,
+    "export": 3,
     "workflow": 4,
     "chatops": 5,
     "cli": 6,

@@ -19,6 +19,7 @@ from nbship.cli import (
     image,
     init,
     lint,
+    mlflow,
     new,
     publish,
     report,
@@ -48,7 +49,7 @@ app = typer.Typer(
 _PANELS: dict[str, tuple[ModuleType, ...]] = {
     "Begin": (init, new, split, show, config, lint, data, add),
     "Run and judge": (run, sweep, runs),
-    "Publish and serve": (publish, serve, app_command),
+    "Publish and serve": (publish, serve, mlflow, app_command),
     "Run on Kubeflow": (compile_command, image, submit, schedule),
     "Deploy with KServe": (deploy,),
     "Work with GitLab": (changes, report, chatops),

@@ -177,6 +177,16 @@ class Vertex(Model):
     endpoint: str | None = Field(None, description="address of the API; the region's if none")
 
 
+class Mlflow(Model):
+    """Where runs and versions are copied to, for a team that has an MLflow server."""
+
+    tracking_uri: StoreAddress | None = Field(None, description="address of the tracking server")
+    experiment: str | None = Field(None, min_length=1, description="name there; the pipeline's if none")
+    registry: StoreAddress | None = Field(
+        None, description="address of the model registry; the tracking server's if none"
+    )
+
+
 class Stage(Model):
     """A place to deploy to: a namespace of a cluster."""
 
@@ -303,6 +313,7 @@ class Pipeline(Model):
     vertex: Vertex = Field(Vertex(), description="where it runs on Vertex AI")
     deploy: Deploy = Field(Deploy(), description="how the model is deployed")
     monitor: Monitor = Field(Monitor(), description="what is kept of requests and answers")
+    mlflow: Mlflow = Field(Mlflow(), description="the MLflow server that runs and versions are copied to")
 
     @model_validator(mode="after")
     def _no_ambiguous_step(self) -> Pipeline:

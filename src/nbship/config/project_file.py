@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, create_model
 
 from nbship.config.base import Model, StoreAddress
-from nbship.config.models import Deploy, Kubeflow, Monitor, StepSettings, Vertex
+from nbship.config.models import Deploy, Kubeflow, Mlflow, Monitor, StepSettings, Vertex
 
 # What a step has of its own: nothing that steps could share.
 _OWN = ("notebook", "inputs", "parameters", "after")
@@ -42,6 +42,7 @@ class ProjectFile(Model):
     vertex: Vertex | None = Field(None, description="where they run on Vertex AI")
     deploy: Deploy | None = Field(None, description="how models are deployed")
     monitor: Monitor | None = Field(None, description="what is kept of requests and answers")
+    mlflow: Mlflow | None = Field(None, description="the MLflow server that runs and versions are copied to")
 
 
 def under(project: Mapping[str, Any], pipeline: Mapping[str, Any]) -> dict[str, Any]:

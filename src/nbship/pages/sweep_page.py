@@ -6,14 +6,15 @@ Choosing the combinations and running them are not its business.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from nbship.files import write_text
 from nbship.pages import formatting
@@ -78,6 +79,13 @@ class SweepRecord(BaseModel):
 def sweep_folder(root: Path, pipeline: str, sweep_id: str) -> Path:
     """Returns the folder of a sweep."""
     return root / RUNS / pipeline / "sweeps" / sweep_id
+
+
+def all_sweeps(root: Path, pipeline: str) -> Iterator[SweepRecord]:
+    """Yields the readable records of a pipeline's sweeps, the oldest first."""
+    for path in sorted(sweep_folder(root, pipeline, "").glob(f"*/{RECORD}")):
+        with suppress(OSError, ValidationError):
+            yield SweepRecord.model_validate_json(path.read_text(encoding="utf-8"))
 
 
 def ranked(trials: Sequence[Trial], goal: str) -> list[Trial]:

@@ -22,6 +22,7 @@ from nbship.package import Package
 from nbship.versions import git, registry, stages, store
 from nbship.versions.registry import Version
 from nbship.workflow import canary
+from nbship.workflow.mirror import mirror
 from nbship.workflow.models import list_models
 from nbship.workflow.watching import Deployment
 
@@ -121,6 +122,8 @@ def deploy(
     if pipeline.deploy.mode == "gitops":
         return _write(root, pipeline, target)
     result = canary.roll_out(_deployment(pipeline, target, report))
+    tag = _record(root, target, report)
+    mirror(root, pipeline, report)
     return Deployed(
         name=pipeline.name,
         stage=stage,
@@ -129,7 +132,7 @@ def deploy(
         changed=result.changed,
         url=str(result.service["status"].get("url") or ""),
         latency=result.latency,
-        tag=_record(root, target, report),
+        tag=tag,
     )
 
 

@@ -18,6 +18,7 @@ from nbship.package import Origin, Package
 from nbship.package.trained import TRAINED_ROWS
 from nbship.record import Artifact, RunRecord, State, all_runs, find_run
 from nbship.versions import dvc, git, registry
+from nbship.workflow.mirror import mirror
 from nbship.workflow.push import Destination, Registration, check, find_destination, next_version
 from nbship.workflow.push import push as push_champion
 
@@ -114,6 +115,7 @@ def publish(
             registration = push_champion(root, destination, description, _message(description), report)
         else:
             registration = _register(root, description, commit)
+    mirror(root, pipeline, report)
     versioned = registry.versioned_files(root, name)
     return Published(
         name=name,

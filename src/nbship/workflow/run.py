@@ -150,12 +150,24 @@ def run(
         expected=durations(root, pipeline.name, graph.steps),
         on_event=on_event,
     )
-    with running(folder):
-        try:
-            _run(root, graph, folder, record, options)
-        finally:
-            on_end(record, folder)
+    try:
+        with running(folder):
+            try:
+                _run(root, graph, folder, record, options)
+            finally:
+                on_end(record, folder)
+    except NbshipError:
+        _mirror(root, pipeline, report)
+        raise
+    _mirror(root, pipeline, report)
     return record, folder
+
+
+def _mirror(root: Path, pipeline: config.Pipeline, report: Report) -> None:
+    if pipeline.mlflow.tracking_uri:  # else nothing of it is imported
+        from nbship.workflow.mirror import mirror
+
+        mirror(root, pipeline, report)
 
 
 def _run(root: Path, graph: Graph, folder: Path, record: RunRecord, options: runner.Options) -> None:

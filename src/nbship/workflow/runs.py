@@ -160,7 +160,7 @@ def _differences(a: RunRecord, b: RunRecord) -> Iterator[Difference]:
     both = [(step, b.steps[name]) for name, step in a.steps.items() if name in b.steps]
     for one, other in both:
         yield from _compared("parameters", _by_step(one, one.parameters), _by_step(other, other.parameters))
-    data = _data(a), _data(b)
+    data = data_hashes(a), data_hashes(b)
     common = data[0].keys() & data[1].keys()
     yield from _compared("data", *({name: hashes[name] for name in sorted(common)} for hashes in data))
     for one, other in both:
@@ -181,7 +181,7 @@ def _by_step(step: StepRecord, values: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{step.name}.{name}": value for name, value in values.items()}
 
 
-def _data(record: RunRecord) -> dict[str, str]:
+def data_hashes(record: RunRecord) -> dict[str, str]:
     """Content hash of every file that came from outside the run."""
     artifacts = [artifact for step in record.steps.values() for artifact in step.inputs.values()]
     return {artifact.origin: artifact.hash for artifact in artifacts if "." not in artifact.origin}
