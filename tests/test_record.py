@@ -106,7 +106,7 @@ def test_runs_are_found_by_the_beginning_of_their_names(tmp_path):
     assert find_run(tmp_path, "auto-mpg")[0].id == "20260302-120000-ab12"
     assert find_run(tmp_path, "auto-mpg", "20260301-13")[0].id == "20260301-130000-ab12"
     assert find_run(tmp_path, "", "20260302")[1] == tmp_path / "runs/auto-mpg/20260302-120000-ab12"
-    with pytest.raises(UsageError, match="fits 2 runs"):
+    with pytest.raises(UsageError, match="matches 2 runs"):
         find_run(tmp_path, "auto-mpg", "20260301")
     with pytest.raises(UsageError, match="no run 1999"):
         find_run(tmp_path, "auto-mpg", "1999")

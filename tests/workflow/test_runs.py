@@ -78,7 +78,7 @@ def test_find(root, name, found):
 
 
 def test_a_beginning_that_fits_several_runs(root):
-    with pytest.raises(UsageError, match="fits 3 runs"):
+    with pytest.raises(UsageError, match="matches 3 runs"):
         find(root, "20260301")
 
 
