@@ -197,7 +197,7 @@ def test_an_optional_gap_changes_nothing_for_the_other_records(tmp_path: Path) -
 
 def test_whole_numbers_beyond_53_bits_keep_their_digits() -> None:
 
-    column = schema.ColumnSettings(name="id", type="integer", minimum=0, maximum=2.0**62)
+    column = schema.Column(name="id", type="integer", minimum=0, maximum=2.0**62)
     table = schema.to_table([column], [{"id": 2**60 + 1}, {"id": 3}])
     assert isinstance(table, pd.DataFrame)
     assert table["id"].tolist() == [2**60 + 1, 3]

@@ -137,7 +137,7 @@ def _type(crossing: Crossing) -> str:
 def _taken_as(plan: SplitPlan, step: StepPlan, crossing: Crossing) -> str:
     """What an input is called; a step that hands a changed variable on has an output of its name."""
     gives = crossing.name in step.gives and not plan.crossing(crossing.name, step.name).is_result
-    return f"{crossing.name}_first_cells" if gives else crossing.artifact
+    return f"{crossing.name}_before" if gives else crossing.artifact
 
 
 def _path(plan: SplitPlan, crossing: Crossing) -> str:
