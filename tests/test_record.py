@@ -1,6 +1,5 @@
 """Records of runs: written whole, found again, and honest about a process that died."""
 
-import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -30,20 +29,6 @@ def going_on():
 def test_a_record_comes_back_as_it_was(tmp_path):
     record = make_record()
     assert read(write_run(tmp_path, record)) == record
-
-
-def test_a_record_of_earlier_days_is_read(tmp_path):
-    record = make_record(
-        settings=["train.C=2", "x.y=environment: z"], override_files=["a: b.yaml"], variables=["NBSHIP_A__B"]
-    )
-    content = json.loads(record.model_dump_json())
-    kinds = {"override_files": "config-override", "variables": "environment"}
-    content["settings"] += [f"{kind}: {text}" for key, kind in kinds.items() for text in content.pop(key)]
-    (tmp_path / "run.json").write_text(json.dumps(content))
-    found = read(tmp_path)
-    assert (found.settings, found.override_files, found.variables) == (
-        record.settings, record.override_files, record.variables
-    )  # fmt: skip
 
 
 def test_a_run_goes_on_as_long_as_its_process(tmp_path):

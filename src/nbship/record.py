@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 
 from nbship import __version__
 from nbship.config import Gate
@@ -29,8 +29,6 @@ RECORD = "run.json"
 PAGE = "index.html"
 METRICS = "metrics.json"
 _MARK = ".running"
-# How settings of each kind began while all of them were in one list.
-_EARLIER = {"config-override: ": "override_files", "environment: ": "variables"}
 # Seconds.
 _MOMENT = 0.1
 
@@ -126,18 +124,6 @@ class RunRecord(BaseModel):
     verdict: Verdict | None = None
     champion: str = ""
     error: str = ""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_earlier(cls, content: Any) -> Any:
-        """Takes apart the list in which all settings were, each kind with a beginning of its own."""
-        if not isinstance(content, dict) or "override_files" in content or "variables" in content:
-            return content
-        kinds: dict[str, list[str]] = {"settings": [], "override_files": [], "variables": []}
-        for setting in content.get("settings", ()):
-            beginning = next((each for each in _EARLIER if str(setting).startswith(each)), "")
-            kinds[_EARLIER.get(beginning, "settings")].append(str(setting).removeprefix(beginning))
-        return {**content, **kinds}
 
     @property
     def metrics(self) -> dict[str, float]:
