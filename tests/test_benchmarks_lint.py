@@ -6,7 +6,7 @@ import math
 from benchmarks.lint.corpus import as_step, listed
 from benchmarks.lint.judgements import BEGIN, END, FILE, Precision, precision, read_judgements, table, update
 
-from nbship.linting import RULES, Finding, check_notebook
+from nbship.linting import RULES, LintFinding, check_notebook
 from tests.linting.notebooks import write_cells
 from tests.test_benchmarks import README
 
@@ -23,8 +23,8 @@ def test_every_judgement_is_on_a_listed_notebook_and_a_rule():
 
 
 def test_the_share_of_true_findings_counts_those_that_were_judged():
-    found = [Finding("a", 1, line, "unseeded", "") for line in (1, 2, 3)] + [
-        Finding("a", 1, 1, "install", "")
+    found = [LintFinding("a", 1, line, "unseeded", "") for line in (1, 2, 3)] + [
+        LintFinding("a", 1, 1, "install", "")
     ]
     judged = {("a", 1, 1, "unseeded"): True, ("a", 1, 2, "unseeded"): False}
     install, unseeded = precision(found, judged)
@@ -36,7 +36,7 @@ def test_the_share_of_true_findings_counts_those_that_were_judged():
 
 def test_the_table_of_the_readme_has_what_was_judged_and_each_rule_is_right_nine_times_in_ten():
     text = README.read_text(encoding="utf-8")
-    findings = [Finding(name, cell, line, rule, "") for name, cell, line, rule in read_judgements()]
+    findings = [LintFinding(name, cell, line, rule, "") for name, cell, line, rule in read_judgements()]
     found = precision(findings, read_judgements())
     assert {p.rule for p in found if p.share < 0.9} == set()
     shown = text.partition(BEGIN)[2].partition(END)[0]

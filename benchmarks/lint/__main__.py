@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.lint.corpus import as_step, fetch
 from benchmarks.lint.judgements import precision, read_judgements, table, update
-from nbship.linting import Finding, check_notebook
+from nbship.linting import LintFinding, check_notebook
 
 README = Path(__file__).parents[1] / "README.md"
 # Rules that look at a notebook as it ran; a step has no outputs.
@@ -24,7 +24,7 @@ _OF_EXPERIMENTS = {"execution-order", "large-output"}
 def main(cache: Path, show_all: bool) -> None:
     """Lints, prints and writes."""
     judged = read_judgements()
-    findings: list[Finding] = []
+    findings: list[LintFinding] = []
     for name, content in ((public.name, content) for public, content in fetch(cache)):
         sources = ["".join(cell["source"]).splitlines() for cell in json.loads(content)["cells"]]
         for finding in _lint(name, content):
@@ -44,7 +44,7 @@ def main(cache: Path, show_all: bool) -> None:
     README.write_text(update(README.read_text(encoding="utf-8"), found), encoding="utf-8")
 
 
-def _lint(name: str, content: bytes) -> Iterator[Finding]:
+def _lint(name: str, content: bytes) -> Iterator[LintFinding]:
     with tempfile.TemporaryDirectory() as folder:
         step, experiment = Path(folder, "step.ipynb"), Path(folder, "experiment.ipynb")
         step.write_text(as_step(content), encoding="utf-8")

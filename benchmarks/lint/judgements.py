@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nbship.linting import Finding
+from nbship.linting import LintFinding
 
 FILE = Path(__file__).parent / "judgements.csv"
 BEGIN = "<!-- lint: written by python -m benchmarks.lint -->"
@@ -48,7 +48,7 @@ def read_judgements() -> dict[Key, bool]:
         }
 
 
-def precision(findings: Iterable[Finding], judged: dict[Key, bool]) -> list[Precision]:
+def precision(findings: Iterable[LintFinding], judged: dict[Key, bool]) -> list[Precision]:
     """Counts findings by rule and judgement."""
     counts: Counter[tuple[str, bool | None]] = Counter()
     for finding in findings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nbship.linting import Finding, check_notebook
+from nbship.linting import LintFinding, check_notebook
 from nbship.templates.render import notebook_text
 
 
@@ -17,7 +17,7 @@ def write_cells(path: Path, *cells: str, parameters: str = "") -> Path:
     return path
 
 
-def findings(folder: Path, *cells: str, parameters: str = "") -> list[Finding]:
+def findings(folder: Path, *cells: str, parameters: str = "") -> list[LintFinding]:
     """Lints a notebook of code cells."""
     return check_notebook(write_cells(folder / "a.ipynb", *cells, parameters=parameters), "a.ipynb")
 

@@ -19,7 +19,7 @@ from nbship.package.schema import Column
 from nbship.serving import openapi
 from nbship.serving.errors import RequestError
 from nbship.serving.model import PackagedModel
-from nbship.serving.settings import Settings
+from nbship.serving.settings import ServerSettings
 from tests.package.packages import make_cars, make_package, regression
 
 ORIGINS = {"1": "USA", "2": "Europe"}
@@ -31,7 +31,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> PackagedModel:
     folder = tmp_path_factory.mktemp("accepted") / "cars"
     cars = make_cars().assign(origin=lambda cars: (cars["origin"] == "usa").astype(int) + 1)
     make_package(folder, regression(), cars=cars, columns={"origin": ColumnSettings(labels=ORIGINS)})
-    model = PackagedModel(Settings("cars", folder))
+    model = PackagedModel(ServerSettings("cars", folder))
     model.load()
     return model
 

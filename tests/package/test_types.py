@@ -19,7 +19,7 @@ from nbship.serving import content, openapi, protocol
 from nbship.serving.errors import RequestError, error_content
 from nbship.serving.model import PackagedModel
 from nbship.serving.reader import make_reader
-from nbship.serving.settings import Settings
+from nbship.serving.settings import ServerSettings
 from tests.package.packages import make_images
 
 PAGE = Path(__file__).parents[2] / "kubernetes/client/page/columns.js"
@@ -42,7 +42,7 @@ def column(name: str) -> Column:
 def images(tmp_path_factory: pytest.TempPathFactory) -> PackagedModel:
     folder = tmp_path_factory.mktemp("types") / "images"
     make_images(folder)
-    model = PackagedModel(Settings("images", folder))
+    model = PackagedModel(ServerSettings("images", folder))
     model.load()
     return model
 

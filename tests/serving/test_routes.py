@@ -16,7 +16,7 @@ from nbship.package import PackagedPipeline
 from nbship.serving.bodies import Bodies
 from nbship.serving.model import PackagedModel
 from nbship.serving.routes import application
-from nbship.serving.settings import Settings
+from nbship.serving.settings import ServerSettings
 from tests.package.packages import make_package, regression
 
 UNSEEN = {"instances": [{"weight": 3000, "power": 99.5, "origin": "mars"}]}
@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def model(folder: Path) -> PackagedModel:
-    model = PackagedModel(Settings("cars", folder))
+    model = PackagedModel(ServerSettings("cars", folder))
     model.load()
     return model
 

@@ -28,7 +28,7 @@ from nbship.config import ColumnSettings
 from nbship.errors import NbshipError
 from nbship.package import DESCRIPTION, MODEL, read_package
 from nbship.serving import model, server
-from nbship.serving.settings import Settings
+from nbship.serving.settings import ServerSettings
 from tests.package.packages import classification, make_cars, make_package, regression, served
 
 TOKEN = "let-me-load"  # noqa: S105
@@ -482,5 +482,7 @@ def test_requests_are_answered_by_one_thread_each(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(model.PackagedModel, "load", stop)
     with pytest.raises(NbshipError, match="seen"):
-        server.serve(Settings("cars", tmp_path), "127.0.0.1", server.free_port("127.0.0.1"), 1, lambda: None)
+        server.serve(
+            ServerSettings("cars", tmp_path), "127.0.0.1", server.free_port("127.0.0.1"), 1, lambda: None
+        )
     assert seen == ["1", "3"]

@@ -5,7 +5,7 @@ Reads notebooks as text and as syntax trees; nothing is run. Style is the busine
 
 from nbship.linting.check import check_notebook
 from nbship.linting.environment import require_modules
-from nbship.linting.finding import RULES, Finding
+from nbship.linting.finding import RULES, LintFinding
 from nbship.linting.fix import fix_notebook
 
-__all__ = ["RULES", "Finding", "check_notebook", "fix_notebook", "require_modules"]
+__all__ = ["RULES", "LintFinding", "check_notebook", "fix_notebook", "require_modules"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from nbship.linting.cells import Source, read_source
 from nbship.linting.environment import installs, missing_modules, working_directory
 from nbship.linting.files import absolute_paths, undeclared_files
-from nbship.linting.finding import Finding
+from nbship.linting.finding import LintFinding
 from nbship.linting.leftovers import leftovers, outputs
 from nbship.linting.names import hidden_state
 from nbship.linting.randomness import unseeded
@@ -21,7 +21,7 @@ _RULES = (
 )
 
 
-def check_notebook(path: Path, name: str = "") -> list[Finding]:
+def check_notebook(path: Path, name: str = "") -> list[LintFinding]:
     """Returns what will bite later, in the order of the notebook.
 
     `# nbship: ignore[rule]` at the end of a line silences a rule for that line; alone in a cell's first line,
@@ -39,14 +39,14 @@ def check_notebook(path: Path, name: str = "") -> list[Finding]:
     return sorted(finding for finding in found if not _is_silenced(notebook, finding))
 
 
-def syntax(notebook: Source) -> Iterator[Finding]:
+def syntax(notebook: Source) -> Iterator[LintFinding]:
     """Finds cells that are no Python."""
     for cell in notebook.code:
         if isinstance(cell.parsed, SyntaxError):
             message = cell.parsed.msg or "invalid syntax"
-            yield Finding(notebook.name, cell.number, cell.parsed.lineno or 0, "syntax", message)
+            yield LintFinding(notebook.name, cell.number, cell.parsed.lineno or 0, "syntax", message)
 
 
-def _is_silenced(notebook: Source, finding: Finding) -> bool:
+def _is_silenced(notebook: Source, finding: LintFinding) -> bool:
     cell = notebook.cells[finding.cell - 1] if finding.cell else None
     return cell is not None and cell.silences(finding.rule, finding.line)

@@ -14,7 +14,7 @@ from nbship.errors import UsageError
 from nbship.linting.branches import elsewhere, optional
 from nbship.linting.calls import dotted, short, text
 from nbship.linting.cells import Cell, Source, read_source
-from nbship.linting.finding import Finding
+from nbship.linting.finding import LintFinding
 from nbship.linting.magics import magic
 from nbship.own_code import python_path
 from nbship.project import project_root
@@ -45,21 +45,21 @@ _PACKAGES = {
 }
 
 
-def installs(notebook: Source) -> Iterator[Finding]:
+def installs(notebook: Source) -> Iterator[LintFinding]:
     """Finds packages that the notebook installs: another version each time, and not those of the lock."""
     for cell in notebook.code:
         apart = elsewhere(notebook, cell)
         for command, node in _commands(cell):
             if id(node) not in apart:
                 message = f"'{short(command)}' changes the environment while the notebook runs"
-                yield Finding(notebook.name, cell.number, node.lineno, "install", message)
+                yield LintFinding(notebook.name, cell.number, node.lineno, "install", message)
 
 
-def missing_modules(notebook: Source) -> Iterator[Finding]:
+def missing_modules(notebook: Source) -> Iterator[LintFinding]:
     """Finds imports of what is not installed here, each module once."""
     for cell, node, name in _missing(notebook):
         message = f"'{name}' is not installed in this environment"
-        yield Finding(notebook.name, cell.number, node.lineno, "missing-module", message)
+        yield LintFinding(notebook.name, cell.number, node.lineno, "missing-module", message)
 
 
 def needed_modules(notebook: Source) -> Iterator[tuple[Cell, ast.stmt, str]]:
@@ -104,7 +104,7 @@ def require_modules(notebooks: Mapping[str, Path]) -> None:
         raise UsageError(f"{told}, which is not installed", f"nbship add {packages}", "\n".join(others))
 
 
-def working_directory(notebook: Source) -> Iterator[Finding]:
+def working_directory(notebook: Source) -> Iterator[LintFinding]:
     """Finds changes of the folder, after which the paths of the parameters cell mean other files."""
     for cell in notebook.code:
         apart = elsewhere(notebook, cell)
@@ -112,7 +112,7 @@ def working_directory(notebook: Source) -> Iterator[Finding]:
             what = _move(node) if id(node) not in apart else ""
             if what:
                 message = f"{what} changes the folder, and relative paths mean other files from here on"
-                yield Finding(notebook.name, cell.number, node.lineno, "working-directory", message)  # type: ignore[attr-defined]
+                yield LintFinding(notebook.name, cell.number, node.lineno, "working-directory", message)  # type: ignore[attr-defined]
 
 
 def _move(node: ast.AST) -> str:

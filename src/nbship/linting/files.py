@@ -12,7 +12,7 @@ from nbship.errors import UsageError
 from nbship.linting.branches import elsewhere
 from nbship.linting.calls import argument, dotted, full_name, imports, short, text
 from nbship.linting.cells import Cell, Source
-from nbship.linting.finding import Finding
+from nbship.linting.finding import LintFinding
 from nbship.project import project_root
 
 # The folders that machines have at their root; `/v1/models` is an address, not a path.
@@ -67,7 +67,7 @@ _WORDS = re.compile(r"[^\s'\"|;&<>=]+")
 _NO_FILES = {"", "/dev/null", "/dev/stdin", "/dev/stdout", "/dev/stderr", ":memory:", "sqlite://", "-"}
 
 
-def absolute_paths(notebook: Source) -> Iterator[Finding]:
+def absolute_paths(notebook: Source) -> Iterator[LintFinding]:
     """Finds paths that only this machine has, each once."""
     told = set(_NO_FILES)
     for cell in notebook.code:
@@ -77,10 +77,10 @@ def absolute_paths(notebook: Source) -> Iterator[Finding]:
             if path not in told and _ABSOLUTE.match(path) and "\n" not in path:
                 told.add(path)
                 message = f"the path '{short(path)}' is there on this machine only"
-                yield Finding(notebook.name, cell.number, node.lineno, "absolute-path", message)  # type: ignore[attr-defined]
+                yield LintFinding(notebook.name, cell.number, node.lineno, "absolute-path", message)  # type: ignore[attr-defined]
 
 
-def undeclared_files(notebook: Source) -> Iterator[Finding]:
+def undeclared_files(notebook: Source) -> Iterator[LintFinding]:
     """Finds files that a step reads or writes by a name in its code, unknown to cache and Kubeflow."""
     if notebook.parameters is None:
         return
@@ -104,7 +104,7 @@ def undeclared_files(notebook: Source) -> Iterator[Finding]:
                 if path not in told and not _ABSOLUTE.match(path) and id(node) not in apart:
                     message = f"'{short(path)}' is {verb}, and no {role} declares it"
                     rule = f"undeclared-{role.lower()}"
-                    yield Finding(notebook.name, cell.number, node.lineno, rule, message)
+                    yield LintFinding(notebook.name, cell.number, node.lineno, rule, message)
                 told.add(path)
             if not _ASKS.search(name):  # any other call may make the file: HDFBackend("samples.h5")
                 given = [*node.args, *(keyword.value for keyword in node.keywords)]

@@ -31,7 +31,7 @@ FIXABLE = frozenset({"duplicate-id", "editor-metadata", "missing-id", "outputs"}
 
 
 @dataclass(frozen=True, order=True)
-class Finding:
+class LintFinding:
     """Something that will bite later.
 
     Attributes:

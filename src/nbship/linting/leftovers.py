@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from nbship.linting.cells import Cell, Source
-from nbship.linting.finding import Finding
+from nbship.linting.finding import LintFinding
 
 # What a person or a tool sets on purpose; all else is the state of somebody's editor.
 NOTEBOOK_METADATA = {"authors", "jupytext", "kernelspec", "language_info", "mystnb", "nbsphinx", "title"}
@@ -19,7 +19,7 @@ CELL_METADATA = {
 _LARGEST_OUTPUT = 1_000_000
 
 
-def leftovers(notebook: Source) -> Iterator[Finding]:
+def leftovers(notebook: Source) -> Iterator[LintFinding]:
     """Finds what a reviewer would have to ask to be removed, and ids that are missing."""
     extra = set(notebook.content["metadata"]) - NOTEBOOK_METADATA
     marked, nameless, twice = list[Cell](), list[Cell](), list[Cell]()
@@ -39,12 +39,12 @@ def leftovers(notebook: Source) -> Iterator[Finding]:
         names = sorted(extra)
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         where = f" in {_count(marked, 'cell')}" if marked else ""
-        yield Finding(notebook.name, 0, 0, "editor-metadata", f"metadata of an editor{where}: {shown}")
+        yield LintFinding(notebook.name, 0, 0, "editor-metadata", f"metadata of an editor{where}: {shown}")
     yield from _sum(notebook, "missing-id", nameless, "no id")
     yield from _sum(notebook, "duplicate-id", twice, "the id of a cell above")
 
 
-def outputs(notebook: Source) -> Iterator[Finding]:
+def outputs(notebook: Source) -> Iterator[LintFinding]:
     """Finds outputs where they are not the point, and very large ones anywhere."""
     cells = [cell for cell in notebook.cells if cell.kind == "code"]
     if notebook.keeps_outputs:
@@ -55,15 +55,15 @@ def outputs(notebook: Source) -> Iterator[Finding]:
         yield from _sum(notebook, "outputs", ran, "outputs or an execution count")
 
 
-def _large(notebook: Source, cells: Sequence[Cell]) -> Iterator[Finding]:
+def _large(notebook: Source, cells: Sequence[Cell]) -> Iterator[LintFinding]:
     for cell in cells:
         size = len(json.dumps(cell.content.get("outputs") or [], ensure_ascii=False))
         if size > _LARGEST_OUTPUT:
             message = f"the cell's output takes {size / 1e6:.1f} MB in Git"
-            yield Finding(notebook.name, cell.number, 0, "large-output", message)
+            yield LintFinding(notebook.name, cell.number, 0, "large-output", message)
 
 
-def _order(notebook: Source, cells: Sequence[Cell]) -> Iterator[Finding]:
+def _order(notebook: Source, cells: Sequence[Cell]) -> Iterator[LintFinding]:
     """Told at the first cell that ran before one above it."""
     highest = 0
     for cell in cells:
@@ -72,16 +72,16 @@ def _order(notebook: Source, cells: Sequence[Cell]) -> Iterator[Finding]:
             continue
         if count <= highest:
             message = f"the cell ran as number {count}, after number {highest} above it"
-            yield Finding(notebook.name, cell.number, 0, "execution-order", message)
+            yield LintFinding(notebook.name, cell.number, 0, "execution-order", message)
             return
         highest = count
 
 
-def _sum(notebook: Source, rule: str, cells: Sequence[Cell], what: str) -> Iterator[Finding]:
+def _sum(notebook: Source, rule: str, cells: Sequence[Cell], what: str) -> Iterator[LintFinding]:
     told = [cell for cell in cells if not cell.silences(rule)]
     if told:
         verb = "has" if len(told) == 1 else "have"
-        yield Finding(notebook.name, 0, 0, rule, f"{_count(told, 'cell')} {verb} {what}")
+        yield LintFinding(notebook.name, 0, 0, rule, f"{_count(told, 'cell')} {verb} {what}")
 
 
 def _count(items: Sequence[object], noun: str) -> str:

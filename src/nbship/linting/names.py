@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from nbship.linting.cells import Cell, Source
-from nbship.linting.finding import Finding
+from nbship.linting.finding import LintFinding
 from nbship.linting.magics import magic
 
 _KNOWN = {
@@ -57,7 +57,7 @@ class _State:
     trusting: bool = True
 
 
-def hidden_state(notebook: Source) -> Iterator[Finding]:
+def hidden_state(notebook: Source) -> Iterator[LintFinding]:
     """Finds names that are used before any cell defines them, each once."""
     state = _State()
     for cell in notebook.code:
@@ -74,7 +74,9 @@ def hidden_state(notebook: Source) -> Iterator[Finding]:
         if name not in told and not _NUMBERED.fullmatch(name):
             told.add(name)
             place = _where_defined(state.defined_in.get(name), cell_number)
-            yield Finding(notebook.name, cell_number, line, "hidden-state", f"'{name}' is used here, {place}")
+            yield LintFinding(
+                notebook.name, cell_number, line, "hidden-state", f"'{name}' is used here, {place}"
+            )
 
 
 @dataclass(frozen=True)

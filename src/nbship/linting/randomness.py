@@ -14,7 +14,7 @@ from nbship.linting.branches import elsewhere
 from nbship.linting.calls import argument, full_name, imports
 from nbship.linting.cells import Cell, Source
 from nbship.linting.estimators import RANDOM_ARGUMENT, is_random, passes_seed_on
-from nbship.linting.finding import Finding
+from nbship.linting.finding import LintFinding
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class _Use:
         return function.attr if isinstance(function, ast.Attribute) else self.name.rpartition(".")[2]
 
 
-def unseeded(notebook: Source) -> Iterator[Finding]:
+def unseeded(notebook: Source) -> Iterator[LintFinding]:
     """Finds what gives another result each time; of a shared generator, the first that draws from it."""
     uses = sorted(_uses(notebook), key=lambda use: use.place)
     seeded: dict[str, _Place] = {}
@@ -126,12 +126,12 @@ def unseeded(notebook: Source) -> Iterator[Finding]:
             if generator not in told and not _is_seeded(use, generator, seeded):
                 told.add(generator)
                 message = f"{use.name}() without {_GENERATORS[generator].seed} above"
-                yield Finding(notebook.name, use.cell.number, use.call.lineno, "unseeded", message)
+                yield LintFinding(notebook.name, use.cell.number, use.call.lineno, "unseeded", message)
             continue
         missing = _missing(use, tables)
         if missing and not (missing == RANDOM_ARGUMENT and _is_seeded(use, "numpy", seeded)):
             message = f"{use.short_name}() has no {missing}"
-            yield Finding(notebook.name, use.cell.number, use.call.lineno, "unseeded", message)
+            yield LintFinding(notebook.name, use.cell.number, use.call.lineno, "unseeded", message)
 
 
 def _uses(notebook: Source) -> Iterator[_Use]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from nbship.linting.cells import Source
-from nbship.linting.finding import Finding
+from nbship.linting.finding import LintFinding
 
 _FORMS = {
     "an AWS access key": r"\b(AKIA|ASIA)[0-9A-Z]{16}\b",
@@ -38,7 +38,7 @@ _PLACEHOLDER = re.compile(
 _MIXED = re.compile(r"(?=.*[A-Za-z])(?=.*[0-9\W_])")
 
 
-def secrets(notebook: Source) -> Iterator[Finding]:
+def secrets(notebook: Source) -> Iterator[LintFinding]:
     """Finds secrets in the text of cells, and in what they show."""
     for cell in notebook.cells:
         told: set[int] = set()
@@ -46,11 +46,13 @@ def secrets(notebook: Source) -> Iterator[Finding]:
             what = _kind_of_secret(line, named=cell.kind == "code")
             if what and number not in told:
                 told.add(number)
-                yield Finding(notebook.name, cell.number, number, "secret", f"this looks like {what}")
+                yield LintFinding(notebook.name, cell.number, number, "secret", f"this looks like {what}")
         outputs = cell.content.get("outputs") or []
         shown = next((what for text in _texts(outputs) if (what := _kind_of_secret(text, named=False))), "")
         if shown:
-            yield Finding(notebook.name, cell.number, 0, "secret", f"the output looks like it holds {shown}")
+            yield LintFinding(
+                notebook.name, cell.number, 0, "secret", f"the output looks like it holds {shown}"
+            )
 
 
 def _kind_of_secret(text: str, named: bool) -> str:

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 from nbship.errors import UsageError
 from nbship.linting.cells import Cell, Source
-from nbship.linting.finding import Finding
+from nbship.linting.finding import LintFinding
 from nbship.notebook import Role, Signature, read_signature
 
 
-def unused_variables(notebook: Source) -> Iterator[Finding]:
+def unused_variables(notebook: Source) -> Iterator[LintFinding]:
     """Finds variables of the parameters cell that the code never uses, and results that it never sets."""
     signature = _signature(notebook)
     if signature is None or notebook.parameters is None:
@@ -34,7 +34,7 @@ def unused_variables(notebook: Source) -> Iterator[Finding]:
         rule = rules.get(variable.role, "unused-output")
         what = "nothing sets it" if result else "no cell uses it"
         message = f"{name}: {variable.declaration} is declared, and {what}"
-        yield Finding(notebook.name, notebook.parameters.number, lines.get(name, 0), rule, message)
+        yield LintFinding(notebook.name, notebook.parameters.number, lines.get(name, 0), rule, message)
 
 
 def _signature(notebook: Source) -> Signature | None:

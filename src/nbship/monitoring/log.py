@@ -55,13 +55,13 @@ class OpenLog:
     keeping: Keeping
     seconds: float = SECONDS
 
-    def __call__(self, columns: Sequence[Column], output: Output, lost: Callable[[int], None]) -> Log:
+    def __call__(self, columns: Sequence[Column], output: Output, lost: Callable[[int], None]) -> RecordLog:
         """Opens it; see `Log`.
 
         Raises:
             NbshipError: The store cannot be opened, or what is private is not what the model has.
         """
-        return Log(self.name, self.keeping, columns, output, lost, self.seconds)
+        return RecordLog(self.name, self.keeping, columns, output, lost, self.seconds)
 
 
 @dataclass
@@ -96,7 +96,7 @@ class _Batch:
     weight: int
 
 
-class Log:
+class RecordLog:
     """Takes what a model server has answered.
 
     Args:

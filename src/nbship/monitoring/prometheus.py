@@ -19,14 +19,14 @@ _FEWEST = 20.0
 
 
 @dataclass(frozen=True)
-class Sample:
+class Measurement:
     """One number of an answer, with its labels."""
 
     labels: Mapping[str, str]
     value: float
 
 
-def query(address: str, expression: str) -> list[Sample]:
+def query(address: str, expression: str) -> list[Measurement]:
     """Returns what an expression in PromQL is now.
 
     Args:
@@ -40,7 +40,7 @@ def query(address: str, expression: str) -> list[Sample]:
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:  # noqa: S310 (checked in config)
             result = json.load(response)["data"]["result"]
-        return [Sample(each["metric"], float(each["value"][1])) for each in result]
+        return [Measurement(each["metric"], float(each["value"][1])) for each in result]
     except urllib.error.HTTPError as error:
         said = error.read().decode(errors="replace")[:200]
         raise NbshipError(f"Prometheus at {address} refused: {said}", "check monitor.prometheus") from None

@@ -20,7 +20,7 @@ from nbship.graph import champion_step
 from nbship.pages import formatting
 from nbship.pages.drawing import run_svg, sign_path, step_note
 from nbship.pages.interval import interval_svg
-from nbship.pages.metrics import Metric, compared, measured
+from nbship.pages.metrics import MetricRow, compared, measured
 from nbship.pages.outputs import Shown, read_shown
 from nbship.pages.template import TEMPLATES, template
 from nbship.record import PAGE, Artifact, RunRecord, State, StepRecord
@@ -64,7 +64,7 @@ class _Step:
     parameters: list[_Parameter]
     inputs: list[_File]
     outputs: list[_File]
-    metrics: list[Metric]
+    metrics: list[MetricRow]
 
 
 def write_run_page(record: RunRecord, folder: Path) -> Path:

@@ -18,7 +18,7 @@ from nbship.errors import NbshipError
 from nbship.serving.errors import PipelineNotLoadedError, RequestError, error_content
 from nbship.serving.memory import Budget, weigh
 from nbship.serving.model import Answer
-from nbship.serving.settings import Settings
+from nbship.serving.settings import ServerSettings
 
 # A body up to here is answered at once; a larger one by a thread, so that others do not wait for it.
 AT_ONCE = 32 * 2**10
@@ -38,7 +38,7 @@ Answering = Callable[[bytes | bytearray, bool], Answer]
 class Bodies:
     """Answers the bodies of a server's requests; large ones share the memory that there is for them."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
         self._at_most, self._patience = settings.bytes_at_most, settings.patience
         self._held = Budget(_BODIES * self._at_most)
         self._read = Budget(_GROWTH * self._at_most)

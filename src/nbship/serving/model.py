@@ -20,7 +20,7 @@ from nbship.package.records import CheckedValues, Problem, Values, check
 from nbship.serving import metrics, protocol
 from nbship.serving.errors import RequestError, problem_content
 from nbship.serving.predictor import Predictor, load_predictor
-from nbship.serving.settings import Log, Settings
+from nbship.serving.settings import Log, ServerSettings
 
 WARNINGS, RECORD = "nbship-warnings", "nbship-record"
 # A header that proxies let pass.
@@ -69,7 +69,7 @@ class PackagedModel:
         log: Keeps what is asked and answered, if that is wished.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
         self.name = settings.name
         self.settings = settings
         self.predictor: Predictor

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from nbship import threads
 from nbship.errors import ExitCode, NbshipError
-from nbship.serving.settings import BYTES_AT_MOST, PATIENCE, RECORDS_AT_MOST, OpenLog, Settings
+from nbship.serving.settings import BYTES_AT_MOST, PATIENCE, RECORDS_AT_MOST, OpenLog, ServerSettings
 
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - where a container's server listens
 
 
-def serve(settings: Settings, host: str, port: int, workers: int, ready: Callable[[], None]) -> None:
+def serve(settings: ServerSettings, host: str, port: int, workers: int, ready: Callable[[], None]) -> None:
     """Serves a model until a signal ends it.
 
     Args:
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str], log_of: Callable[[str], OpenLog | None] = lam
     parser.add_argument("--allowed_origins", default="", help="hosts of pages that may call, with commas")
     given, _ = parser.parse_known_args(arguments)
 
-    settings = Settings(
+    settings = ServerSettings(
         name=given.model_name,
         folder=given.model_dir,
         version=given.model_version,

@@ -62,7 +62,7 @@ class _OfOneProcess:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServerSettings:
     """What is served and how.
 
     Attributes:

@@ -21,7 +21,7 @@ from multiprocessing.sharedctypes import Synchronized
 
 from nbship.errors import NbshipError
 from nbship.serving.listening import GRACE, configure_log, serve
-from nbship.serving.settings import Settings
+from nbship.serving.settings import ServerSettings
 
 # What a worker ends with that cannot load the model, of which it has said why.
 _CANNOT_LOAD = 3
@@ -33,7 +33,7 @@ _logger = logging.getLogger("nbship.serving")
 
 
 def serve_by_workers(
-    settings: Settings, listener: socket.socket, count: int, ready: Callable[[], None]
+    settings: ServerSettings, listener: socket.socket, count: int, ready: Callable[[], None]
 ) -> None:
     """Serves a model by processes of their own, each of which loads it, until a signal ends them.
 
@@ -80,7 +80,7 @@ class _Crew:
         loaded: How often a worker has loaded the model; the workers raise it.
     """
 
-    settings: Settings
+    settings: ServerSettings
     listener: socket.socket
     loaded: Synchronized[int]
     _loaded_before: int = 0
@@ -135,7 +135,7 @@ def _how_it_ended(code: int | None) -> str:
     return f"ended with exit code {code}"
 
 
-def _work(settings: Settings, listener: socket.socket, loaded: Synchronized[int]) -> None:
+def _work(settings: ServerSettings, listener: socket.socket, loaded: Synchronized[int]) -> None:
     """What a worker process does."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     configure_log()

@@ -69,7 +69,7 @@ def how_to_read(path: Path) -> Reading:
 
 
 @dataclass(frozen=True)
-class Sample:
+class TableSample:
     """Rows of a table.
 
     Attributes:
@@ -84,7 +84,7 @@ class Sample:
     repeats: Mapping[str, float] = field(default_factory=dict)
 
 
-def read_sample(path: Path, reading: Reading) -> Sample:
+def read_sample(path: Path, reading: Reading) -> TableSample:
     """Reads a table, of a large one some rows from everywhere: files are often sorted.
 
     Raises:
@@ -107,7 +107,7 @@ def read_sample(path: Path, reading: Reading) -> Sample:
         raise UsageError(f"{path}: not a {what} file: {reason}", "export it as CSV, one row a line") from None
 
 
-def _read_binary(path: Path, format_: Format) -> Sample:
+def _read_binary(path: Path, format_: Format) -> TableSample:
     import pandas as pd
 
     importlib.import_module(_NEEDED[format_])
@@ -115,26 +115,26 @@ def _read_binary(path: Path, format_: Format) -> Sample:
     rows.columns = rows.columns.astype(str)
     most = SAMPLED_BYTES // 8 // max(1, len(rows.columns))
     if len(rows) <= most:
-        return Sample(rows)
+        return TableSample(rows)
     repeats = _Repeats(rows)
     repeats.count(rows)
-    return Sample(rows.sample(most, random_state=0).sort_index(), False, repeats.means())
+    return TableSample(rows.sample(most, random_state=0).sort_index(), False, repeats.means())
 
 
-def _read_text(path: Path, reading: Reading) -> Sample:
+def _read_text(path: Path, reading: Reading) -> TableSample:
     import pandas as pd
 
     zipped = reading.suffix.endswith(".gz")
     options: dict[str, Any] = {**reading.options, "compression": "gzip" if zipped else None}
     size = path.stat().st_size * (_ZIPPED if zipped else 1)
     if size <= SAMPLED_BYTES:
-        return Sample(pd.read_csv(path, low_memory=False, **options))
+        return TableSample(pd.read_csv(path, low_memory=False, **options))
     kept, repeats = [], None
     for chunk in pd.read_csv(path, chunksize=_CHUNK_ROWS, **options):
         repeats = repeats or _Repeats(chunk)
         repeats.count(chunk)
         kept.append(chunk.sample(frac=SAMPLED_BYTES / 4 / size, random_state=0).sort_index())
-    return Sample(pd.concat(kept, ignore_index=True), False, repeats.means() if repeats else {})
+    return TableSample(pd.concat(kept, ignore_index=True), False, repeats.means() if repeats else {})
 
 
 class _Repeats:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nbship.config import load_pipeline
-from nbship.linting import Finding, check_notebook, fix_notebook
+from nbship.linting import LintFinding, check_notebook, fix_notebook
 
 NOTEBOOKS = "notebooks"
 _SUFFIX = ".ipynb"
@@ -25,7 +25,7 @@ class Linted:
 
     notebooks: int
     fixed: tuple[str, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[LintFinding, ...]
 
 
 def lint(root: Path, names: Sequence[str] = (), fix: bool = False) -> Linted:

@@ -14,7 +14,7 @@ from nbship.errors import NbshipError, Report, UsageError
 from nbship.package import Package
 from nbship.record import State, find_run
 from nbship.serving import server
-from nbship.serving.settings import BYTES_AT_MOST, RECORDS_AT_MOST, Settings
+from nbship.serving.settings import BYTES_AT_MOST, RECORDS_AT_MOST, ServerSettings
 from nbship.versions import registry
 from nbship.workflow.models import list_models
 from nbship.workflow.publish import package_run
@@ -86,7 +86,7 @@ def serve(
         version = "" if run_id is not None else _champion_version(root, name)
 
         grpc_address = server.grpc_address(host, grpc_port)
-        settings = Settings(
+        settings = ServerSettings(
             name,
             folder,
             version,
