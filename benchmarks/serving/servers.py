@@ -115,7 +115,7 @@ def _write_settings(folder: Path, name: str, package: Path) -> None:
 @contextlib.contextmanager
 def _running(name: str, command: Sequence[str], model: str) -> Iterator[Server]:
     port = free_port("127.0.0.1")
-    with _process([*command, "--http_port", str(port)], {}, model, port) as (base, process, ready):
+    with server_process([*command, "--http_port", str(port)], {}, model, port) as (base, process, ready):
         yield Server(name, f"{base}/v1/models/{model}:predict", "v1", process, ready)
 
 
@@ -126,15 +126,16 @@ def _running_mlserver(program: Path, model: str, folder: Path) -> Iterator[Serve
     with tempfile.TemporaryDirectory() as scratch:
         _write_settings(Path(scratch), model, folder)
         command, port = [str(program), "start", scratch], ports["MLSERVER_HTTP_PORT"]
-        with _process(command, variables, model, port) as (base, process, ready):
+        with server_process(command, variables, model, port) as (base, process, ready):
             address = f"{base}/v2/models/{model}/infer"
             yield Server("MLServer's sklearn runtime", address, "v2", process, ready)
 
 
 @contextlib.contextmanager
-def _process(
+def server_process(
     command: Sequence[str], variables: dict[str, str], model: str, port: int
 ) -> Iterator[tuple[str, int, float]]:
+    """Starts a server and ends it; yields its address, its number, and the seconds until it was ready."""
     base = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile() as log:
         started = time.perf_counter()

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+from datetime import UTC, datetime, timedelta
 
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from nbship.cli.main import app
 from nbship.config import Monitor
 from nbship.errors import UsageError
-from nbship.workflow.records import RULES, log_of, log_settings
+from nbship.monitoring.records import read_records, write_records
+from nbship.workflow.records import RULES, log_of, log_settings, prune
+from tests.projects import write_project
 
 MONITOR = Monitor(store="s3://cars/kept", private={"$(HOME) $$": "drop"}, sample=0.25, seconds=3)
 
@@ -36,3 +43,34 @@ def test_a_column_is_not_hashed_without_a_key():
     with pytest.raises(UsageError, match="no key") as caught:
         log_of(log_settings(Monitor(store="x", private={"plate": "hash"})), "cars")
     assert "NBSHIP_RECORDS_KEY" in caught.value.hint
+
+
+def test_labels_and_pruning_go_by_the_pipeline_file(tmp_path, monkeypatch):
+    root = write_project(tmp_path)
+    with (root / "pipelines/line.yaml").open("a") as file:
+        file.write("monitor: {store: kept, keep: 1, label: {key: order}}\n")
+    old = datetime.now(UTC) - timedelta(days=5)
+    for record, when in (("a", old), ("b", datetime.now(UTC))):
+        inputs = pd.DataFrame({"order": [7.0]}, index=[record])
+        answers = pd.DataFrame({"time": when, "version": "v1", "prediction": 1.0}, index=[record])
+        write_records(str(root / "kept"), "line", inputs, answers)
+    (tmp_path / "labels.csv").write_text("order,value\n7,30\n8,1\n")
+    monkeypatch.chdir(root / "pipelines")
+    said = CliRunner().invoke(app, ["labels", "add", "line", str(tmp_path / "labels.csv")])
+    assert said.exit_code == 0 and said.output.split("\n")[:2] == [
+        "new       2",
+        "unknown   1: no record has 8",
+    ]
+    assert read_records(str(root / "kept"), "line").labels["value"].to_dict() == {"a": 30, "b": 30}
+    said = CliRunner().invoke(app, ["records", "prune", "line", "--dry-run"])
+    assert said.output.startswith("would be removed   1 files")
+    said = CliRunner().invoke(app, ["records", "prune", "line"])
+    assert said.exit_code == 0
+    assert read_records(str(root / "kept"), "line").inputs.index.tolist() == ["b"]
+
+
+def test_a_pipeline_that_keeps_nothing_is_told_how(tmp_path):
+    root = write_project(tmp_path)
+    with pytest.raises(UsageError, match="does not say where") as caught:
+        prune(root, "line")
+    assert "monitor: {store" in caught.value.hint

@@ -22,6 +22,7 @@ from nbship.cli import (
     mlflow,
     new,
     publish,
+    records,
     report,
     run,
     runs,
@@ -52,6 +53,7 @@ _PANELS: dict[str, tuple[ModuleType, ...]] = {
     "Publish and serve": (publish, serve, mlflow, app_command),
     "Run on Kubeflow": (compile_command, image, submit, schedule),
     "Deploy with KServe": (deploy,),
+    "Watch what serves": (records,),
     "Work with GitLab": (changes, report, chatops),
 }
 for panel, groups in _PANELS.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import secrets
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from nbship.config import Deploy
 from nbship.errors import NbshipError
 from nbship.package import Golden, Package
 
+# What a check's requests are called by, so that whoever keeps records leaves them out: KServe's logger takes
+# it for the event's identifier.
+EVENT, CHECK = "ce-id", "nbship-check-"
 _SHOWN = 200
 _UNREACHABLE = (0, 404, 502, 503, 504)
 
@@ -60,6 +64,11 @@ class CheckError(NbshipError):
 
 class UnreachableError(CheckError):
     """No server answers at this address, or none yet."""
+
+
+def unkept() -> dict[str, str]:
+    """Returns the headers of a request that no record is to be kept of."""
+    return {EVENT: CHECK + secrets.token_hex(8)}
 
 
 def check(ask: Ask, package: Package, settings: Deploy, values: bool = True) -> CheckPassed:

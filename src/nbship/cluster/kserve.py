@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from nbship.cluster.backends import Backend
-from nbship.cluster.check import Ask, ServerAnswer
+from nbship.cluster.check import Ask, ServerAnswer, unkept
 from nbship.cluster.manifest import GROUP, Manifest, Mode
 from nbship.cluster.services import (
     REQUEST,
@@ -130,7 +130,7 @@ def ask_backend(cluster: Cluster, backend: Backend, model: str) -> Ask:
         def attempt() -> tuple[int, bytes]:
             nonlocal begin
             begin = time.perf_counter()
-            return send(cluster.api, "POST", path, body, dict(backend.headers))
+            return send(cluster.api, "POST", path, body, {**dict(backend.headers), **unkept()})
 
         try:
             status, content = patiently(cluster, attempt, is_api_down)
@@ -171,7 +171,7 @@ def ask_ingress(address: str, service: Manifest, model: str) -> Ask:
                 "POST",
                 f"{address}/v1/models/{model}:predict",
                 json=body,
-                headers={"Content-Type": "application/json", **({"Host": host} if host else {})},
+                headers={"Content-Type": "application/json", **unkept(), **({"Host": host} if host else {})},
                 timeout=REQUEST,
                 redirect=False,
                 retries=False,

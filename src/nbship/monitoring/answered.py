@@ -6,8 +6,7 @@ Works on values that somebody has read and checked; where it goes is the busines
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
@@ -22,71 +21,97 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A request that was answered.
+# A record: the values of `answer_columns`, the flags as problems, and what is kept of its columns.
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The records of one request, which become rows when there is time.
 
     Attributes:
-        id: Of the request.
+        request: Its identifier.
         time: Seconds since 1970.
         version: Of the model.
-        values: By column, the value of each record, as the model got it; those that are kept.
-        rows: How many records.
-        prediction: What the model made of them.
-        flags: What of them was unlike what the model has learnt from.
+        columns: What is kept of what was asked, as the model got it.
+        prediction: What was answered.
+        flags: What of the values was unlike what the model has learnt from.
     """
 
-    id: str
+    request: str
     time: float
     version: str
-    values: Mapping[str, Any]
-    rows: int
+    columns: tuple[Sequence[Any], ...]
     prediction: Prediction
     flags: Sequence[Problem]
 
-    @property
-    def ids(self) -> list[str]:
-        """The identifiers of the records: the request's, with the record's position if there are several."""
-        return [self.id] if self.rows == 1 else [f"{self.id}-{row}" for row in range(self.rows)]
+    def __len__(self) -> int:
+        return len(self.prediction.values)
+
+    def __iter__(self) -> Iterator[Row]:
+        made, count = self.prediction, len(self)
+        nothing = [None] * count
+        low, high = zip(*made.intervals, strict=True) if made.intervals else (nothing, nothing)
+        shares = zip(*made.probabilities, strict=True) if made.probabilities else nothing
+        flags: list[list[Problem]] = [[] for _ in range(count)]
+        for flag in self.flags:
+            flags[flag.instance].append(flag)
+        names = (f"{self.request}-{row}" for row in range(count))
+        same = (repeat(self.time, count), repeat(self.version, count))
+        return zip(names, *same, made.values, low, high, shares, flags, *self.columns, strict=True)
+
+
+def one_row(
+    request: str,
+    when: float,
+    version: str,
+    columns: tuple[Sequence[Any], ...],
+    prediction: Prediction,
+    flags: Sequence[Problem],
+) -> Row:
+    """Takes the record of a request that has but one: flat, so that it is little to garbage collectors."""
+    low, high = prediction.intervals[0] if prediction.intervals else (None, None)
+    shares = tuple(chain.from_iterable(prediction.probabilities)) or None
+    answer = (prediction.values[0], low, high, shares, flags)
+    return (request, when, version, *answer, *chain.from_iterable(columns))
 
 
 def to_table(
-    answered: Sequence[Answered], columns: Sequence[Column], output: Output, keeping: Keeping
+    answered: Iterable[Row | Rows], columns: Sequence[Column], output: Output, keeping: Keeping
 ) -> pa.Table:
-    """Makes a table of requests that one model answered.
+    """Makes a table of what one model answered.
 
     Args:
-        answered: The requests; one at least.
+        answered: Requests of one record, and of several; one at least.
         columns: Those of the model that are kept.
         output: What the model gives.
         keeping: Which columns are hashed.
     """
     import pyarrow as pa
 
-    predictions = [each.prediction for each in answered]
-    intervals = _of_each(answered, [each.intervals for each in predictions], (None, None))
-    probabilities = _of_each(answered, [list(zip(*each.probabilities, strict=True)) for each in predictions])
-    values: dict[str, Iterable[Any]] = {
-        "id": chain.from_iterable(each.ids for each in answered),
-        "time": chain.from_iterable(repeat(round(each.time * 1e6), each.rows) for each in answered),
-        "version": chain.from_iterable(repeat(each.version, each.rows) for each in answered),
-        "prediction": chain.from_iterable(each.values for each in predictions),
-        "low": (low for low, _ in intervals),
-        "high": (high for _, high in intervals),
-        "probabilities": probabilities,
-        "flags": chain.from_iterable(map(_flags, answered)),
-    }
-    table = {
-        name: _typed(list(given), _prediction_type(output) if name == "prediction" else schema.type)
-        for (name, given), schema in zip(values.items(), answer_columns(), strict=True)
-    }
-    for column in columns:
-        given = _of_column(column, [each.values[column.name] for each in answered])
+    rows: list[Row] = []
+    for each in answered:
+        rows.extend(each) if isinstance(each, Rows) else rows.append(each)
+    names, (*known, flags), inputs = _parted(list(zip(*rows, strict=True)))
+    known[1] = [round(when * 1e6) for when in known[1]]
+    known.append([[f"{each.field}: {each.reason}" for each in some] for some in flags])
+    types = [_prediction_type(output) if f.name == "prediction" else f.type for f in answer_columns()]
+    table = {n: _typed(values, kind) for n, kind, values in zip(names, types, known, strict=True)}
+    for column, values in zip(columns, inputs, strict=True):
         if keeping.private.get(column.name) == "hash":
-            table[INPUT + column.name] = pa.array(hashed(given, read_key()), pa.string())
+            table[INPUT + column.name] = pa.array(hashed(values, read_key()), pa.string())
+        elif column.type == "array":
+            numbers = [value.ravel().tolist() for value in values]
+            table[INPUT + column.name] = _typed(numbers, column_type(column))
         else:
-            table[INPUT + column.name] = _typed(given, column_type(column))
+            table[INPUT + column.name] = _typed(values, column_type(column))
     return pa.table(table)
+
+
+def _parted(given: list[Sequence[Any]]) -> tuple[list[str], list[Sequence[Any]], list[Sequence[Any]]]:
+    """Returns the names of the columns that every record has, those columns, and the model's."""
+    names: list[str] = answer_columns().names
+    return names, given[: len(names)], given[len(names) :]
 
 
 def column_type(column: Column) -> pa.DataType:
@@ -108,7 +133,7 @@ def _prediction_type(output: Output) -> pa.DataType:
     return types.get(kinds.pop(), pa.string()) if len(kinds) == 1 else pa.string()
 
 
-def _typed(values: list[Any], kind: pa.DataType) -> pa.Array:
+def _typed(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     """Makes an array of a type; where a value does not fit, of numbers or, failing that, of texts."""
     import pyarrow as pa
 
@@ -118,23 +143,3 @@ def _typed(values: list[Any], kind: pa.DataType) -> pa.Array:
             return pa.array(values, each)
     texts = [None if value is None else str(value).encode("utf-8", "replace").decode() for value in values]
     return pa.array(texts, pa.string())
-
-
-def _of_column(column: Column, parts: Sequence[Any]) -> list[Any]:
-    if column.type == "array":
-        size = math.prod(column.shape)
-        return [row for part in parts for row in part.reshape(-1, size).tolist()]
-    return list(chain.from_iterable(parts))
-
-
-def _of_each(answered: Sequence[Answered], parts: Sequence[Sequence[Any]], instead: Any = None) -> list[Any]:
-    """Returns what there is of each record, and something else of those whose request has nothing."""
-    both = zip(answered, parts, strict=True)
-    return list(chain.from_iterable(part or repeat(instead, each.rows) for each, part in both))
-
-
-def _flags(answered: Answered) -> list[list[str]]:
-    flags: list[list[str]] = [[] for _ in range(answered.rows)]
-    for flag in answered.flags:
-        flags[flag.instance].append(f"{flag.field}: {flag.reason}")
-    return flags

@@ -12,13 +12,14 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import TYPE_CHECKING
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 from nbship.errors import NbshipError
-from nbship.monitoring.answered import Answered, to_table
+from nbship.monitoring.answered import Row, Rows, one_row, to_table
 from nbship.monitoring.keeping import Keeping, is_sampled
 from nbship.monitoring.records import open_required, write_by_day
 from nbship.package.prediction import Prediction
@@ -70,13 +71,24 @@ class _Model:
 
     columns: Sequence[Column]
     output: Output
-    answered: list[Answered] = field(default_factory=list)
+    answered: list[Row | Rows] = field(default_factory=list)
     weight: int = 0
 
     def __post_init__(self) -> None:
         self._width = _FIXED + sum(math.prod(column.shape) for column in self.columns)
+        self._names = [column.name for column in self.columns]
+        self._several = len(self._names) > 1  # of one, a getter does not return a tuple
+        self._getter = itemgetter(*self._names or ("",))
         self._texts = [column.name for column in self.columns if column.kind.textual]
         self._free = any(column.type == "text" for column in self.columns)
+
+    def count(self) -> int:
+        """Returns how many records wait to become a table."""
+        return sum(len(each) if isinstance(each, Rows) else 1 for each in self.answered)
+
+    def pick(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Returns the columns that are kept."""
+        return self._getter(values) if self._several else tuple(values[name] for name in self._names)
 
     def weigh(self, checked: CheckedValues) -> int:
         """Returns how many values a request has; a long text counts as several."""
@@ -165,10 +177,9 @@ class RecordLog:
             weight = model.weigh(checked)
             room = not self._weight or self._weight + weight <= VALUES_AT_MOST
             if room:
-                values = {column.name: checked.values[column.name] for column in model.columns}
-                model.answered.append(
-                    Answered(request, time.time(), version, values, checked.rows, prediction, flags)
-                )
+                columns = model.pick(checked.values)
+                make = one_row if checked.rows == 1 else Rows
+                model.answered.append(make(request, time.time(), version, columns, prediction, flags))
                 model.weight += weight
                 self._weight += weight
         if not room:
@@ -179,7 +190,7 @@ class RecordLog:
         """Writes what is left, within some seconds; nothing is taken any more."""
         self._ended.set()
         self._thread.join(_PATIENCE)
-        left = sum(each.rows for model in self._models for each in model.answered)
+        left = sum(model.count() for model in self._models)
         left += sum(batch.table.num_rows for batch in self._batches)
         if left:
             _logger.error("%s: %d records could not be kept", self._name, left)
@@ -208,7 +219,7 @@ class RecordLog:
             except Exception:  # of whatever kind: the server goes on
                 _logger.exception("%s: records cannot be written", self._name)
                 self._free(model.weight)
-                self._lost(sum(each.rows for each in model.answered))
+                self._lost(model.count())
                 continue
             self._add(table, model.weight)
 

@@ -6,6 +6,7 @@ Says where a table is. What its columns are is the business of `records` and `la
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["records", "labels"]
 _ENDING = ".parquet"
+_ATTEMPTS = 3
 
 
 def write_table(storage: Storage, name: str, kind: Kind, day: date, batch: str, table: pa.Table) -> str:
@@ -46,7 +48,12 @@ def write_table(storage: Storage, name: str, kind: Kind, day: date, batch: str, 
 
 
 def read_tables(
-    storage: Storage, name: str, kind: Kind, since: datetime | None = None, until: datetime | None = None
+    storage: Storage,
+    name: str,
+    kind: Kind,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    columns: Collection[str] | None = None,
 ) -> list[pa.Table]:
     """Reads the tables of some days, the oldest first.
 
@@ -56,17 +63,22 @@ def read_tables(
         kind: What the tables hold.
         since: A time in the first day; from the beginning if None.
         until: A time in the last day; to the end if None.
+        columns: Those that are read, where they are there; all of them if None.
 
     Raises:
         NbshipError: The store cannot be read, or a file is damaged.
     """
-    paths = [
-        path
-        for day in days(storage, name, kind)
-        if (since is None or day >= utc(since).date()) and (until is None or day <= utc(until).date())
-        for path in files(storage, name, kind, day)
-    ]
-    return [table for table in each(paths, lambda path: _read(storage, path)) if table is not None]
+    for _ in range(_ATTEMPTS):
+        paths = [
+            path
+            for day in days(storage, name, kind)
+            if (since is None or day >= utc(since).date()) and (until is None or day <= utc(until).date())
+            for path in files(storage, name, kind, day)
+        ]
+        tables = each(paths, lambda path: read_file(storage, path, columns))
+        if all(table is not None for table in tables):
+            return tables
+    raise NbshipError(f"{storage.address}: the files change while they are read", "try again")
 
 
 def days(storage: Storage, name: str, kind: Kind) -> list[date]:
@@ -95,15 +107,18 @@ def _folder(name: str, kind: Kind, day: date) -> str:
     return f"{name}/{kind}/day={day.isoformat()}"
 
 
-def _read(storage: Storage, path: str) -> pa.Table | None:
+def read_file(storage: Storage, path: str, columns: Collection[str] | None = None) -> pa.Table | None:
+    """Returns the table of a file, or some of its columns; None if it is not there; see `read_tables`."""
     import pyarrow as pa
     from pyarrow import parquet
 
     content = storage.read(path)
-    if content is None:  # removed meanwhile, for its age
+    if content is None:  # removed meanwhile, for its age, or because another file has it now
         return None
     try:
-        return parquet.ParquetFile(io.BytesIO(content)).read()
+        file = parquet.ParquetFile(io.BytesIO(content))
+        wanted = None if columns is None else [n for n in file.schema_arrow.names if n in columns]
+        return file.read(wanted)
     except (pa.ArrowException, OSError) as error:
         raise NbshipError(
             f"{storage.address}/{path} is damaged: {str(error).splitlines()[0]}", "remove the file"

@@ -118,8 +118,10 @@ def write_by_day(storage: Storage, name: str, table: pa.Table, batch: str = "") 
 
     batch = batch or secrets.token_hex(8)
     dates = pc.cast(table["time"], "date32")
-    for day in dates.unique().to_pylist():
-        write_table(storage, name, "records", day, batch, table.filter(pc.equal(dates, day)))
+    days = dates.unique().to_pylist()
+    for day in days:
+        part = table if len(days) == 1 else table.filter(pc.equal(dates, day))
+        write_table(storage, name, "records", day, batch, part)
 
 
 def answer_columns() -> pa.Schema:

@@ -113,7 +113,7 @@ def open_storage(address: str) -> Storage:
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what fsspec reads for this kind of store",
         )
     try:
-        system, base = fsspec.core.url_to_fs(address, use_listings_cache=False)
+        system, base = fsspec.core.url_to_fs(address, use_listings_cache=False, skip_instance_cache=True)
     except ImportError as error:
         hint = "pip install 'nbship[s3]'" if address.startswith("s3:") else "install what it names"
         raise NbshipError(f"{address} cannot be opened: {error}", hint) from None

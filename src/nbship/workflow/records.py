@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
 
 from pydantic import ValidationError
 
-from nbship.config import Monitor
+from nbship.config import Monitor, Pipeline, load_pipeline
 from nbship.errors import UsageError
+from nbship.monitoring import labels, pruning
 from nbship.monitoring.keeping import Keeping
+from nbship.monitoring.labels import Added, Key, read_file
 from nbship.monitoring.log import OpenLog
+from nbship.monitoring.pruning import Pruned
 from nbship.monitoring.records import require_libraries
 
 # What the container of a model server is told by.
@@ -58,3 +63,57 @@ def log_of(environment: Mapping[str, str], name: str) -> OpenLog | None:
         first = error.errors()[0]["msg"]
         raise UsageError(f"{RULES}: {first}", "deploy again: nbship deploy") from None
     return open_log(name, monitor, store)
+
+
+def add_labels(root: Path, name: str, file: Path, store: str = "", arrived: datetime | None = None) -> Added:
+    """Adds the labels of a file to the records of a model.
+
+    Args:
+        root: The project's folder.
+        name: The pipeline that made the model.
+        file: CSV or Parquet.
+        store: Of the records; the pipeline's `monitor.store` if empty.
+        arrived: When the labels arrived that do not say so; now if None.
+
+    Raises:
+        UsageError: No store is named, or the file is not understood.
+        NbshipError: The store cannot be read or written to.
+    """
+    pipeline = load_pipeline(root, name)
+    column = pipeline.monitor.label.key or ""
+    key = Key(column, pipeline.monitor.private.get(column) == "hash")
+    target = pipeline.publish.target if pipeline.publish else ""
+    found, source = read_file(file, key, target)
+    return labels.add_labels(_store(root, pipeline, store), name, found, key, source, arrived)
+
+
+def prune(root: Path, name: str, store: str = "", keep: int | None = None, dry_run: bool = False) -> Pruned:
+    """Removes records that are older than they are kept, and puts the small files of a day together.
+
+    Args:
+        root: The project's folder.
+        name: The pipeline that made the model.
+        store: See `add_labels`.
+        keep: Days; the pipeline's `monitor.keep` if None.
+        dry_run: Change nothing.
+
+    Raises:
+        UsageError: No store is named.
+        NbshipError: The store cannot be read or written to.
+    """
+    pipeline = load_pipeline(root, name)
+    days = pipeline.monitor.keep if keep is None else keep
+    return pruning.prune(_store(root, pipeline, store), name, days, dry_run)
+
+
+def _store(root: Path, pipeline: Pipeline, store: str) -> str:
+    """Returns where records are kept; a folder is that of the project, wherever the command is typed."""
+    if store:
+        return store
+    if pipeline.monitor.store is None:
+        raise UsageError(
+            f"pipelines/{pipeline.name}.yaml does not say where records are kept",
+            "add monitor: {store: …}, or give --store",
+        )
+    address = pipeline.monitor.store
+    return address if "://" in address else str(root / address)
