@@ -1,4 +1,4 @@
-"""`nbship labels` and `nbship records`: what a served model was asked, and what came true."""
+"""`nbship labels`, `records` and `collect`: what a served model was asked, and what came true."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     records = typer.Typer(no_args_is_help=True, help="What a served model was asked and answered.")
     records.command("prune")(prune)
     app.add_typer(records, name="records")
+    app.command()(collect)
 
 
 def add(
@@ -80,3 +81,23 @@ def prune(
         console.print(f"{would}joined    {pruned.joined} files of past days")
     if not pruned.files and not pruned.joined:
         console.print("nothing to do")
+
+
+def collect(
+    store: Annotated[str, typer.Option("--store", metavar="PLACE", help="Where records are kept.")],
+    models: Annotated[
+        str, typer.Option("--models", metavar="PLACE", help="The model store, for what models take.")
+    ],
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 is all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on.")] = 8080,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.1, help="Between two files, and lost at most when killed.")
+    ] = 10.0,
+) -> None:
+    """Keep what KServe's logger sends: CloudEvents in, Parquet in the store out.
+
+    Example: nbship collect --store s3://records/served --models s3://models/published
+    """
+    from nbship.workflow.collect import collect as workflow
+
+    workflow(store, models, host, port, seconds, lambda at: console.print(f"collecting at {at}"))

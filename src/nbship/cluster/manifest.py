@@ -54,6 +54,9 @@ class Release:
         revision: Git commit that it was trained from.
         data: Hash of the data that it was trained on.
         run: The run that made it.
+        environment: Variables of its servers.
+        secret: Kubernetes secret with more of them, if it is there; none if empty.
+        logger: Where KServe's logger sends what is asked and answered; nowhere if empty.
     """
 
     name: str
@@ -62,6 +65,9 @@ class Release:
     revision: str
     data: str
     run: str
+    environment: tuple[tuple[str, str], ...] = ()
+    secret: str = ""
+    logger: str = ""
 
     @property
     def labels(self) -> dict[str, str]:
@@ -115,7 +121,7 @@ def predictor_service(name: str, predictor: str) -> str:
 def predictor(release: Release, settings: Deploy) -> Manifest:
     """Returns the part of a predictor that belongs to a version, whatever share of traffic it has."""
     quantities = {"cpu": quantity(settings.cpu), "memory": quantity(settings.memory)}
-    servers = {
+    servers: Manifest = {
         "serviceAccountName": settings.service_account,
         "model": {
             "modelFormat": {"name": "sklearn"},
@@ -125,6 +131,12 @@ def predictor(release: Release, settings: Deploy) -> Manifest:
             "resources": {"requests": quantities, "limits": dict(quantities)},
         },
     }
+    if release.environment:
+        servers["model"]["env"] = [{"name": name, "value": value} for name, value in release.environment]
+    if release.secret:
+        servers["model"]["envFrom"] = [{"secretRef": {"name": release.secret, "optional": True}}]
+    if release.logger:
+        servers["logger"] = {"mode": "all", "url": release.logger}
     # KServe copies the labels of a service into its pods, unless the predictor has its own: with these, pods
     # that were checked are not replaced when the service's labels say that they serve. By the settings' label
     # it is known whether a Deployment has followed a change.

@@ -49,7 +49,7 @@ from nbship.config import Deploy, Stage
 _PERCENT = "canaryTrafficPercent"
 _FACTS = (VERSION, REVISION, DATA, RUN)
 # What of a predictor moves with it when it and its canary change places; a canary may not scale by itself.
-_OWN = ("name", "labels", "annotations", "serviceAccountName", "model")
+_OWN = ("name", "labels", "annotations", "serviceAccountName", "model", "logger")
 
 
 @dataclass(frozen=True)

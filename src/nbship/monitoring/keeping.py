@@ -52,17 +52,20 @@ class Keeping:
             UsageError: `private` names one that the model does not have: another would be kept by mistake.
         """
         columns = list(columns)
-        names = {column.name for column in columns}
-        unknown = next((name for name in self.private if name not in names), None)
-        if unknown is not None:
-            raise UsageError(
-                f"monitor.private: the model has no column '{unknown}'", suggestion(unknown, names)
-            )
+        require_columns(self.private, columns)
         return [column for column in columns if self._keeps(column)]
 
     def _keeps(self, column: Column) -> bool:
         treatment = self.private.get(column.name)
         return treatment != "drop" and (treatment is not None or math.prod(column.shape) <= LARGE)
+
+
+def require_columns(private: Mapping[str, Treatment], columns: Iterable[Column]) -> None:
+    """Raises UsageError where a model does not have a private column: another would be kept by mistake."""
+    names = {column.name for column in columns}
+    unknown = next((name for name in private if name not in names), None)
+    if unknown is not None:
+        raise UsageError(f"monitor.private: the model has no column '{unknown}'", suggestion(unknown, names))
 
 
 def is_sampled(request: str, share: float) -> bool:

@@ -172,6 +172,21 @@ class RecordLog:
         request = os.urandom(12).hex()
         if not is_sampled(request, self._keeping.sample):
             return ""
+        if self.put(request, time.time(), version, checked, prediction, flags):
+            return request
+        self._lost(checked.rows)
+        return ""
+
+    def put(
+        self,
+        request: str,
+        when: float,
+        version: str,
+        checked: CheckedValues,
+        prediction: Prediction,
+        flags: Sequence[Problem],
+    ) -> bool:
+        """Takes a request that has a name and a time; returns whether there was room."""
         with self._lock:
             model = self._models[-1]
             weight = model.weigh(checked)
@@ -179,12 +194,10 @@ class RecordLog:
             if room:
                 columns = model.pick(checked.values)
                 make = one_row if checked.rows == 1 else Rows
-                model.answered.append(make(request, time.time(), version, columns, prediction, flags))
+                model.answered.append(make(request, when, version, columns, prediction, flags))
                 model.weight += weight
                 self._weight += weight
-        if not room:
-            self._lost(checked.rows)
-        return request if room else ""
+        return room
 
     def close(self) -> None:
         """Writes what is left, within some seconds; nothing is taken any more."""

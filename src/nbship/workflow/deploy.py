@@ -21,7 +21,7 @@ from nbship.errors import NbshipError, Report, UsageError, suggestion
 from nbship.package import Package
 from nbship.versions import git, registry, stages, store
 from nbship.versions.registry import Version
-from nbship.workflow import canary
+from nbship.workflow import canary, records
 from nbship.workflow.mirror import mirror
 from nbship.workflow.models import list_models
 from nbship.workflow.watching import Deployment
@@ -173,6 +173,7 @@ def find_target(root: Path, pipeline: Pipeline, stage: str, version: str) -> Dep
     if text is None:
         raise NbshipError(f"{tag} has no {package.DESCRIPTION}", "deploy a version that nbship published")
     described = package.parse_package(text, tag)
+    kept = records.settings_of(pipeline, found.version, described.inputs)
     release = Release(
         name=pipeline.name,
         version=found.version,
@@ -180,6 +181,9 @@ def find_target(root: Path, pipeline: Pipeline, stage: str, version: str) -> Dep
         revision=described.origin.revision,
         data=_data_hash(described),
         run=described.origin.run,
+        environment=kept.environment,
+        secret=kept.secret,
+        logger=kept.logger,
     )
     return DeploymentTarget(stage, found, release, described, place)
 

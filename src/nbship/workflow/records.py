@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -11,16 +12,29 @@ from pydantic import ValidationError
 from nbship.config import Monitor, Pipeline, load_pipeline
 from nbship.errors import UsageError
 from nbship.monitoring import labels, pruning
-from nbship.monitoring.keeping import Keeping
+from nbship.monitoring.collecting import Model, address
+from nbship.monitoring.keeping import Keeping, require_columns
 from nbship.monitoring.labels import Added, Key, read_file
 from nbship.monitoring.log import OpenLog
 from nbship.monitoring.pruning import Pruned
 from nbship.monitoring.records import require_libraries
+from nbship.package.schema import Column
 
 # What the container of a model server is told by.
 STORE, RULES = "NBSHIP_RECORDS_STORE", "NBSHIP_RECORDS_RULES"
 
+# The Kubernetes secret with the keys of the store, and that of hashes; it may be absent.
+SECRET = "nbship-records"  # noqa: S105
 _RULES = ("private", "sample", "seconds")
+
+
+@dataclass(frozen=True)
+class KeptRelease:
+    """What a release is told, so that its records are kept; see `cluster.manifest.Release`."""
+
+    environment: tuple[tuple[str, str], ...] = ()
+    secret: str = ""
+    logger: str = ""
 
 
 def open_log(name: str, monitor: Monitor, store: str) -> OpenLog:
@@ -45,6 +59,22 @@ def log_settings(monitor: Monitor) -> dict[str, str]:
     # Kubernetes would replace $(NAME) in a variable's value.
     rules = monitor.model_dump_json(include=set(_RULES)).replace("$", r"\u0024")
     return {STORE: monitor.store, RULES: rules}
+
+
+def settings_of(pipeline: Pipeline, version: str, columns: Sequence[Column]) -> KeptRelease:
+    """Returns how a version is told to keep records: by itself, or by KServe's logger.
+
+    Raises:
+        UsageError: A column that is to be left out or hashed is none of the model's.
+    """
+    monitor = pipeline.monitor
+    if monitor.store is None:
+        return KeptRelease()
+    require_columns(monitor.private, columns)
+    if monitor.collector is not None:
+        model = Model(pipeline.name, version, tuple(sorted(monitor.private.items())), monitor.sample)
+        return KeptRelease(logger=address(monitor.collector, model))
+    return KeptRelease(environment=tuple(log_settings(monitor).items()), secret=SECRET)
 
 
 def log_of(environment: Mapping[str, str], name: str) -> OpenLog | None:
