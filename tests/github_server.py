@@ -108,6 +108,16 @@ class GithubServer(ForgeServer):
         head, state = call.parameters.get("head", ""), call.parameters.get("state", "open")
         return 200, [p for p in self.pulls.values() if p["head"]["label"] == head and p["state"] == state]
 
+    def _open_pull(self, call: Call) -> tuple[int, Any]:
+        head, number = call.body["head"], max(self.pulls, default=0) + 1
+        opened = [p for p in self.pulls.values() if p["head"]["ref"] == head and p["state"] == "open"]
+        if opened:
+            raise RefusedError(422, f"Validation Failed: a pull request already exists for {OWNER}:{head}.")
+        self.add_pull(number, head, [])
+        told = {key: call.body.get(key) for key in ("title", "body")}
+        self.pulls[number] |= {**told, "html_url": f"https://github.com/{REPOSITORY}/pull/{number}"}
+        return 201, self.pulls[number]
+
     def _pull(self, call: Call) -> tuple[int, Any]:
         return 200, self._found(call.parameters["pull_number"])
 
@@ -196,6 +206,7 @@ class GithubServer(ForgeServer):
 CARRIED_OUT: dict[str, Callable[[GithubServer, Call], tuple[int, Any]]] = {
     "repos/create-commit-status": GithubServer._status,
     "pulls/list": GithubServer._list_pulls,
+    "pulls/create": GithubServer._open_pull,
     "pulls/get": GithubServer._pull,
     "repos/list-pull-requests-associated-with-commit": GithubServer._of_commit,
     "issues/list-comments": GithubServer._list_comments,

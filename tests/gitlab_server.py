@@ -126,6 +126,18 @@ class GitlabServer(ForgeServer):
     def _show(self, request: Request, number: str) -> tuple[int, Any]:
         return 200, self._found(number)
 
+    def _open(self, request: Request) -> tuple[int, Any]:
+        values = request.values
+        lacking = [key for key in ("source_branch", "target_branch", "title") if not values.get(key)]
+        if lacking or len(values["title"]) > 255:
+            raise RefusedError(400, f"{', '.join(lacking) or 'title'} is missing or too long")
+        same = [m for m in self.merge_requests.values() if m["source_branch"] == values["source_branch"]]
+        if any(each["state"] == "opened" for each in same):
+            raise RefusedError(409, "Another open merge request already exists for this source branch")
+        number = max(self.merge_requests, default=0) + 1
+        self.add_merge_request(number, values.pop("source_branch"), [], **values)
+        return 201, self.merge_requests[number]
+
     def _list_notes(self, request: Request, number: str) -> tuple[int, Any]:
         self._found(number)
         notes = self.notes.get(int(number), [])
@@ -183,6 +195,7 @@ ROUTES: list[tuple[str, Callable[..., tuple[int, Any]]]] = [
     (f"POST {_AT}/statuses/([^/]+)", GitlabServer._set_status),
     (f"GET {_AT}/repository/commits/([^/]+)/merge_requests", GitlabServer._of_commit),
     (f"GET {_REQUESTS}", GitlabServer._list),
+    (f"POST {_REQUESTS}", GitlabServer._open),
     (f"GET {_REQUESTS}/(\\d+)", GitlabServer._show),
     (f"GET {_REQUESTS}/(\\d+)/notes", GitlabServer._list_notes),
     (f"POST {_REQUESTS}/(\\d+)/notes", GitlabServer._create_note),

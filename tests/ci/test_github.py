@@ -40,6 +40,19 @@ def pull_of(project):
     return found
 
 
+def test_a_pull_request_is_opened_once(project, server):
+    address = project.open_merge_request("retrain/cars", "main", "Retrain", "Why: ⚠️")
+    assert project.open_merge_request("retrain/cars", "main", "Again", "") == address
+    (pull,) = (each for each in server.pulls.values() if each["head"]["ref"] == "retrain/cars")
+    assert (pull["title"], pull["body"], pull["html_url"]) == ("Retrain", "Why: ⚠️", address)
+
+
+def test_a_pull_request_whose_answer_was_lost_is_found(project, server):
+    server.faults.append(Fault("POST", cut="after"))
+    assert project.open_merge_request("retrain/cars", "main", "Retrain", "").endswith("/pull/6")
+    assert len(server.pulls) == 2
+
+
 # Which repository.
 
 

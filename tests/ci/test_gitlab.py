@@ -15,6 +15,7 @@ from nbship.ci.gitlab import (
     Address,
     find_address,
     merge_requests_of,
+    open_merge_request,
     open_merge_requests,
     open_project,
     read_note,
@@ -53,6 +54,16 @@ def project(server):
 def notes_of(project):
     (merge_request,) = open_merge_requests(project, "topic")
     return merge_request
+
+
+@pytest.mark.parametrize("fault", [None, Fault("POST", cut="after"), Fault("POST", status=502)])
+def test_a_merge_request_is_opened_once(project, server, fault):
+    server.faults += [fault] if fault else []
+    address = open_merge_request(project, "retrain/cars", "main", "Retrain", "Why: ⚠️")
+    assert open_merge_request(project, "retrain/cars", "main", "Again", "") == address
+    (found,) = (m for m in server.merge_requests.values() if m["source_branch"] == "retrain/cars")
+    told = (found["target_branch"], found["title"], found["description"], found["web_url"])
+    assert told == ("main", "Retrain", "Why: ⚠️", address)
 
 
 # Which project.

@@ -119,6 +119,16 @@ class Project(Protocol):
     def merge_requests_of(self, commit: str) -> Sequence[MergeRequest]:
         """Returns the merge requests that hold a commit: the open ones, or the one that brought it in."""
 
+    def open_merge_request(self, branch: str, into: str, title: str, text: str) -> str:
+        """Opens a merge request, unless the branch has an open one, and returns its address.
+
+        Args:
+            branch: What is to be merged; the forge has it.
+            into: The branch that it goes into.
+            title: A line.
+            text: The description, as Markdown.
+        """
+
     def upload(self, name: str, content: bytes) -> str:
         """Keeps a picture for notes and returns its address; empty if there is no place for it."""
 

@@ -27,6 +27,7 @@ _TIMEOUT = 30.0
 _PAUSES = (0.2, 1.0, 5.0)
 _VERSION = "2022-11-28"
 _LONGEST_DESCRIPTION = 140
+_LONGEST_TITLE = 255
 _NEEDED = f"check {TOKEN}: it must write statuses and pull requests of this repository"
 _FORBIDDEN, _NOT_FOUND, _REDIRECTED = 403, 404, 300
 _EVENTS: Mapping[str, Event] = {
@@ -232,6 +233,23 @@ class _Repository:
         opened = [each["number"] for each in listed if each["state"] == "open"]
         merged = [each["number"] for each in listed if each.get("merged_at")]
         return [_PullRequest(self.client, number) for number in opened or merged[:1]]
+
+    def open_merge_request(self, branch: str, into: str, title: str, text: str) -> str:
+        def find() -> str:
+            owner = self.client.address.repository.partition("/")[0]
+            opened = self.client.pages("pulls", head=f"{owner}:{branch}", state="open")
+            return next((str(each["html_url"]) for each in opened), "")
+
+        if address := find():
+            return address
+        content = {"title": title[:_LONGEST_TITLE], "head": branch, "base": into, "body": text}
+        try:
+            return str(self.client.send("POST", "pulls", content)["html_url"])
+        except NbshipError:
+            # Nobody knows whether it was made.
+            if address := find():
+                return address
+            raise
 
     def upload(self, name: str, content: bytes) -> str:
         """Keeps a picture on the branch for pictures; its address is empty where no branch is named."""

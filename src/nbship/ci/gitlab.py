@@ -234,6 +234,23 @@ def write_note(merge_request: ProjectMergeRequest, mark: str, text: str) -> str:
     return f"{merge_request.web_url}#note_{first.get_id()}"
 
 
+def open_merge_request(project: Project, branch: str, into: str, title: str, text: str) -> str:
+    """Opens a merge request, unless the branch has an open one, and returns its address.
+
+    Raises:
+        NbshipError: GitLab refuses, or does not answer.
+    """
+    wanted = {"source_branch": branch, "target_branch": into, "title": title[:_LONGEST_DESCRIPTION]}
+    settings = {**wanted, "description": text, "remove_source_branch": True}
+
+    def find() -> list[Any]:
+        return list(open_merge_requests(project, branch))
+
+    with _explained(project.manager.gitlab):
+        found = find() or _created(lambda: [project.mergerequests.create(settings, **_ONCE)], find)
+        return str(found[0].web_url)
+
+
 def upload(project: Project, name: str, content: bytes) -> str:
     """Uploads a file to the project and returns the address by which its texts show it: /uploads/….
 
@@ -324,6 +341,9 @@ class _Project:
 
     def merge_requests_of(self, commit: str) -> list[_MergeRequest]:
         return [_MergeRequest(each) for each in merge_requests_of(self.project, commit)]
+
+    def open_merge_request(self, branch: str, into: str, title: str, text: str) -> str:
+        return open_merge_request(self.project, branch, into, title, text)
 
     def upload(self, name: str, content: bytes) -> str:
         return upload(self.project, name, content)
