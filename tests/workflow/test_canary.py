@@ -1,14 +1,22 @@
 """Deployments where the cluster does as KServe's real controller does, which is not always as it says."""
 
+import http.server
+import json
+import re
+from typing import ClassVar
+from urllib.parse import parse_qs, urlsplit
+
 import pytest
 
 from nbship.cluster.check import CheckError
+from nbship.config import Monitor
 from nbship.errors import NbshipError
 from nbship.workflow import watching
 from nbship.workflow.deploy import deploy
 from nbship.workflow.deployments import list_deployments
 from tests.deploying import KEY, make_stage, pipeline_with, predict, serving, use
 from tests.kubernetes_server import Fault
+from tests.servers import http_server
 
 MODES = ["Standard", "Knative"]
 ALL = {"v1.0.0": 100}
@@ -277,3 +285,50 @@ def test_an_account_that_may_not_watch_or_read_pods_deploys_all_the_same(root, c
     for version in ("v1.0.0", "v1.1.0"):
         deploy(root, pipeline_with(make_stage(min_replicas=2, max_replicas=4)), "staging", version)
     assert serving(cluster) == {"v1.1.0": 100}
+
+
+class Prometheus(http.server.BaseHTTPRequestHandler):
+    """Answers as Prometheus does, of clients that a version fails; or not at all."""
+
+    failing: ClassVar[dict[str, float]] = {}
+    status = 200
+
+    def do_GET(self):
+        (query,) = parse_qs(urlsplit(self.path).query)["query"]
+        assert 'namespace="models", model="line"' in query
+        asked = {"v1.0.0": 900, "v1.1.0": 100}
+        found = self.failing if "5.." in query else {} if "4.." in query else asked
+        result = [{"metric": {"version": v}, "value": [0, str(n)]} for v, n in found.items()]
+        body = json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
+        self.send_response(self.status)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.mark.parametrize(
+    ("failing", "status", "why"),
+    [
+        ({"v1.1.0": 30}, 200, "v1.1.0 fails 30.0% of 100 requests, the version beside it 0.0%"),
+        ({"v1.1.0": 30, "v1.0.0": 270}, 200, ""),  # both do: it is no fault of the new one
+        ({"v1.1.0": 30}, 503, ""),
+    ],
+)
+def test_a_canary_that_fails_its_clients_goes_back_by_itself(
+    root, cluster, monkeypatch, failing, status, why
+):
+    """Although all that it is asked for the check is answered right."""
+    monkeypatch.setattr(watching, "SETTLE", 0.05)
+    told = Prometheus
+    monkeypatch.setattr(told, "failing", failing)
+    monkeypatch.setattr(told, "status", status)
+    deploy(root, pipeline_with(), "staging", "v1.0.0")
+    said = []
+    with http_server(told) as address:
+        pipeline = pipeline_with().model_copy(update={"monitor": Monitor(prometheus=address)})
+        if why:
+            with pytest.raises(CheckError, match=f"clients fare worse: {re.escape(why)}"):
+                deploy(root, pipeline, "staging", "v1.1.0", said.append)
+        else:
+            deploy(root, pipeline, "staging", "v1.1.0", said.append)
+    assert serving(cluster) == (ALL if why else {"v1.1.0": 100})
+    assert any("what clients get is not known" in line for line in said) == (status == 503)

@@ -288,11 +288,45 @@ class Monitor(Model):
         10.0, gt=0, description="between two files, and what is lost at most when a server is killed"
     )
     label: Label = Field(Label(), description="how labels find their records")
+    cooldown: float = Field(7.0, ge=0, description="days from one `nbship retrain` to the next")
+    prometheus: str | None = Field(
+        None,
+        pattern=r"^https?://[^/]",
+        description="address of Prometheus, which is asked whether a canary fails clients: then it goes back",
+    )
 
     @model_validator(mode="after")
     def _label_has_its_key(self) -> Monitor:
         if self.label.key and self.private.get(self.label.key) == "drop":
             raise ValueError(f"label.key: '{self.label.key}' is left out of the records by `private`")
+        return self
+
+
+class Retrain(Model):
+    """How `nbship retrain` takes new rows that have got a label into the data."""
+
+    data: Name | None = Field(None, description="data file that takes them; the only one if not given")
+    rule: Literal["append", "window", "weight"] = Field(
+        "append", description="add them; keep only the newest rows; or add them with a weight"
+    )
+    rows: int | None = Field(None, ge=1, description="of a window: how many rows it keeps")
+    days: float | None = Field(None, gt=0, description="of a window: how many days it keeps, by `date`")
+    date: str | None = Field(None, description="column of the table that takes the time of a record")
+    weight: float = Field(1.0, gt=0, description="how many times a new row counts, where the rule is weight")
+    weight_column: str = Field(
+        "sample_weight", description="column that takes the weight, for the training notebook"
+    )
+    columns: dict[str, str] = Field(
+        {}, description="the table's names of the model's columns and of its target, where they differ"
+    )
+    least: int = Field(20, ge=1, description="new labelled rows below which nothing is begun")
+
+    @model_validator(mode="after")
+    def _window_has_a_size(self) -> Retrain:
+        if self.rule == "window" and (self.rows is None) == (self.days is None):
+            raise ValueError("a window takes rows, or days with date")
+        if self.days is not None and self.date is None:
+            raise ValueError("days takes date: the column of the table that has it")
         return self
 
 
@@ -314,6 +348,7 @@ class Pipeline(Model):
     deploy: Deploy = Field(Deploy(), description="how the model is deployed")
     monitor: Monitor = Field(Monitor(), description="what is kept of requests and answers")
     mlflow: Mlflow = Field(Mlflow(), description="the MLflow server that runs and versions are copied to")
+    retrain: Retrain = Field(Retrain(), description="how new labelled rows become data")
 
     @model_validator(mode="after")
     def _no_ambiguous_step(self) -> Pipeline:

@@ -196,7 +196,8 @@ def _deployment(pipeline: Pipeline, target: DeploymentTarget, report: Report) ->
     kserve.check_runtime(cluster, settings.runtime)
     # Once it is known that the API is there, it gets as long to restart as any change has.
     patient = replace(cluster, patience=settings.timeout)
-    return Deployment(patient, Rollout(target.release, settings, place, mode), target.package, report)
+    rollout = Rollout(target.release, settings, place, mode)
+    return Deployment(patient, rollout, target.package, report, pipeline.monitor.prometheus or "")
 
 
 def _find_version(root: Path, name: str, version: str) -> Version:

@@ -20,6 +20,7 @@ from nbship.cluster.rollout import Rollout
 from nbship.cluster.services import Cluster
 from nbship.cluster.state import ServiceState
 from nbship.errors import NbshipError, Report
+from nbship.monitoring.prometheus import worse_than_others
 from nbship.package import Package
 
 # Seconds that proxies and gateways may take to follow a change.
@@ -27,16 +28,22 @@ SETTLE = 15.0
 _PAUSE = 0.5
 # Seconds between two looks at what has traffic, while it is watched.
 _LOOK = 2.0
+# How far Prometheus is asked to look back at least, in seconds: a few scrapes.
+_LOOK_BACK = 60.0
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """All that it takes to bring a release to a stage."""
+    """All that it takes to bring a release to a stage.
+
+    `prometheus` is the address of the one that scrapes its servers; empty if none is known.
+    """
 
     cluster: Cluster
     rollout: Rollout
     package: Package
     report: Report
+    prometheus: str = ""
 
     @property
     def name(self) -> str:
@@ -164,6 +171,7 @@ def dwell(
 ) -> float:
     """Asks a version for `deploy.dwell` seconds; all the while it must answer right and in time.
 
+    Where Prometheus is known, clients must not fare worse with it than with the version beside it either.
     Meanwhile gateways get to follow the route.
 
     Args:
@@ -185,6 +193,7 @@ def dwell(
             time.sleep(pause)
             if settings.dwell and time.monotonic() - looked > _LOOK:
                 is_ours(observe(deployment).service)
+                _check_clients(deployment)
                 looked = time.monotonic()
             return answer
 
@@ -194,8 +203,29 @@ def dwell(
     passed = _eventually(
         deployment, lambda: endpoint.check(ask, deployment.package, settings), UnreachableError, is_ours
     )
+    _check_clients(deployment)
     _report(deployment, passed, backend.service)
     return passed.latency
+
+
+def _check_clients(deployment: Deployment) -> None:
+    """Raises CheckError if clients fare worse with it; a Prometheus that is silent holds nothing up."""
+    if not deployment.prometheus:
+        return
+    plan = deployment.rollout
+    try:
+        trouble = worse_than_others(
+            deployment.prometheus,
+            plan.stage.namespace,
+            deployment.name,
+            deployment.version,
+            max(plan.settings.dwell, _LOOK_BACK),
+        )
+    except NbshipError as error:
+        deployment.report(f"  what clients get is not known: {error.message}")
+        return
+    if trouble:
+        raise CheckError(f"clients fare worse: {trouble}", "see the servers' log and what clients send")
 
 
 def _report(deployment: Deployment, passed: CheckPassed, where: str) -> None:
