@@ -24,6 +24,7 @@ from nbship.cli import (
     publish,
     records,
     report,
+    retrain,
     run,
     runs,
     schedule,
@@ -53,7 +54,7 @@ _PANELS: dict[str, tuple[ModuleType, ...]] = {
     "Publish and serve": (publish, serve, mlflow, app_command),
     "Run on Kubeflow": (compile_command, image, submit, schedule),
     "Deploy with KServe": (deploy,),
-    "Watch what serves": (records,),
+    "Watch what serves": (records, retrain),
     "Work with GitLab": (changes, report, chatops),
 }
 for panel, groups in _PANELS.items():

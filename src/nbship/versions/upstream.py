@@ -11,7 +11,7 @@ import base64
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -184,6 +184,51 @@ def push(root: Path, upstream: Upstream, commit: str, name: str, tag: Tag) -> st
     if result.returncode == 0:
         return ""
     return "\n".join(line for line in (result.stdout.strip(), git.said(result)) if line)
+
+
+def commit_texts(root: Path, head: str, texts: Mapping[Path, str], message: str) -> str:
+    """Makes a commit of these texts, by their files' paths, on top of another; nothing on disk is read."""
+    with tempfile.TemporaryDirectory() as folder:
+        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+        git.output(root, "read-tree", head, environment=index)
+        top = Path(git.output(root, "rev-parse", "--show-toplevel").strip())
+        for path, text in texts.items():
+            blob = git.output(root, "hash-object", "-w", "--stdin", text=text).strip()
+            name = path.resolve().relative_to(top.resolve()).as_posix()
+            entry = f"100644,{blob},{name}"
+            git.output(root, "update-index", "--add", "--cacheinfo", entry, environment=index)
+        tree = git.output(root, "write-tree", environment=index).strip()
+    signed = ["-S"] if _setting(root, "commit.gpgSign", "--type=bool") == "true" else []
+    return git.output(root, "commit-tree", *signed, "-p", head, tree, text=message + "\n").strip()
+
+
+def branch_head(root: Path, remote: str, branch: str) -> str:
+    """Returns the commit that a branch of a remote is at, which is then here too; empty if there is none.
+
+    Raises:
+        NbshipError: The remote cannot be reached.
+    """
+    reference = f"refs/heads/{branch}"
+    listed = ask(root, remote, "ls-remote", remote, reference).split()
+    if listed:
+        ask(root, remote, "fetch", "--quiet", "--no-tags", remote, reference)
+    return listed[0] if listed else ""
+
+
+def push_branch(root: Path, remote: str, branch: str, commit: str) -> None:
+    """Pushes a commit as a new branch, never by force.
+
+    Raises:
+        NbshipError: The remote did not take it.
+    """
+    reference = f"{commit}:refs/heads/{branch}"
+    result = git.call(root, "push", "--porcelain", remote, reference, environment=credentials(root, remote))
+    if result.returncode != 0:
+        raise NbshipError(
+            f"{remote} did not take the branch {branch}",
+            f"give this job a token that may push: {TOKEN}",
+            git.said(result),
+        )
 
 
 def follow(root: Path, upstream: Upstream, commit: str, paths: Sequence[Path], message: str) -> bool:
