@@ -45,6 +45,7 @@ FLOORS = {
     "workflow": 4,
     "chatops": 5,
     "cli": 6,
+    "jupyter": 6,
 }
 MODULES = sorted(SOURCE.rglob("*.py"))
 
@@ -129,3 +130,20 @@ def test_the_command_line_starts_without_heavy_libraries() -> None:
     code = f"import sys, nbship.cli.main; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+def test_importing_nbship_imports_nothing_of_it() -> None:
+    code = "import sys; before = set(sys.modules); import nbship; print(sorted(set(sys.modules) - before))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "['nbship']"
+
+
+def test_what_a_cell_can_call_is_what_editors_are_told_of() -> None:
+    import nbship
+
+    stub = ast.parse((SOURCE / "__init__.pyi").read_text(encoding="utf-8"))
+    told = {alias.asname for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert told - {None} == {*nbship._COMMANDS, "Run"}
+    for name in told - {None}:
+        assert callable(getattr(nbship, name))
+        assert name in dir(nbship)

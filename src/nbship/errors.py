@@ -49,6 +49,14 @@ class NbshipError(Exception):
         self.hint = hint
         self.details = details
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in a cell: what is wrong and what to do, for the traceback is ours alone."""
+        return [
+            f"error: {self.message}",
+            *self.details.rstrip().splitlines(),
+            *([f"hint:  {self.hint}"] if self.hint else []),
+        ]
+
 
 class UsageError(NbshipError):
     """A command line, a pipeline file or a notebook's signature that cannot be understood."""

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from rich.console import Console
 
+from nbship.cli import common
 from nbship.cli import progress as module
 from nbship.cli.progress import progress, unread_is_fine
 from nbship.local.runner import Event
@@ -35,7 +36,9 @@ def shown(monkeypatch):
 
     def show(events: list[Event], **options: object) -> str:
         file = io.StringIO()
-        monkeypatch.setattr(module, "console", Console(file=file, highlight=False, soft_wrap=True, **options))
+        console = Console(file=file, highlight=False, soft_wrap=True, **options)
+        monkeypatch.setattr(module, "console", console)
+        monkeypatch.setattr(common, "console", console)
         with progress(as_json=False) as on_event:
             for event in events:
                 on_event(event)

@@ -16,8 +16,9 @@ from rich.markup import escape
 from nbship.errors import NbshipError
 from nbship.project import pipeline_names, project_root
 
-console = Console(highlight=False, soft_wrap=True)
-error_console = Console(stderr=True, highlight=False, soft_wrap=True)
+# In a cell, too, lines are text: rich would show each of them as a picture of its own.
+console = Console(highlight=False, soft_wrap=True, force_jupyter=False)
+error_console = Console(stderr=True, highlight=False, soft_wrap=True, force_jupyter=False)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
@@ -46,6 +47,11 @@ ConfigOverrideOption = Annotated[
     list[Path],
     typer.Option("--config-override", metavar="FILE", help="YAML file to merge into the pipeline file."),
 ]
+
+
+def can_redraw() -> bool:
+    """Returns whether what is shown can be drawn over: a cell's output takes colours, and only adds lines."""
+    return console.is_terminal and not type(sys.stdout).__module__.startswith("ipykernel")
 
 
 def print_json(value: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from types import ModuleType
 
 import typer
@@ -36,6 +37,7 @@ from nbship.cli import (
 )
 from nbship.cli import app as app_command
 from nbship.cli import compile as compile_command
+from nbship.cli import open as open_command
 from nbship.cli.common import error_console, leave, report_error
 from nbship.errors import ExitCode, NbshipError, UsageError
 
@@ -50,7 +52,7 @@ app = typer.Typer(
 # In the order of `nbship --help`.
 _PANELS: dict[str, tuple[ModuleType, ...]] = {
     "Begin": (init, new, split, show, config, lint, data, add),
-    "Run and judge": (run, sweep, runs),
+    "Run and judge": (run, sweep, runs, open_command),
     "Publish and serve": (publish, serve, mlflow, app_command),
     "Run on Kubeflow": (compile_command, image, submit, schedule),
     "Deploy with KServe": (deploy,),
@@ -91,20 +93,35 @@ def _wrong_usage(error: typer.TyperException) -> UsageError:
 
 def main() -> None:
     """Runs the command line and ends the process with its exit code."""
+    leave(call(sys.argv[1:]))
+
+
+def call(arguments: Sequence[str]) -> int:
+    """Runs a command, and prints what is wrong if it fails.
+
+    Args:
+        arguments: What follows `nbship` on the command line.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        NbshipError: With `--debug`, what is wrong.
+    """
     try:
-        code = app(standalone_mode=False)
+        code = app(list(arguments), standalone_mode=False)
     except NbshipError as error:
-        if "--debug" in sys.argv:
+        if "--debug" in arguments:
             raise
         report_error(error)
-        leave(error.exit_code)
+        return error.exit_code
     except typer.TyperException as error:
         wrong = _wrong_usage(error)
         # Without a command the help is the message, and is printed by now.
         if wrong.message:
             report_error(wrong)
-        leave(ExitCode.USAGE)
+        return ExitCode.USAGE
     except (KeyboardInterrupt, typer.Abort):
         error_console.print("interrupted")
-        leave(ExitCode.INTERRUPTED)
-    leave(code if isinstance(code, int) else ExitCode.DONE)
+        return ExitCode.INTERRUPTED
+    return code if isinstance(code, int) else ExitCode.DONE

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from nbship.cli.common import console, print_json
+from nbship.cli.common import can_redraw, console, print_json
 
 if TYPE_CHECKING:
     from nbship.local.runner import Event
@@ -30,7 +30,6 @@ _STYLES = {
     "waiting": "dim",
     "interrupted": "yellow",
 }
-_SIGNS = {"running": "▸", "done": "✓", "cached": "≡", "failed": "✗", "skipped": "–", "interrupted": "!"}
 
 
 # Where lines stay, so often it is told what still runs.
@@ -54,7 +53,7 @@ def progress(as_json: bool, jobs: int = 1) -> Iterator[OnEvent]:
         yield _locked(_print_json, lock)
         return
     known = Progress(jobs)
-    if console.is_terminal:
+    if can_redraw():
         table = _LiveTable(known)
         with Live(get_renderable=table.render, console=console, refresh_per_second=10):
             yield _locked(known.update, lock)
@@ -118,34 +117,18 @@ def _print_line(event: Event) -> None:
 
 
 def _line(event: Event, left: float | None = None) -> Text:
+    from nbship.workflow.progress import described
+
+    told = described(event, left)
+    text = Text(told)
     style = _STYLES.get(event.state, "")
-    text = Text(f"{_SIGNS.get(event.state, ' ')} ", style=style)
-    text.append(f"{event.step:<20} ")
-    if event.state == "running" and event.cell:  # which says that it runs, and leaves room for what it prints
-        text.append(_cell_note(event, left), style=style).append(f"  {event.line}", style="dim")
+    text.stylize(style, 0, 1)
+    text.highlight_words([f" {event.state} "], style)
+    if event.line:
+        text.stylize("dim", len(told) - len(event.line))
+    if event.state == "running":
         text.no_wrap, text.overflow = True, "ellipsis"
-    else:
-        text.append(f"{event.state:<12}", style=style).append(_note(event))
     return text
-
-
-def _cell_note(event: Event, left: float | None) -> str:
-    told = f"cell {event.cell} of {event.cells}  {event.seconds:.1f} s"
-    return f"{told}, {_left_text(left)}" if left else told
-
-
-def _note(event: Event) -> str:
-    if event.error:
-        return event.error.partition(": ")[2]
-    if event.state == "cached":
-        return f"saved {event.seconds:.1f} s"
-    return f"{event.seconds:.1f} s" if event.seconds else ""
-
-
-def _left_text(seconds: float) -> str:
-    from nbship.pages.formatting import about_text
-
-    return f"{about_text(seconds)} left"
 
 
 class _LiveTable:
@@ -167,7 +150,9 @@ class _LiveTable:
         return table
 
     def _summary(self) -> Text:
+        from nbship.pages.formatting import about_text
+
         parts = [f"{count} {state}" for state, count in self._known.counts().items()]
         left = self._known.left()
-        parts += [_left_text(left)] if left else []
+        parts += [f"{about_text(left)} left"] if left else []
         return Text("  " + " · ".join(parts), style="dim", no_wrap=True, overflow="ellipsis")

@@ -117,8 +117,14 @@ def graph_svg(graph: Graph, direction: Direction = "right") -> str:
     return draw(nodes, _edges(wires), f"The pipeline {graph.name}", direction)
 
 
-def run_svg(record: RunRecord, direction: Direction = "right") -> str:
-    """Draws a run: every step with its state and seconds, and a link to `#step-NAME`."""
+def run_svg(record: RunRecord, direction: Direction = "right", page: str = "") -> str:
+    """Draws a run: every step with its state and seconds, and a link to `#step-NAME`.
+
+    Args:
+        record: The run.
+        direction: Where the data flows to; `down` suits a narrow column.
+        page: The run page's address, if the picture is not on it.
+    """
     wires: dict[tuple[str, str], list[str]] = {}
     nodes: dict[str, Node] = {}
     for step in record.steps.values():
@@ -131,10 +137,10 @@ def run_svg(record: RunRecord, direction: Direction = "right") -> str:
         for upstream in step.upstream:
             wires.setdefault((upstream, step.name), [])
         nodes[step.name] = Node(
-            step.name, step.name, "step", step_note(step), step.state, f"#step-{step.name}"
+            step.name, step.name, "step", step_note(step), step.state, f"{page}#step-{step.name}"
         )
     if record.gate:
-        nodes[GATE] = _gate_node(record)
+        nodes[GATE] = _gate_node(record, page)
         judged = _judged(record.gate)
         wires |= {(name, GATE): [told] for name, told in judged.items() if name in record.steps}
     known = {key: names for key, names in wires.items() if key[0] in nodes}
@@ -300,11 +306,11 @@ def _box(node: Node, width: float) -> str:
     return f'<rect class="box" width="{width:.0f}" height="{_HEIGHT}" rx="{radius:g}"/>'
 
 
-def _gate_node(record: RunRecord) -> Node:
+def _gate_node(record: RunRecord, page: str) -> Node:
     if record.verdict is None:
         return Node(GATE, "gate", "gate", "not reached", State.SKIPPED)
     outcome = ("passed", State.DONE) if record.verdict.passed else ("rejected", State.FAILED)
-    return Node(GATE, "gate", "gate", *outcome, "#verdict")
+    return Node(GATE, "gate", "gate", *outcome, f"{page}#verdict")
 
 
 def _judged(gate: Gate) -> dict[str, str]:

@@ -13,9 +13,19 @@ from itertools import islice
 from pathlib import Path
 
 from nbship.local.events import Event
+from nbship.pages.formatting import about_text
 from nbship.record import State, all_runs
 
 _ENDED = (State.DONE, State.CACHED, State.FAILED, State.SKIPPED, State.INTERRUPTED)
+SIGNS: Mapping[str, str] = {
+    "waiting": "·",
+    "running": "▸",
+    "done": "✓",
+    "cached": "≡",
+    "failed": "✗",
+    "skipped": "–",
+    "interrupted": "!",
+}
 # Runs to look into for how long a step takes.
 _LOOKED_INTO = 10
 
@@ -91,6 +101,32 @@ class Progress:
     def _urgency(self, row: Row) -> tuple[int, float]:
         rank = {State.RUNNING: 0, State.FAILED: 1, State.INTERRUPTED: 1, State.WAITING: 3}
         return rank.get(row.event.state, 2), -self._told[row.event.step][1]
+
+
+def described(event: Event, left: float | None = None) -> str:
+    """Returns a line that says where a step stands.
+
+    Args:
+        event: What was told last.
+        left: About how many seconds it still takes.
+    """
+    return f"{SIGNS.get(event.state, ' ')} {event.step:<20} {state_text(event, left)}".rstrip()
+
+
+def state_text(event: Event, left: float | None = None) -> str:
+    """Returns where a step stands, without its name."""
+    if (
+        event.state is State.RUNNING and event.cell
+    ):  # it says that it runs, and leaves room for what is printed
+        rest = f", {about_text(left)} left" if left else ""
+        printed = f"  {event.line}" if event.line else ""
+        return f"cell {event.cell} of {event.cells}  {event.seconds:.1f} s{rest}{printed}"
+    note = f"{event.seconds:.1f} s" if event.seconds else ""
+    if event.error:
+        note = event.error.partition(": ")[2]
+    elif event.state is State.CACHED:
+        note = f"saved {event.seconds:.1f} s"
+    return f"{event.state:<12}{note}"
 
 
 def time_left(seconds: Mapping[str, float], upstream: Mapping[str, Sequence[str]], jobs: int) -> float:

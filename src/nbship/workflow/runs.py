@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from nbship.errors import NbshipError, UsageError
 from nbship.record import PAGE, RunRecord, StepRecord, all_runs, find_run, run_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LATEST = "latest"
 PREVIOUS = "previous"
@@ -66,6 +69,37 @@ def summaries(root: Path, pipeline: str = "", limit: int | None = None) -> list[
         limit: How many at most.
     """
     return [_summary(root, record) for record in islice(all_runs(root, pipeline), limit)]
+
+
+def table(root: Path, pipeline: str = "", limit: int | None = None) -> pd.DataFrame:
+    """Returns the runs of a pipeline, or of all, as a table, newest first.
+
+    Args:
+        root: The project's folder.
+        pipeline: The pipeline; all if empty.
+        limit: How many at most.
+
+    Returns:
+        A row for each run, by its id: pipeline, started (UTC), seconds, state, verdict, and a column for each
+        `metrics.step.name` and `parameters.step.name`.
+    """
+    import pandas as pd
+
+    rows, ids = [], []
+    for record in islice(all_runs(root, pipeline), limit):
+        ids.append(record.id)
+        row: dict[str, Any] = {"pipeline": record.pipeline, "started": record.started}
+        row |= {"seconds": record.seconds, "state": str(record.state), "verdict": _verdict(record)}
+        row |= {f"metrics.{name}": value for name, value in record.metrics.items()}
+        for step in record.steps.values():
+            row |= {f"parameters.{name}": value for name, value in _by_step(step, step.parameters).items()}
+        rows.append(row)
+    found = pd.DataFrame(rows, index=pd.Index(ids, name="run"))
+    columns = ["pipeline", "started", "seconds", "state", "verdict"]
+    if not rows:
+        return found.reindex(columns=columns)
+    others = [name for name in found if name not in columns]
+    return found[[*columns, *sorted(others, key=lambda name: not name.startswith("metrics."))]]
 
 
 def find(root: Path, name: str = LATEST) -> RunRecord:
