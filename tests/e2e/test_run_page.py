@@ -13,7 +13,15 @@ import pytest
 from nbship.local.html import export_html
 from nbship.pages.run_page import write_run_page
 from tests.browser import PROGRAM, QUIET
-from tests.records import every_state, markdown_cell, picture_cell, write_executed, write_run
+from tests.records import (
+    code_cell,
+    data_output,
+    every_state,
+    markdown_cell,
+    picture_cell,
+    write_executed,
+    write_run,
+)
 
 pytestmark = pytest.mark.e2e
 # What the browser itself wants to know must not leave the machine either.
@@ -89,6 +97,19 @@ def test_an_exported_notebook_asks_nobody(browse, tmp_path):
     export_html(write_executed(tmp_path / "executed.ipynb", [markdown_cell("# Title"), picture_cell()]), html)
     document, _, requests = browse(html.as_uri())
     assert "Title" in document
+    assert requests == []
+
+
+def test_an_output_of_an_exported_notebook_runs_its_own_scripts_and_asks_nobody(browse, tmp_path):
+    html = """<div id=here></div><script>document.getElementById('here').textContent = 'drawn'</script>
+    <script src="http://example.org/plot.js"></script><link rel=stylesheet href="http://example.org/plot.css">
+    <img src="http://example.org/a.png"><script>fetch('http://example.org/data')</script>"""
+    executed = write_executed(
+        tmp_path / "executed.ipynb", [markdown_cell("$x^2$"), code_cell("x", data_output(html=html))]
+    )
+    export_html(executed, tmp_path / "executed.html")
+    document, _, requests = browse((tmp_path / "executed.html").as_uri())
+    assert ">drawn</div>" in document
     assert requests == []
 
 

@@ -1,7 +1,7 @@
 """Writes an executed notebook as one HTML file that reads without a network.
 
-nbconvert does the work. Its page asks public servers for RequireJS, MathJax and Mermaid whether they are
-needed or not; here a script is only asked for by a notebook that has something for it to show.
+nbconvert does the work. Its page asks public servers for RequireJS, MathJax, Mermaid and widgets: this one asks
+nobody, and keeps outputs from asking. Formulas and diagrams stay the text that they are.
 
 Not for the run page.
 """
@@ -12,7 +12,7 @@ import functools
 import re
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nbship.errors import NbshipError
 from nbship.files import write_text
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 _TEMPLATE = Path(__file__).parent / "templates" / "notebook.html.j2"
-_MATH = re.compile(r"\$[^$]+\$|\\\(|\\\[|\\begin\{")
 _HEADING = re.compile(r"^#+\s+(.+)", re.MULTILINE)
 # An exporter keeps what it converts on itself, and takes longer to set up than to convert: one, used in turn.
 _turn = threading.Lock()
@@ -48,7 +47,7 @@ def export_html(executed: Path, html: Path) -> None:
         ) from None
     notebook.metadata.setdefault("title", _title(notebook, executed.stem))
     metadata = {"name": executed.stem, "path": str(executed.parent)}
-    resources = {"metadata": metadata, "loads": _needed(notebook)}
+    resources = {"metadata": metadata}
     with _turn:
         body, _ = _exporter().from_notebook_node(notebook, resources=resources)
     write_text(html, body)
@@ -65,19 +64,3 @@ def _title(notebook: NotebookNode, fallback: str) -> str:
     headings = (_HEADING.search(cell.source) for cell in notebook.cells if cell.cell_type == "markdown")
     first = next(filter(None, headings), None)
     return first[1].strip() if first else fallback
-
-
-def _needed(notebook: NotebookNode) -> dict[str, bool]:
-    """Which of nbconvert's scripts the notebook has something for."""
-    texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
-    data: list[dict[str, Any]] = [
-        output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])
-    ]
-    texts += [str(bundle["text/markdown"]) for bundle in data if "text/markdown" in bundle]
-    kinds = ("text/html", "application/javascript")
-    scripts = [str(bundle.get(kind, "")) for bundle in data for kind in kinds]
-    return {
-        "math": any("text/latex" in bundle for bundle in data) or any(map(_MATH.search, texts)),
-        "mermaid": any("text/vnd.mermaid" in b for b in data) or any("```mermaid" in text for text in texts),
-        "require": any("require" in script for script in scripts),
-    }
