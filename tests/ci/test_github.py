@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from nbship import ci
-from nbship.ci import Job, github
+from nbship.ci import Job, github_client
 from nbship.ci.github import GITHUB, Address, find_address, read_job
 from nbship.errors import NbshipError, UsageError
 from tests.github_server import REPOSITORY, TOKEN, GithubServer, serve
@@ -20,7 +20,7 @@ MARK = "<!-- ours -->"
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(github, "time", SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setattr(github_client, "time", SimpleNamespace(sleep=lambda seconds: None))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import gitlab.utils
 import pytest
 
-from nbship.ci import gitlab as room
+from nbship.ci import gitlab_client as room
 from nbship.ci.gitlab import (
     Address,
     find_address,

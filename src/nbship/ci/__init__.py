@@ -5,18 +5,35 @@ How a run is worded for people is not decided here.
 
 from collections.abc import Mapping
 
-from nbship.ci.forge import SKIP_CI, Forge, Job, MergeRequest, Project, RunState
+from nbship.ci.forge import (
+    ROLES,
+    SKIP_CI,
+    Discussion,
+    Forge,
+    Job,
+    MergeRequest,
+    Note,
+    Project,
+    Role,
+    RunState,
+    Standing,
+)
 from nbship.ci.github import GITHUB
 from nbship.ci.gitlab import GITLAB
 
 __all__ = [
     "FORGES",
+    "ROLES",
     "SKIP_CI",
+    "Discussion",
     "Forge",
     "Job",
     "MergeRequest",
+    "Note",
     "Project",
+    "Role",
     "RunState",
+    "Standing",
     "current_job",
     "find_forge",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -18,6 +19,10 @@ from nbship.errors import NbshipError
 SKIP_CI = "[skip ci]"
 Event = Literal["push", "merge request", "schedule", "manual"]
 RunState = Literal["succeeded", "failed", "rejected"]
+# In the order of what each may do; the forges' own are in their modules.
+Role = Literal["none", "read", "write", "maintain", "admin"]
+ROLES: tuple[Role, ...] = ("none", "read", "write", "maintain", "admin")
+Reaction = Literal["seen", "done", "refused"]
 
 TOO_MANY = 429
 _MEANINGS = {
@@ -77,6 +82,8 @@ class Job:
         number: The merge request's.
         artifacts: The address below which the job's files will be kept.
         project: The project's path on the forge.
+        pipeline: What runs the job, as the forge numbers it: by it one can ask whether it still runs.
+        link: The address of its page.
     """
 
     event: Event | None = None
@@ -87,6 +94,87 @@ class Job:
     number: str = ""
     artifacts: str = ""
     project: str = ""
+    pipeline: str = ""
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Note:
+    """A comment on a merge request, as the forge has it now.
+
+    Attributes:
+        id: By which it is asked for.
+        author: Who wrote it: the name on the forge; empty if he is gone.
+        text: Markdown.
+        written: When it was written.
+        edited: Whether it was changed since.
+        bot: Whether an app or an access token wrote it, and no person.
+        own: Whether we wrote it.
+    """
+
+    id: str
+    author: str
+    text: str
+    written: datetime
+    edited: bool = False
+    bot: bool = False
+    own: bool = False
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a merge request stands.
+
+    Attributes:
+        head: The commit that its branch is at.
+        branch: Its branch.
+        target: The branch that it is merged into.
+        ref: What to fetch to have its commits.
+        fork: Whether its branch is in another project, where other people may push.
+        open: Whether it may still be merged.
+    """
+
+    head: str
+    branch: str
+    target: str
+    ref: str
+    fork: bool
+    open: bool
+
+
+class Discussion(Protocol):
+    """A merge request as a place to talk and act; methods raise an NbshipError if the forge refuses."""
+
+    def standing(self) -> Standing:
+        """Returns where it stands."""
+
+    def notes(self) -> Sequence[Note]:
+        """Returns all comments that people or programs wrote, in the order in which they were made."""
+
+    def head_at(self, moment: datetime) -> str:
+        """Returns the commit that its branch was at before a moment; empty if the forge does not tell."""
+
+    def add(self, text: str) -> Note:
+        """Writes a comment; it is made once, or it is an error that nobody knows whether it was made."""
+
+    def change(self, note: str, text: str) -> None:
+        """Changes a comment of ours."""
+
+    def remove(self, note: str) -> None:
+        """Removes a comment of ours, if it is there."""
+
+    def react(self, note: str, reaction: Reaction) -> None:
+        """Puts a small picture under a comment; one that is there stays."""
+
+    def label(self, add: Sequence[str], remove: Sequence[str]) -> None:
+        """Puts labels on it and takes others off; those that it does not have are none to take off."""
+
+    def merge(self, head: str) -> str:
+        """Merges it as the forge's rules have it, if it still is at a commit.
+
+        Returns:
+            Empty if it was merged; else why the forge does not merge it, in its words.
+        """
 
 
 class MergeRequest(Protocol):
@@ -102,12 +190,14 @@ class MergeRequest(Protocol):
 class Project(Protocol):
     """A project on a forge; every method raises an NbshipError if the forge refuses or does not answer."""
 
-    def set_status(self, commit: str, state: RunState, name: str, description: str, link: str) -> None:
+    def set_status(
+        self, commit: str, state: RunState | Literal["running"], name: str, description: str, link: str
+    ) -> None:
         """Sets a commit's status.
 
         Args:
             commit: The whole hash.
-            state: How a run of it ended.
+            state: How a run of it ended, or that it has begun.
             name: By which the status is told from others, and replaced.
             description: A line; what is too long is cut.
             link: Where to read more; may be empty.
@@ -131,6 +221,28 @@ class Project(Protocol):
 
     def upload(self, name: str, content: bytes) -> str:
         """Keeps a picture for notes and returns its address; empty if there is no place for it."""
+
+    def discussion(self, number: str) -> Discussion:
+        """Returns the merge request of a number."""
+
+    def role(self, person: str) -> Role:
+        """Returns what a person may do in this project, by the name on the forge."""
+
+    def read_text(self, path: str, revision: str) -> str:
+        """Returns a file of a branch or commit; empty if it is not there."""
+
+    def is_running(self, pipeline: str) -> bool:
+        """Returns whether a pipeline, or a workflow's run, has not ended yet."""
+
+    def cancel(self, pipeline: str) -> None:
+        """Ends a pipeline, or a workflow's run; one that has ended stays as it is."""
+
+    def start(self, branch: str, variables: Mapping[str, str]) -> tuple[str, str] | None:
+        """Starts a pipeline of a branch, which gets no protected variable if the branch is not protected.
+
+        Returns:
+            Its number and the commit that it is of; None if this forge starts what a comment asks for itself.
+        """
 
 
 class Forge(Protocol):

@@ -9,43 +9,40 @@ from __future__ import annotations
 
 import base64
 import json
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import quote, urlsplit
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import quote
 
-from nbship.ci.forge import TOO_MANY, Event, Job, RunState, refusal, split_address
-from nbship.errors import NbshipError, UsageError, without_credentials
+from nbship.ci.forge import Discussion, Event, Job, Role, RunState
+from nbship.ci.github_client import CA, TOKEN, Address, Client, find_address, user_of
+from nbship.ci.github_discussion import discuss
+from nbship.errors import NbshipError, UsageError
 
-TOKEN = "NBSHIP_GITHUB_TOKEN"  # noqa: S105 (the name of a variable)
-API = "NBSHIP_GITHUB_API"
-CA = "NBSHIP_GITHUB_CA"
+__all__ = ["GITHUB", "Address", "find_address", "read_job"]
+
 PICTURES = "NBSHIP_GITHUB_PICTURES"
-_TIMEOUT = 30.0
-# Before each repetition, in seconds.
-_PAUSES = (0.2, 1.0, 5.0)
-_VERSION = "2022-11-28"
 _LONGEST_DESCRIPTION = 140
 _LONGEST_TITLE = 255
-_NEEDED = f"check {TOKEN}: it must write statuses and pull requests of this repository"
-_FORBIDDEN, _NOT_FOUND, _REDIRECTED = 403, 404, 300
 _EVENTS: Mapping[str, Event] = {
     "pull_request": "merge request",
     "schedule": "schedule",
     "workflow_dispatch": "manual",
 }
-_STATES: Mapping[RunState, str] = {"succeeded": "success", "failed": "failure", "rejected": "failure"}
-# As whom a job's own token writes.
-_ACTIONS = "github-actions[bot]"
-
-
-@dataclass(frozen=True)
-class Address:
-    """A repository: the API's address, such as https://api.github.com, and the path, such as owner/name."""
-
-    api: str
-    repository: str
+_STATES: Mapping[RunState | Literal["running"], str] = {
+    "running": "pending",
+    "succeeded": "success",
+    "failed": "failure",
+    "rejected": "failure",
+}
+# Triage may label and close, but not push.
+_ROLES: Mapping[str, Role] = {
+    "admin": "admin",
+    "maintain": "maintain",
+    "write": "write",
+    "triage": "read",
+    "read": "read",
+}
 
 
 def read_job(environment: Mapping[str, str]) -> Job | None:
@@ -64,116 +61,19 @@ def read_job(environment: Mapping[str, str]) -> Job | None:
         default_branch=str((told.get("repository") or {}).get("default_branch", "")),
         number=str(request.get("number", "")),
         project=environment.get("GITHUB_REPOSITORY", ""),
+        pipeline=environment.get("GITHUB_RUN_ID", ""),
+        link=_link(environment),
     )
 
 
-def find_address(environment: Mapping[str, str], repository: str = "") -> Address:
-    """Finds the repository.
-
-    Args:
-        environment: `GITHUB_REPOSITORY` and `GITHUB_API_URL` in a job; `NBSHIP_GITHUB_API` if the API is
-            elsewhere than at https://api.github.com, or on a GitHub Enterprise Server at /api/v3.
-        repository: Address of the Git repository; the job's if empty.
-
-    Raises:
-        UsageError: Neither names a repository.
-    """
-    api = environment.get(API, "").rstrip("/")
-    if not repository and environment.get("GITHUB_REPOSITORY"):
-        return Address(api or environment.get("GITHUB_API_URL", ""), environment["GITHUB_REPOSITORY"])
-    host, path = split_address(repository)
-    path = path.strip("/").removesuffix(".git")
-    if not host or path.count("/") != 1:
-        raise UsageError(
-            f"the repository's address is not a GitHub repository's: '{without_credentials(repository)}'",
-            "it should be like https://github.com/owner/name.git: git remote -v",
-        )
-    if urlsplit(host).hostname in ("github.com", "ssh.github.com"):
-        return Address(api or "https://api.github.com", path)
-    return Address(api or f"{host}/api/v3", path)
-
-
-@dataclass(frozen=True)
-class _Client:
-    """Asks the API: repeats what may pass, follows pages, and says what went wrong."""
-
-    address: Address
-    token: str = field(repr=False)
-    authority: str | bool = True
-
-    def send(self, method: str, path: str, body: Any = None, missing: bool = False, **query: str) -> Any:
-        """Sends a request; returns the answer, or None if what is missing may be so.
-
-        Raises:
-            NbshipError: GitHub refuses, or does not answer.
-        """
-        return self._answer(method, self._url(path), body, missing, query)[0]
-
-    def pages(self, path: str, **query: str) -> Iterator[Any]:
-        """Yields the records of all pages."""
-        url, following = self._url(path), {"per_page": "100", **query}
-        while url:
-            records, links = self._answer("GET", url, None, False, following)
-            yield from records
-            url, following = links.get("next", {}).get("url", ""), {}
-
-    def _url(self, path: str) -> str:
-        root = f"{self.address.api}/repos/{self.address.repository}"
-        return f"{self.address.api}{path}" if path.startswith("/") else f"{root}/{path}"
-
-    def _answer(
-        self, method: str, url: str, body: Any, missing: bool, query: Mapping[str, str]
-    ) -> tuple[Any, Mapping[str, Any]]:
-        import requests  # type: ignore[import-untyped]
-
-        headers = {
-            "Accept": "application/vnd.github+json",
-            "Authorization": f"Bearer {self.token}",
-            "X-GitHub-Api-Version": _VERSION,
-        }
-        for pause in (*_PAUSES, None):
-            try:
-                answer = requests.request(
-                    method,
-                    url,
-                    json=body,
-                    params=query,
-                    headers=headers,
-                    timeout=_TIMEOUT,
-                    verify=self.authority,
-                    allow_redirects=method == "GET",
-                )
-            except requests.exceptions.SSLError:
-                raise NbshipError(
-                    f"{self.address.api}: its certificate is not trusted",
-                    f"set {CA} to the file with your authority's certificates",
-                ) from None
-            except requests.RequestException as error:
-                # Whether it was carried out is not known: what makes something is looked for by its caller.
-                if pause is None or method == "POST":
-                    what = "no answer in time" if isinstance(error, requests.Timeout) else "no connection"
-                    raise NbshipError(f"{self.address.api}: {what}", f"check the network and {API}") from None
-            else:
-                if answer.status_code < _REDIRECTED:
-                    return (answer.json() if answer.content else None), answer.links
-                if missing and answer.status_code == _NOT_FOUND:
-                    return None, {}
-                if pause is None or not _may_pass(answer, method):
-                    raise self._refused(answer.status_code, answer.text)
-            time.sleep(pause)
-        raise AssertionError("the last try returns or raises")
-
-    def _refused(self, status: int, text: str) -> NbshipError:
-        try:
-            said = str(json.loads(text)["message"])
-        except (ValueError, KeyError, TypeError):
-            said = text
-        return refusal(self.address.api, status, said, self.token, _NEEDED)
+def _link(environment: Mapping[str, str]) -> str:
+    run, server = environment.get("GITHUB_RUN_ID"), environment.get("GITHUB_SERVER_URL")
+    return f"{server}/{environment.get('GITHUB_REPOSITORY', '')}/actions/runs/{run}" if run and server else ""
 
 
 @dataclass(frozen=True)
 class _PullRequest:
-    client: _Client
+    client: Client
     number: int
 
     def read_note(self, mark: str) -> str:
@@ -205,16 +105,18 @@ class _PullRequest:
             for each in self.client.pages(f"issues/{self.number}/comments")
             if (each["body"] or "").startswith(mark)
         ]
-        user = _user(self.client) if marked else ""
+        user = user_of(self.client) if marked else ""
         return [each for each in marked if (each["user"] or {}).get("login") == user]
 
 
 @dataclass(frozen=True)
 class _Repository:
-    client: _Client
+    client: Client
     pictures: str
 
-    def set_status(self, commit: str, state: RunState, name: str, description: str, link: str) -> None:
+    def set_status(
+        self, commit: str, state: RunState | Literal["running"], name: str, description: str, link: str
+    ) -> None:
         cut = _LONGEST_DESCRIPTION - 1
         text = description if len(description) <= _LONGEST_DESCRIPTION else f"{description[:cut]}…"
         status = {"state": _STATES[state], "context": name, "description": text}
@@ -264,6 +166,34 @@ class _Repository:
             there = self.client.send("PUT", path, {**made, "content": text})["content"]
         return f"{there['html_url']}?raw=true"
 
+    def discussion(self, number: str) -> Discussion:
+        return discuss(self.client, int(number))
+
+    def role(self, person: str) -> Role:
+        """What somebody may do; a role of an organization's own counts as the one it is built on."""
+        found = self.client.send("GET", f"collaborators/{quote(person, safe='')}/permission", missing=True)
+        told = found or {}
+        return _ROLES.get(str(told.get("role_name")), _ROLES.get(str(told.get("permission")), "none"))
+
+    def read_text(self, path: str, revision: str) -> str:
+        found = self.client.send("GET", f"contents/{quote(path)}", missing=True, ref=revision)
+        return base64.b64decode(found["content"]).decode("utf-8") if found else ""
+
+    def is_running(self, pipeline: str) -> bool:
+        found = self.client.send("GET", f"actions/runs/{int(pipeline)}", missing=True)
+        return bool(found) and found["status"] != "completed"
+
+    def cancel(self, pipeline: str) -> None:
+        try:
+            self.client.send("POST", f"actions/runs/{int(pipeline)}/cancel")
+        except NbshipError:
+            # So it refuses for a run that has ended in the meantime.
+            if self.is_running(pipeline):
+                raise
+
+    def start(self, branch: str, variables: Mapping[str, str]) -> None:
+        """The workflow that a comment starts has a job for it."""
+
     def _make_branch(self) -> None:
         """Makes the branch for pictures where there is none, with a history of its own."""
         if self.client.send("GET", f"git/ref/heads/{self.pictures}", missing=True):
@@ -292,7 +222,7 @@ class _GitHub:
                 f"there is no token for {address.api}",
                 f"set {TOKEN}: in a workflow ${{{{ github.token }}}}, elsewhere a fine-grained token",
             )
-        client = _Client(address, token, environment.get(CA) or True)
+        client = Client(address, token, environment.get(CA) or True)
         return _Repository(client, environment.get(PICTURES, "").strip())
 
 
@@ -304,21 +234,6 @@ def _event(path: str) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return told if isinstance(told, dict) else {}
-
-
-def _user(client: _Client) -> str:
-    """As whom the token writes; a job's own may not ask."""
-    try:
-        return str(client.send("GET", "/user")["login"])
-    except NbshipError:
-        return _ACTIONS
-
-
-def _may_pass(answer: Any, method: str) -> bool:
-    """Whether to try again: GitHub carried nothing out, or it does no harm twice."""
-    status = answer.status_code
-    limited = status == _FORBIDDEN and answer.headers.get("x-ratelimit-remaining") == "0"
-    return status == TOO_MANY or limited or (status >= 500 and method != "POST")
 
 
 GITHUB = _GitHub()

@@ -7,32 +7,29 @@ end, offers it as `nbship.ci.forge` asks for it.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Literal
 
-from nbship.ci.forge import TOO_MANY, Event, Job, RunState, refusal, split_address
-from nbship.errors import NbshipError, UsageError, without_credentials
+from nbship.ci.forge import Discussion, Event, Job, Role, RunState
+from nbship.ci.gitlab_client import (
+    ONCE,
+    TOKEN,
+    Address,
+    created,
+    explained,
+    find_address,
+    open_project,
+)
+from nbship.ci.gitlab_discussion import discuss, user_of
 
 if TYPE_CHECKING:
-    from gitlab import Gitlab
-    from gitlab.exceptions import GitlabError
     from gitlab.v4.objects import Project, ProjectMergeRequest, ProjectMergeRequestNote
 
-T = TypeVar("T")
+__all__ = ["GITLAB", "TOKEN", "Address", "find_address", "open_project", "read_job"]
 
-TOKEN = "NBSHIP_GITLAB_TOKEN"  # noqa: S105 (the name of a variable)
-URL = "NBSHIP_GITLAB_URL"
-CA = "NBSHIP_GITLAB_CA"
-_TIMEOUT = 30.0
-# Before each repetition of what must not be made twice, in seconds; the library repeats everything else.
-_PAUSES = (0.2, 1.0, 5.0)
-_ONCE: Mapping[str, Any] = {"retry_transient_errors": False, "obey_rate_limit": False}
 _LONGEST_DESCRIPTION = 255
-_NEEDED = f"check {TOKEN}: not expired, scope api, and the role Developer in this project"
 _EVENTS: Mapping[str, Event] = {
     "merge_request_event": "merge request",
     "schedule": "schedule",
@@ -43,15 +40,16 @@ _OF_JOBS = ("GITLAB_CI", "CI_PIPELINE_SOURCE", "CI_COMMIT_BRANCH", "CI_COMMIT_RE
 # What a merge request is compared with: in a pipeline for merged results the branch that it is merged into,
 # which the commit that runs holds as well; else where the two branches parted.
 _BASES = ("CI_MERGE_REQUEST_TARGET_BRANCH_SHA", "CI_MERGE_REQUEST_DIFF_BASE_SHA")
-_STATES: Mapping[RunState, str] = {"succeeded": "success", "failed": "failed", "rejected": "failed"}
-
-
-@dataclass(frozen=True)
-class Address:
-    """A project: the server, such as https://gitlab.example.org, and the path, such as group/name."""
-
-    server: str
-    project: str
+_STATES: Mapping[RunState | Literal["running"], str] = {
+    "running": "running",
+    "succeeded": "success",
+    "failed": "failed",
+    "rejected": "failed",
+}
+_ENDED = ("success", "failed", "canceled", "skipped")
+# The least access level of each role: Owner, Maintainer, Developer, Reporter.
+_LEVELS: Mapping[int, Role] = {50: "admin", 40: "maintain", 30: "write", 20: "read"}
+_NOT_FOUND = 404
 
 
 def read_job(environment: Mapping[str, str]) -> Job | None:
@@ -70,67 +68,9 @@ def read_job(environment: Mapping[str, str]) -> Job | None:
         number=environment.get("CI_MERGE_REQUEST_IID", ""),
         artifacts=address and f"{address}/artifacts/file",
         project=environment.get("CI_PROJECT_PATH", ""),
+        pipeline=environment.get("CI_PIPELINE_ID", ""),
+        link=environment.get("CI_PIPELINE_URL", ""),
     )
-
-
-def find_address(environment: Mapping[str, str], repository: str = "") -> Address:
-    """Finds the project.
-
-    Args:
-        environment: `CI_SERVER_URL` and `CI_PROJECT_PATH` in a CI job; `NBSHIP_GITLAB_URL` if the server's
-            address has a path, or cannot be told from the repository's.
-        repository: Address of the Git repository; CI's project if empty.
-
-    Raises:
-        UsageError: Neither names a project.
-    """
-    server = environment.get(URL, "").rstrip("/")
-    if not repository and environment.get("CI_PROJECT_PATH"):
-        return Address(server or environment.get("CI_SERVER_URL", ""), environment["CI_PROJECT_PATH"])
-    host, path = split_address(repository)
-    path = path.removeprefix(urlsplit(server).path).strip("/").removesuffix(".git")
-    if not host or "/" not in path:
-        raise UsageError(
-            f"the repository's address is not a GitLab project's: '{without_credentials(repository)}'",
-            "it should be like https://gitlab.example.org/group/name.git: git remote -v",
-        )
-    return Address(server or host, path)
-
-
-def open_project(environment: Mapping[str, str], repository: str = "") -> Project:
-    """Returns a project that can be asked and written to.
-
-    Args:
-        environment: The token is in `NBSHIP_GITLAB_TOKEN`; a private authority's certificates in the file
-            that `NBSHIP_GITLAB_CA`, or in a CI job `CI_SERVER_TLS_CA_FILE`, names.
-        repository: As for `find_address`.
-
-    Raises:
-        UsageError: There is no token, or no project is named.
-        NbshipError: The extra is not installed; or GitLab refuses, or does not answer.
-    """
-    address = find_address(environment, repository)
-    token = environment.get(TOKEN, "").strip()
-    if not token:
-        raise UsageError(
-            f"there is no token for {address.server}", f"set {TOKEN} to one with the scope api; see the guide"
-        )
-    try:
-        import gitlab
-    except ModuleNotFoundError:
-        raise NbshipError("python-gitlab is not installed", "pip install 'nbship[gitlab]'") from None
-    authority = environment.get(CA) or environment.get("CI_SERVER_TLS_CA_FILE") or True
-    # As a bearer token it is not sent on when the server redirects to another host.
-    server = gitlab.Gitlab(
-        address.server,
-        oauth_token=token,
-        timeout=_TIMEOUT,
-        ssl_verify=authority,
-        retry_transient_errors=True,
-        keep_base_url=True,
-    )
-    with _explained(server):
-        return server.projects.get(address.project)
 
 
 def set_status(project: Project, commit: str, state: str, name: str, description: str, link: str) -> None:
@@ -149,7 +89,7 @@ def set_status(project: Project, commit: str, state: str, name: str, description
     """
     text = description if len(description) <= _LONGEST_DESCRIPTION else description[:254] + "…"
     status = {"state": state, "name": name, "description": text} | ({"target_url": link} if link else {})
-    with _explained(project.manager.gitlab):
+    with explained(project.manager.gitlab):
         from gitlab.exceptions import GitlabCreateError
 
         try:
@@ -171,7 +111,7 @@ def open_merge_requests(project: Project, branch: str, number: str = "") -> list
     Raises:
         NbshipError: GitLab refuses, or does not answer.
     """
-    with _explained(project.manager.gitlab):
+    with explained(project.manager.gitlab):
         if number:
             found = [project.mergerequests.get(number)]
             return [each for each in found if each.state == "opened"]
@@ -185,7 +125,7 @@ def merge_requests_of(project: Project, commit: str) -> list[ProjectMergeRequest
     Raises:
         NbshipError: GitLab refuses, or does not answer.
     """
-    with _explained(project.manager.gitlab):
+    with explained(project.manager.gitlab):
         listed = list(project.commits.get(commit, lazy=True).merge_requests(get_all=True))
         opened = [each["iid"] for each in listed if each["state"] == "opened"]
         merged = [each["iid"] for each in listed if each["state"] == "merged"]
@@ -198,7 +138,7 @@ def read_note(merge_request: ProjectMergeRequest, mark: str) -> str:
     Raises:
         NbshipError: GitLab refuses, or does not answer.
     """
-    with _explained(merge_request.manager.gitlab):
+    with explained(merge_request.manager.gitlab):
         return str(next((note.body for note in _own_notes(merge_request, mark)), ""))
 
 
@@ -218,9 +158,9 @@ def write_note(merge_request: ProjectMergeRequest, mark: str, text: str) -> str:
     """
     from gitlab.exceptions import GitlabDeleteError
 
-    with _explained(merge_request.manager.gitlab):
-        notes = _own_notes(merge_request, mark) or _created(
-            lambda: [merge_request.notes.create({"body": text}, **_ONCE)],
+    with explained(merge_request.manager.gitlab):
+        notes = _own_notes(merge_request, mark) or created(
+            lambda: [merge_request.notes.create({"body": text}, **ONCE)],
             lambda: _own_notes(merge_request, mark),
         )
         first, *others = notes
@@ -257,65 +197,56 @@ def upload(project: Project, name: str, content: bytes) -> str:
     Raises:
         NbshipError: GitLab refuses, or does not answer.
     """
-    with _explained(project.manager.gitlab):
-        answer = _created(lambda: project.upload(name, filedata=content, **_ONCE), lambda: None)
+    with explained(project.manager.gitlab):
+        answer = created(lambda: project.upload(name, filedata=content, **ONCE), lambda: None)
         return str(answer["url"])
+
+
+def role_of(project: Project, person: str) -> Role:
+    """Returns what somebody may do in a project, by himself or by a group.
+
+    Raises:
+        NbshipError: GitLab refuses, or does not answer.
+    """
+    from gitlab.exceptions import GitlabGetError
+
+    server = project.manager.gitlab
+    with explained(server):
+        found = [user for user in server.users.list(username=person, get_all=True) if user.username == person]
+        if not found:
+            return "none"
+        try:
+            level = project.members_all.get(found[0].id).access_level
+        except GitlabGetError as error:
+            if error.response_code != _NOT_FOUND:
+                raise
+            return "none"
+    return next((role for least, role in _LEVELS.items() if level >= least), "none")
+
+
+def read_text(project: Project, path: str, revision: str) -> str:
+    """Returns a file of a branch or commit; empty if it is not there.
+
+    Raises:
+        NbshipError: GitLab refuses, or does not answer.
+    """
+    from gitlab.exceptions import GitlabGetError
+
+    with explained(project.manager.gitlab):
+        try:
+            content = project.files.raw(file_path=path, ref=revision)
+        except GitlabGetError as error:
+            if error.response_code != _NOT_FOUND:
+                raise
+            return ""
+    return content.decode("utf-8") if isinstance(content, bytes) else ""
 
 
 def _own_notes(merge_request: ProjectMergeRequest, mark: str) -> list[ProjectMergeRequestNote]:
     """Our notes, the oldest first; one that somebody else began with the same mark is not ours."""
-    server = merge_request.manager.gitlab
-    if server.user is None:
-        server.auth()
     listed = merge_request.notes.list(sort="asc", order_by="created_at", iterator=True)
-    user = server.user.id if server.user else None
+    user = user_of(merge_request.manager.gitlab)
     return [note for note in listed if note.body.startswith(mark) and note.author["id"] == user]
-
-
-def _created(make: Callable[[], T], find: Callable[[], T | None]) -> T:
-    """Makes something; when nobody knows whether it was made, it is looked for before it is made again."""
-    import requests  # type: ignore[import-untyped]
-    from gitlab.exceptions import GitlabError
-
-    for pause in _PAUSES:
-        try:
-            return make()
-        except (GitlabError, requests.ConnectionError, requests.Timeout) as error:
-            if isinstance(error, GitlabError) and not _may_pass(error):
-                raise
-        time.sleep(pause)
-        found = find()
-        if found:
-            return found
-    return make()
-
-
-def _may_pass(error: GitlabError) -> bool:
-    status = error.response_code or 0
-    return status == TOO_MANY or status >= 500
-
-
-@contextmanager
-def _explained(server: Gitlab) -> Iterator[None]:
-    """Says what went wrong, and what to do."""
-    import requests
-    from gitlab.exceptions import GitlabError
-
-    address = server.url
-    try:
-        yield
-    except GitlabError as error:
-        status = error.response_code or 0
-        said, token = str(error.error_message), server.oauth_token or ""
-        raise refusal(address, status, said, token, _NEEDED) from None
-    except requests.exceptions.SSLError:
-        raise NbshipError(
-            f"{address}: its certificate is not trusted",
-            f"set {CA} to the file with your authority's certificates",
-        ) from None
-    except requests.RequestException as error:
-        what = "no answer in time" if isinstance(error, requests.Timeout) else "no connection"
-        raise NbshipError(f"{address}: {what}", f"check the network and {URL}") from None
 
 
 @dataclass(frozen=True)
@@ -333,7 +264,9 @@ class _MergeRequest:
 class _Project:
     project: Project
 
-    def set_status(self, commit: str, state: RunState, name: str, description: str, link: str) -> None:
+    def set_status(
+        self, commit: str, state: RunState | Literal["running"], name: str, description: str, link: str
+    ) -> None:
         set_status(self.project, commit, _STATES[state], name, description, link)
 
     def open_merge_requests(self, branch: str, number: str = "") -> list[_MergeRequest]:
@@ -347,6 +280,29 @@ class _Project:
 
     def upload(self, name: str, content: bytes) -> str:
         return upload(self.project, name, content)
+
+    def discussion(self, number: str) -> Discussion:
+        return discuss(self.project, number)
+
+    def role(self, person: str) -> Role:
+        return role_of(self.project, person)
+
+    def read_text(self, path: str, revision: str) -> str:
+        return read_text(self.project, path, revision)
+
+    def is_running(self, pipeline: str) -> bool:
+        with explained(self.project.manager.gitlab):
+            return self.project.pipelines.get(int(pipeline)).status not in _ENDED
+
+    def cancel(self, pipeline: str) -> None:
+        with explained(self.project.manager.gitlab):
+            self.project.pipelines.get(int(pipeline), lazy=True).cancel()
+
+    def start(self, branch: str, variables: Mapping[str, str]) -> tuple[str, str]:
+        listed = [{"key": key, "value": value} for key, value in variables.items()]
+        with explained(self.project.manager.gitlab):
+            made = self.project.pipelines.create({"ref": branch, "variables": listed}, **ONCE)
+            return str(made.get_id()), str(made.sha)
 
 
 @dataclass(frozen=True)

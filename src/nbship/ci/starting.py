@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote
 
-from nbship.ci import github, gitlab
+from nbship.ci import github_client as github
+from nbship.ci import gitlab_client as gitlab
 from nbship.ci.forge import refusal
 from nbship.errors import NbshipError, UsageError
 
