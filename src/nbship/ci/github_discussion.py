@@ -1,4 +1,4 @@
-"""A pull request as a place to talk and act: comments, reactions, labels, when it was pushed to, its merge."""
+"""A pull request as a place to talk and act: comments, reactions, labels, times of pushes, its merge."""
 
 from __future__ import annotations
 

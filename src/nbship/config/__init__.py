@@ -4,11 +4,13 @@ Says what a person may write. What the words mean together with the notebooks is
 """
 
 from nbship.config.base import Name, Quantity
+from nbship.config.chatops import Chatops, Rights, Who
 from nbship.config.layers import (
     Layer,
     json_schemas,
     load_pipeline,
     merge,
+    parse_project,
     pipeline_of,
     read_layers,
     read_project,
@@ -40,6 +42,7 @@ from nbship.project import NAME_PATTERN
 __all__ = [
     "NAME_PATTERN",
     "AuthenticationMethod",
+    "Chatops",
     "ColumnSettings",
     "Data",
     "Deploy",
@@ -56,6 +59,7 @@ __all__ = [
     "Publish",
     "Quantity",
     "Retrain",
+    "Rights",
     "Source",
     "SqlSource",
     "Stage",
@@ -64,9 +68,11 @@ __all__ = [
     "Toleration",
     "UrlSource",
     "Vertex",
+    "Who",
     "json_schemas",
     "load_pipeline",
     "merge",
+    "parse_project",
     "pipeline_of",
     "read_layers",
     "read_project",

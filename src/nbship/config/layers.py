@@ -135,6 +135,16 @@ def read_project(root: Path) -> ProjectFile:
     return _validated(layer.tree, [layer], ProjectFile)
 
 
+def parse_project(text: str, origin: str) -> ProjectFile:
+    """Reads the text of a `nbship.yaml` that is elsewhere, such as on another branch.
+
+    Raises:
+        UsageError: Something in it is not understood.
+    """
+    layer = _parsed(text, origin)
+    return _validated(layer.tree, [layer], ProjectFile)
+
+
 @dataclass(frozen=True)
 class Layer:
     """What one file, variable or setting says.
@@ -173,18 +183,22 @@ def _file(layers: Sequence[Layer]) -> Layer:
 
 def _read_layer(path: Path, origin: str) -> Layer:
     try:
-        text = path.read_text(encoding="utf-8")
-        tree = parse_yaml(text)
+        return _parsed(path.read_text(encoding="utf-8"), origin)
     except OSError as error:
         raise UsageError(f"{origin}: {error.strerror}", "check the path") from None
     except UnicodeDecodeError:
         raise UsageError(f"{origin}: not UTF-8 text", "save it as UTF-8") from None
+
+
+def _parsed(text: str, origin: str) -> Layer:
+    try:
+        tree = parse_yaml(text)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UsageError(f"{origin}{line}: {error.problem}", "correct the YAML") from None
     except yaml.YAMLError as error:
         raise UsageError(f"{origin}: {error}", "correct the YAML") from None
-    if tree is None and origin == SETTINGS:  # all of it is comments
+    if tree is None and origin.startswith(SETTINGS):  # all of it is comments
         tree = {}
     if not isinstance(tree, dict):
         raise UsageError(f"{origin}: not a mapping of keys to values", "start with 'name: …'")

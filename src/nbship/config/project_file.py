@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, create_model
 
 from nbship.config.base import Model, StoreAddress
+from nbship.config.chatops import Chatops
 from nbship.config.models import Deploy, Kubeflow, Mlflow, Monitor, StepSettings, Vertex
 
 # What a step has of its own: nothing that steps could share.
@@ -43,6 +44,7 @@ class ProjectFile(Model):
     deploy: Deploy | None = Field(None, description="how models are deployed")
     monitor: Monitor | None = Field(None, description="what is kept of requests and answers")
     mlflow: Mlflow | None = Field(None, description="the MLflow server that runs and versions are copied to")
+    chatops: Chatops | None = Field(None, description="commands in comments on merge requests")
 
 
 def under(project: Mapping[str, Any], pipeline: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,9 +54,8 @@ def under(project: Mapping[str, Any], pipeline: Mapping[str, Any]) -> dict[str, 
         project: What `nbship.yaml` holds, valid.
         pipeline: What the pipeline file holds; it may be anything yet.
     """
-    tree = {
-        key: value for key, value in project.items() if key not in ("store", "steps") and value is not None
-    }
+    elsewhere = ("store", "steps", "chatops")
+    tree = {key: value for key, value in project.items() if key not in elsewhere and value is not None}
     steps, shared = pipeline.get("steps"), project.get("steps")
     if isinstance(steps, Mapping) and shared:
         tree["steps"] = {name: dict(shared) for name, step in steps.items() if isinstance(step, Mapping)}
