@@ -129,6 +129,7 @@ class Standing:
         head: The commit that its branch is at.
         branch: Its branch.
         target: The branch that it is merged into.
+        default_branch: The project's.
         ref: What to fetch to have its commits.
         fork: Whether its branch is in another project, where other people may push.
         open: Whether it may still be merged.
@@ -137,6 +138,7 @@ class Standing:
     head: str
     branch: str
     target: str
+    default_branch: str
     ref: str
     fork: bool
     open: bool

@@ -38,6 +38,7 @@ class _Conversation:
             head=str(head["sha"]),
             branch=str(head["ref"]),
             target=str(found["base"]["ref"]),
+            default_branch=str(found["base"]["repo"]["default_branch"]),
             ref=f"refs/pull/{self.number}/head",
             fork=source.lower() != self.client.address.repository.lower(),
             open=found["state"] == "open",

@@ -48,6 +48,7 @@ class _Conversation:
             head=str(found.sha),
             branch=str(found.source_branch),
             target=str(found.target_branch),
+            default_branch=str(self.project.default_branch),
             ref=f"refs/merge-requests/{self.number}/head",
             fork=found.source_project_id != found.target_project_id,
             open=found.state == "opened",

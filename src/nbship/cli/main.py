@@ -57,7 +57,7 @@ _PANELS: dict[str, tuple[ModuleType, ...]] = {
     "Run on Kubeflow": (compile_command, image, submit, schedule),
     "Deploy with KServe": (deploy,),
     "Watch what serves": (records, retrain),
-    "Work with GitLab": (changes, report, chatops),
+    "Work with a forge": (changes, report, chatops),
 }
 for panel, groups in _PANELS.items():
     for group in groups:

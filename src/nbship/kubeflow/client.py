@@ -164,11 +164,14 @@ def start_run(
     method = connection.runs.run_service_create_run
     return connection.create(
         lambda: _run(connection.call(method, body)),
-        lambda: next(
-            (run for run in _runs(connection, _filter(name)) if run.experiment_id == experiment_id),
-            None,
-        ),
+        lambda: find_run(connection, name, experiment_id),
     )
+
+
+def find_run(connection: Connection, name: str, experiment_id: str) -> RemoteRun | None:
+    """Returns the run of a name in an experiment; None if there is none."""
+    found = _runs(connection, _filter(name))
+    return next((run for run in found if run.experiment_id == experiment_id), None)
 
 
 def get_run(connection: Connection, run_id: str) -> RemoteRun:

@@ -123,7 +123,7 @@ def report_runs(root: Path, records: list[RunRecord], environment: Mapping[str, 
         NbshipError: The forge refuses, or does not answer.
     """
     forge, job = ci.find_forge(environment), ci.current_job(environment)
-    files = {record.id: _files(record, job) for record in records}
+    files = {record.id: kept_files(record, job) for record in records}
     text = "\n\n".join(run_section(record, files=files[record.id]) for record in records)
     branch = job.head or git.branch(root)
     if not environment.get(forge.token):
@@ -137,19 +137,19 @@ def report_runs(root: Path, records: list[RunRecord], environment: Mapping[str, 
     for merge_request in project.open_merge_requests(branch, job.number):
         note = merge_request.read_note(MARK)
         for record in records:
-            plots = _uploaded(project, root, record, note)
+            plots = upload_plots(project, root, record, note)
             note = with_section(note, record.pipeline, run_section(record, plots, files[record.id]))
         notes.append(merge_request.write_note(MARK, note))
     return Reported(text, tuple(notes), "" if notes else f"branch {branch} has no open merge request")
 
 
-def _files(record: RunRecord, job: ci.Job) -> str:
-    """Where the job's artifacts will be; empty where none are kept."""
+def kept_files(record: RunRecord, job: ci.Job) -> str:
+    """Returns where the job's artifacts will be; empty where none are kept."""
     return f"{job.artifacts}/{RUNS}/{record.pipeline}/{record.id}" if job.artifacts else ""
 
 
-def _uploaded(project: ci.Project, root: Path, record: RunRecord, note: str) -> list[UploadedPlot]:
-    """The run's plots on the forge; those that the note shows already are not uploaded again."""
+def upload_plots(project: ci.Project, root: Path, record: RunRecord, note: str) -> list[UploadedPlot]:
+    """Returns the run's plots on the forge; those that a note shows already are not uploaded again."""
     uploaded = []
     for plot in islice(_plots(root, record), _MOST_PLOTS):
         known = re.search(rf"/uploads/\w+/{re.escape(plot.name)}", note)

@@ -91,7 +91,7 @@ def run_section(record: RunRecord, plots: Sequence[UploadedPlot] = (), files: st
         f"### {_SIGNS[outcome.tone]} {record.pipeline}: {plain(outcome.title)}",
         " ".join(map(plain, outcome.reasons)),
         _notes(record.verdict),
-        *(_error(step.error) for step in record.steps.values() if step.state is State.FAILED),
+        *(fenced(step.error) for step in record.steps.values() if step.state is State.FAILED),
         _gate_table(record) or _measured_table(record),
         " ".join(f"![{plain(plot.caption)}]({plot.address}){{width=48%}}" for plot in plots),
         _notebooks(record, files),
@@ -109,7 +109,7 @@ def outcome_section(outcome: RemoteOutcome) -> str:
         "; ".join(map(plain, outcome.verdict.reasons)) if outcome.verdict else "",
         _notes(outcome.verdict),
         f"Published as version {plain(outcome.version)}." if outcome.version else "",
-        _table(
+        table(
             ("metric", "value"),
             [(plain(name), plain(formatting.number_text(value))) for name, value in metrics],
         ),
@@ -128,8 +128,8 @@ def _notes(verdict: Verdict | None) -> str:
     return "\n".join(f"- {plain(note)}" for note in formatting.comparison_notes(verdict)) if verdict else ""
 
 
-def _error(text: str) -> str:
-    """A block of code, which nothing in it can end."""
+def fenced(text: str) -> str:
+    """Returns a block of code, which nothing in it can end."""
     text = _CONTROL.sub(" ", text)
     shown = text if len(text) <= _LONGEST_ERROR else f"{text[:_LONGEST_ERROR]}\n…"
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", shown)), default=0))
@@ -153,7 +153,7 @@ def _gate_table(record: RunRecord) -> str:
         gate = f"{formatting.bounds_text(check)} {'✅' if check.passed else '❌'}" if check else ""
         value = f"{row.metric.text} ({row.metric.spread})" if row.metric.spread else row.metric.text
         cells.append([plain(row.metric.name), plain(value), *map(plain, theirs), *([gate] if bounds else [])])
-    return _table(headings, cells)
+    return table(headings, cells)
 
 
 def _measured_table(record: RunRecord) -> str:
@@ -162,10 +162,11 @@ def _measured_table(record: RunRecord) -> str:
         for step in record.steps.values()
         for metric in measured(step)
     ]
-    return _table(("step", "metric", "value"), rows[:_MOST_METRICS])
+    return table(("step", "metric", "value"), rows[:_MOST_METRICS])
 
 
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Returns a table; empty if it has no rows. What is in its cells is Markdown."""
     lines = [f"| {' | '.join(cells)} |" for cells in (headings, ["---"] * len(headings), *rows)]
     return "\n".join(lines) if len(lines) > 2 else ""
 

@@ -23,6 +23,13 @@ def rollback(root: Path, pipeline: Pipeline, stage: str, report: Report = lambda
         NbshipError: Nothing served there before, or the deployment failed; what serves goes on serving.
     """
     version = previous_version(root, pipeline.name, stage)
+    return roll_back_to(root, pipeline, stage, version, report)
+
+
+def roll_back_to(
+    root: Path, pipeline: Pipeline, stage: str, version: str, report: Report = lambda _: None
+) -> Deployed:
+    """Deploys a version of which is known that it served before: repeated, it changes nothing more."""
     at_once = pipeline.model_copy(update={"deploy": pipeline.deploy.model_copy(update={"steps": [100]})})
     return deploy(root, at_once, stage, version, report)
 

@@ -48,6 +48,7 @@ class SubmitRequest:
         variables: The environment; `NBSHIP_STEP__PARAMETER` goes over these files.
         image: Stands in for the project's image, which has its tag else. With a digest, what runs is what
             was built, whoever may write to the registry.
+        key: What no other request has: repeated with the same one, the run of before is found again.
     """
 
     pipeline: str
@@ -57,6 +58,7 @@ class SubmitRequest:
     override_files: Sequence[Path] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     image: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def submit(
         UsageError: The request is wrong; nothing was sent.
         NbshipError: The compiled pipeline is not current, or the server refuses or does not answer.
     """
-    from nbship.kubeflow.client import ensure_experiment, ensure_version, start_run
+    from nbship.kubeflow.client import ensure_experiment, ensure_version, find_run, start_run
     from nbship.kubeflow.compiled import read_documents, task_names
     from nbship.kubeflow.resources import version_name
 
@@ -162,11 +164,12 @@ def submit(
         experiment_id = ensure_experiment(connection, experiment)
         applied = version_name(request.pipeline, pipeline.compiled.read_text(encoding="utf-8"))
         version = ensure_version(connection, request.pipeline, pipeline.version, pipeline.compiled, applied)
-        name = f"{request.pipeline} {pipeline.version[:7]} {new_run_id()}"
+        name = f"{request.pipeline} {pipeline.version[:7]} {request.key or new_run_id()}"
         # What is run here is what is checked out there.
         parameters = {**pipeline.checked_out, **pipeline.parameters}
         account = pipeline.graph.pipeline.kubeflow.service_account or ""
-        run = start_run(connection, name, experiment_id, version, parameters, account)
+        before = find_run(connection, name, experiment_id) if request.key else None
+        run = before or start_run(connection, name, experiment_id, version, parameters, account)
         link, steps = connection.server.run_link(run.id), tuple(pipeline.graph.steps)
         tasks = task_names(read_documents(pipeline.compiled)[0])
         commit = parameters.get("revision", "")
