@@ -43,6 +43,8 @@ class ForgeHandler(BaseHTTPRequestHandler):
     """Has `answered` carry out what arrives, unless a fault is meant for it."""
 
     protocol_version = "HTTP/1.1"
+    # On a connection that is kept, a small answer would wait for the acknowledgement of the one before.
+    disable_nagle_algorithm = True
     forge: ForgeServer
 
     def answered(self, path: str, query: dict[str, str], body: bytes) -> tuple[int, Any]:
@@ -84,7 +86,8 @@ class ForgeHandler(BaseHTTPRequestHandler):
         if isinstance(answer, list):
             status = 200
             answer, headers = self.page_of(answer, path, query)
-        self._send(status, "" if answer is None else json.dumps(answer), headers)
+        raw = answer.decode() if isinstance(answer, bytes) else json.dumps(answer)
+        self._send(status, "" if answer is None else raw, headers)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
 

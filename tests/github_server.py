@@ -49,6 +49,13 @@ class GithubServer(ForgeServer):
         pulls: By number; `commits` lists what they hold.
         comments: By number of the pull request, in the order in which they were made.
         files: Content by branch and path; a branch without any is there.
+        reactions: By comment, in the order in which they came.
+        labels: By number of the pull request.
+        roles: What people may do, by name: the names of GitHub's roles.
+        pushes: To branches, of forks too, the newest first: repository, branch, commit, time.
+        runs: The state of workflows' runs: queued, in_progress or completed.
+        unmergeable: Why nothing may be merged; empty if it may.
+        now: When comments are made.
         page: How many records an answer holds at most.
     """
 
@@ -58,6 +65,13 @@ class GithubServer(ForgeServer):
     pulls: dict[int, Record] = field(default_factory=dict)
     comments: dict[int, list[Record]] = field(default_factory=dict)
     files: dict[str, dict[str, bytes]] = field(default_factory=lambda: {"main": {}})
+    reactions: dict[int, list[str]] = field(default_factory=dict)
+    labels: dict[int, set[str]] = field(default_factory=dict)
+    roles: dict[str, str] = field(default_factory=dict)
+    pushes: list[tuple[str, str, str, str]] = field(default_factory=list)
+    runs: dict[int, str] = field(default_factory=dict)
+    unmergeable: str = ""
+    now: str = "2026-01-31T12:00:00Z"
     page: int = 100
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(100))
 
@@ -75,19 +89,23 @@ class GithubServer(ForgeServer):
         self, number: int, branch: str, commits: list[str], state: str = "open", merged_at: str = ""
     ) -> None:
         pull = example("pulls/get", "200")
-        pull["head"] |= {"ref": branch, "label": f"{OWNER}:{branch}"}
+        pull["head"] |= {"ref": branch, "label": f"{OWNER}:{branch}", "sha": (commits or ["0" * 40])[-1]}
+        pull["head"]["repo"]["full_name"] = REPOSITORY
+        pull["base"]["ref"] = pull["base"]["repo"]["default_branch"] = "main"
         self.pulls[number] = {
             **pull,
             "number": number,
             "state": state,
             "merged_at": merged_at or None,
+            "merged": bool(merged_at),
             "commits": commits,
         }
 
     def add_comment(self, number: int, body: str, author: str) -> Record:
         identifier = next(self._ids)
         comment = example("issues/create-comment", "201") | {"id": identifier, "body": body}
-        comment["user"]["login"] = author
+        comment["user"] |= {"login": author, "type": "Bot" if author.endswith("[bot]") else "User"}
+        comment |= {"created_at": self.now, "updated_at": self.now}
         comment["html_url"] = f"https://github.com/{REPOSITORY}/pull/{number}#issuecomment-{identifier}"
         self.comments.setdefault(number, []).append(comment)
         return comment
@@ -183,8 +201,65 @@ class GithubServer(ForgeServer):
     def _commit(self, call: Call) -> tuple[int, Any]:
         return 201, example("git/create-commit", "201")
 
+    def _react(self, call: Call) -> tuple[int, Any]:
+        _, comment = self._found_comment(call.parameters["comment_id"])
+        there = self.reactions.setdefault(comment["id"], [])
+        known = call.body["content"] in there
+        there += [] if known else [call.body["content"]]
+        return 200 if known else 201, example("reactions/create-for-issue-comment", "201") | call.body
+
+    def _add_labels(self, call: Call) -> tuple[int, Any]:
+        self._found(call.parameters["issue_number"])
+        there = self.labels.setdefault(int(call.parameters["issue_number"]), set())
+        there |= set(call.body["labels"])
+        return 200, [{"name": name} for name in sorted(there)]
+
+    def _remove_label(self, call: Call) -> tuple[int, Any]:
+        there = self.labels.get(int(call.parameters["issue_number"]), set())
+        if call.parameters["name"] not in there:
+            raise RefusedError(404, "Label does not exist")
+        there.remove(call.parameters["name"])
+        return 200, [{"name": name} for name in sorted(there)]
+
+    def _permission(self, call: Call) -> tuple[int, Any]:
+        """Of the roles, `permission` knows four: maintain is write there, and triage read."""
+        role = self.roles.get(call.parameters["username"], "read")
+        legacy = {"maintain": "write", "triage": "read"}.get(role, role)
+        known = {"permission": legacy, "role_name": role}
+        return 200, example("repos/get-collaborator-permission-level", "200") | known
+
+    def _activities(self, call: Call) -> tuple[int, Any]:
+        """In the words of its schema; those of the published example are of an earlier day."""
+        asked = (f"{call.parameters['owner']}/{call.parameters['repo']}", call.parameters["ref"])
+        found = [push for push in self.pushes if (push[0], f"refs/heads/{push[1]}") == asked]
+        return 200, [{"ref": asked[1], "after": commit, "timestamp": when} for _, _, commit, when in found]
+
+    def _merge(self, call: Call) -> tuple[int, Any]:
+        pull = self._found(call.parameters["pull_number"])
+        if pull["merged"] or self.unmergeable:
+            raise RefusedError(405, self.unmergeable or "Pull Request is not mergeable")
+        if call.body.get("sha", pull["head"]["sha"]) != pull["head"]["sha"]:
+            raise RefusedError(409, "Head branch was modified. Review and try the merge again.")
+        pull |= {"merged": True, "state": "closed", "merged_at": self.now}
+        return 200, example("pulls/merge", "200")
+
+    def _run(self, call: Call) -> tuple[int, Any]:
+        run = int(call.parameters["run_id"])
+        if run not in self.runs:
+            raise RefusedError(404, "Not Found")
+        return 200, example("actions/get-workflow-run", "200") | {"id": run, "status": self.runs[run]}
+
+    def _cancel_run(self, call: Call) -> tuple[int, Any]:
+        run = int(call.parameters["run_id"])
+        if self.runs.get(run, "completed") == "completed":
+            raise RefusedError(409, "Cannot cancel a workflow run that is completed.")
+        self.runs[run] = "completed"
+        return 202, {}
+
     def _file(self, branch: str, path: str) -> Record:
         return {
+            "content": base64.encodebytes(self.files[branch][path]).decode(),
+            "encoding": "base64",
             "name": path,
             "path": path,
             "html_url": f"https://github.com/{REPOSITORY}/blob/{branch}/{path}",
@@ -220,7 +295,17 @@ CARRIED_OUT: dict[str, Callable[[GithubServer, Call], tuple[int, Any]]] = {
     "git/create-ref": GithubServer._make_ref,
     "git/create-tree": GithubServer._tree,
     "git/create-commit": GithubServer._commit,
+    "reactions/create-for-issue-comment": GithubServer._react,
+    "issues/add-labels": GithubServer._add_labels,
+    "issues/remove-label": GithubServer._remove_label,
+    "repos/get-collaborator-permission-level": GithubServer._permission,
+    "repos/list-activities": GithubServer._activities,
+    "pulls/merge": GithubServer._merge,
+    "actions/get-workflow-run": GithubServer._run,
+    "actions/cancel-workflow-run": GithubServer._cancel_run,
 }
+# What anybody may read of a fork.
+_OF_FORKS = ("repos/list-activities",)
 
 
 def example(operation: str, status: str) -> Any:
@@ -239,7 +324,8 @@ def understood(method: str, path: str, query: dict[str, str], body: bytes) -> tu
     else:
         raise RefusedError(404, "Not Found")
     given = {**match.groupdict(), **query}
-    if given.get("owner", OWNER) != OWNER or given.get("repo", NAME) != NAME:
+    ours = given.get("owner", OWNER) == OWNER and given.get("repo", NAME) == NAME
+    if not ours and operation["operationId"] not in _OF_FORKS:
         raise RefusedError(404, "Not Found")
     for parameter in operation["parameters"]:
         check(given, parameter)
@@ -250,7 +336,8 @@ def understood(method: str, path: str, query: dict[str, str], body: bytes) -> tu
             jsonschema.validate(value, operation["body"])
         except jsonschema.ValidationError as error:
             raise RefusedError(422, f"Validation Failed: {error.message}") from None
-        unknown |= set(value) - set(operation["body"].get("properties", {}))
+        schemas = [operation["body"], *operation["body"].get("oneOf", ())]
+        unknown |= set(value) - {key for schema in schemas for key in schema.get("properties", {})}
     if unknown:
         raise RefusedError(422, f"not published: {unknown}")
     return operation["operationId"], Call(given, value)

@@ -50,6 +50,16 @@ class GitlabServer(ForgeServer):
         merge_requests: By number; `commits` lists what they hold.
         notes: By the merge request's number, in the order in which they were made.
         uploads: Content by address.
+        names: The users' names by number; others are user-NUMBER.
+        levels: The members' access levels by number: 30 is Developer, 40 Maintainer.
+        awards: Reactions by note.
+        versions: By merge request, the newest first: commit and time of each push.
+        files: Content by branch and path.
+        pipelines: Their state by number: pending, running, success, failed, canceled.
+        started: What was asked of each pipeline that was started: branch and variables.
+        heads: The commits of branches.
+        unmergeable: Why nothing may be merged; empty if it may.
+        now: When notes are made.
         page: How many records an answer holds.
     """
 
@@ -58,6 +68,16 @@ class GitlabServer(ForgeServer):
     merge_requests: dict[int, Record] = field(default_factory=dict)
     notes: dict[int, list[Record]] = field(default_factory=dict)
     uploads: dict[str, bytes] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=lambda: {7: "project_1_bot_0a1b"})
+    levels: dict[int, int] = field(default_factory=dict)
+    awards: dict[int, list[str]] = field(default_factory=dict)
+    versions: dict[int, list[tuple[str, str]]] = field(default_factory=dict)
+    files: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    pipelines: dict[int, str] = field(default_factory=dict)
+    started: dict[int, tuple[str, dict[str, str]]] = field(default_factory=dict)
+    heads: dict[str, str] = field(default_factory=dict)
+    unmergeable: str = ""
+    now: str = "2026-01-31T12:00:00.000Z"
     page: int = 20
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(100))
 
@@ -72,6 +92,9 @@ class GitlabServer(ForgeServer):
             "id": 1000 + number,
             "iid": number,
             "source_branch": branch,
+            "target_branch": "main",
+            "sha": (commits or [""])[-1],
+            "labels": [],
             "state": "opened",
             "source_project_id": NUMBER,
             "target_project_id": NUMBER,
@@ -81,7 +104,9 @@ class GitlabServer(ForgeServer):
         }
 
     def add_note(self, number: int, body: str, author: int) -> Record:
-        note = {"id": next(self._ids), "body": body, "author": {"id": author}, "system": False}
+        person = {"id": author, "username": self.names.get(author, f"user-{author}")}
+        note = {"id": next(self._ids), "body": body, "author": person, "system": False}
+        note |= {"created_at": self.now, "updated_at": self.now}
         self.notes.setdefault(number, []).append(note)
         return note
 
@@ -97,10 +122,10 @@ class GitlabServer(ForgeServer):
         raise RefusedError(404, "404 Project Not Found")
 
     def _user(self, request: Request) -> tuple[int, Any]:
-        return 200, {"id": self.user, "username": "project_1_bot"}
+        return 200, {"id": self.user, "username": self.names[self.user]}
 
     def _project(self, request: Request, project: str) -> tuple[int, Any]:
-        return 200, {"id": NUMBER, "path_with_namespace": PROJECT}
+        return 200, {"id": NUMBER, "path_with_namespace": PROJECT, "default_branch": "main"}
 
     def _set_status(self, request: Request, commit: str) -> tuple[int, Any]:
         values = request.values
@@ -167,6 +192,74 @@ class GitlabServer(ForgeServer):
         self.uploads[address] = content
         return 201, {"alt": name, "url": address, "markdown": f"![{name}]({address})"}
 
+    def _change(self, request: Request, number: str) -> tuple[int, Any]:
+        """Labels, with commas between; a change of nothing is refused (lib/api/merge_requests.rb)."""
+        found, values = self._found(number), request.values
+        if not values:
+            raise RefusedError(400, "assignee_id, … are missing, at least one parameter must be provided")
+        add, remove = (
+            set(filter(None, values.get(f"{it}_labels", "").split(","))) for it in ("add", "remove")
+        )
+        found["labels"] = sorted(({*found["labels"]} | add) - remove)
+        return 200, found
+
+    def _merge(self, request: Request, number: str) -> tuple[int, Any]:
+        """Its refusals are those of doc/api/merge_requests.md, "Merge a merge request"."""
+        found = self._found(number)
+        if found["state"] != "opened" or self.unmergeable:
+            raise RefusedError(405, self.unmergeable or "405 Method Not Allowed")
+        if request.values.get("sha", found["sha"]) != found["sha"]:
+            raise RefusedError(409, "SHA does not match HEAD of source branch")
+        found["state"] = "merged"
+        return 200, found
+
+    def _versions(self, request: Request, number: str) -> tuple[int, Any]:
+        listed = self.versions.get(int(number), [])
+        return 200, [{"id": 1, "head_commit_sha": commit, "created_at": when} for commit, when in listed]
+
+    def _award(self, request: Request, number: str, note: str) -> tuple[int, Any]:
+        """One that is there is answered as not found (lib/api/award_emoji.rb)."""
+        there = self.awards.setdefault(int(note), [])
+        if request.values["name"] in there:
+            raise RefusedError(404, "404 Award Emoji Name has already been taken Not Found")
+        there.append(request.values["name"])
+        return 201, {"id": next(self._ids), "name": request.values["name"]}
+
+    def _users(self, request: Request) -> tuple[int, Any]:
+        """By name, whose case does not count (doc/api/users.md)."""
+        wanted = request.query["username"].lower()
+        found = [number for number, name in self.names.items() if name.lower() == wanted]
+        return 200, [{"id": number, "username": self.names[number]} for number in found]
+
+    def _member(self, request: Request, user: str) -> tuple[int, Any]:
+        if int(user) not in self.levels:
+            raise RefusedError(404, "404 Not found")
+        return 200, {"id": int(user), "access_level": self.levels[int(user)]}
+
+    def _file(self, request: Request, path: str) -> tuple[int, Any]:
+        content = self.files.get(request.query["ref"], {}).get(path)
+        if content is None:
+            raise RefusedError(404, "404 File Not Found")
+        return 200, content
+
+    def _start(self, request: Request) -> tuple[int, Any]:
+        branch = request.values["ref"]
+        if branch not in self.heads:
+            raise RefusedError(400, "Reference not found")
+        number = next(self._ids)
+        variables = {each["key"]: each["value"] for each in request.values["variables"]}
+        self.pipelines[number], self.started[number] = "running", (branch, variables)
+        return 201, {"id": number, "sha": self.heads[branch], "status": "created"}
+
+    def _pipeline(self, request: Request, number: str) -> tuple[int, Any]:
+        if int(number) not in self.pipelines:
+            raise RefusedError(404, "404 Not found")
+        return 200, {"id": int(number), "status": self.pipelines[int(number)]}
+
+    def _cancel(self, request: Request, number: str) -> tuple[int, Any]:
+        self.pipelines[int(number)] = "canceled"
+        return 200, {"id": int(number), "status": "canceled"}
+
     def _found(self, number: str) -> Record:
         if int(number) not in self.merge_requests:
             raise RefusedError(404, "404 Not found")
@@ -197,6 +290,16 @@ ROUTES: list[tuple[str, Callable[..., tuple[int, Any]]]] = [
     (f"GET {_REQUESTS}", GitlabServer._list),
     (f"POST {_REQUESTS}", GitlabServer._open),
     (f"GET {_REQUESTS}/(\\d+)", GitlabServer._show),
+    (f"PUT {_REQUESTS}/(\\d+)", GitlabServer._change),
+    (f"PUT {_REQUESTS}/(\\d+)/merge", GitlabServer._merge),
+    (f"GET {_REQUESTS}/(\\d+)/versions", GitlabServer._versions),
+    (f"GET {API}/users", GitlabServer._users),
+    (f"GET {_AT}/members/all/(\\d+)", GitlabServer._member),
+    (f"GET {_AT}/repository/files/(.+)/raw", GitlabServer._file),
+    (f"POST {_AT}/pipeline", GitlabServer._start),
+    (f"GET {_AT}/pipelines/(\\d+)", GitlabServer._pipeline),
+    (f"POST {_AT}/pipelines/(\\d+)/cancel", GitlabServer._cancel),
+    (f"POST {_REQUESTS}/(\\d+)/notes/(\\d+)/award_emoji", GitlabServer._award),
     (f"GET {_REQUESTS}/(\\d+)/notes", GitlabServer._list_notes),
     (f"POST {_REQUESTS}/(\\d+)/notes", GitlabServer._create_note),
     (f"PUT {_REQUESTS}/(\\d+)/notes/(\\d+)", GitlabServer._change_note),

@@ -56,8 +56,8 @@ def read_commands(text: str) -> list[Line]:
     found = []
     for line in _shown(text):
         match = _COMMAND.fullmatch(line.rstrip())
-        if match:
-            found.append(_read(line.strip(), match["name"], match["rest"] or ""))
+        read = _read(line.strip(), match["name"], match["rest"] or "") if match else None
+        found += [read] if read and read.name else []
         if len(found) > MOST_COMMANDS:
             raise UsageError(
                 f"more than {MOST_COMMANDS} commands in one comment", "nothing of it is done: write fewer"

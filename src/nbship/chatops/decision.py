@@ -128,10 +128,13 @@ def decide(place: Place, comment: Comment, lines: Sequence[Line], parse: Parse) 
         return [Decision(line, refusal="The comment was edited. Write a new one.") for line in lines]
     seen: list[str] = []
     found = []
-    for line in lines:
+    begun = next((reply.entries for _, reply in place.replies if reply.comment == place.note.id), ())
+    for index, line in enumerate(lines):
         try:
             asked = understood(line, parse)
             _check_right(place, asked, role)
+            if not (index < len(begun) and begun[index].state == "running"):
+                _check_open(place, asked)
             if asked.command.part != "answer":
                 seen = seen or [_seen(place, comment)]
                 _check_commit(place, seen[0])
@@ -153,7 +156,11 @@ def _check_right(place: Place, asked: Asked, role: ci.Role) -> None:
             f"/{asked.line.name}{where} takes the role {least}, and {place.note.author} has {role}",
             f"{SETTINGS} of {place.standing.target} says so: chatops.rights",
         )
-    if not place.standing.open and command.part != "answer" and asked.line.name != "rollback":
+
+
+def _check_open(place: Place, asked: Asked) -> None:
+    """What was begun goes on: it may be that itself which merged the request."""
+    if not place.standing.open and asked.command.part != "answer" and asked.line.name != "rollback":
         raise NbshipError("the request is closed", "open it again")
 
 

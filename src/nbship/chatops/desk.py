@@ -44,29 +44,11 @@ class Desk:
 
 def claim(desk: Desk, decisions: list[Decision], part: Part | Literal["end"] | None) -> bool:
     """Finds the reply, or makes it; returns whether it is for this job to go on with it."""
-    place, job = desk.place, desk.job
+    place = desk.place
     mine = [(note, reply) for note, reply in place.replies if reply.comment == desk.comment.id]
     if mine:
-        note, reply = mine[0]
-        desk.note, desk.reply = note.id, reply
-        if len(reply.entries) != len(decisions) or reply.final:
-            return False
-        if job.pipeline and job.pipeline in (reply.pipeline, reply.other):
-            _wait_for_nobody(desk, decisions)
-            return True
-        # Whoever has begun it goes on, if he lives.
-        before = reply.other if part == "code" else reply.pipeline
-        if before and place.project.is_running(before):
-            return False
-        if part == "code":
-            desk.write(replace(reply, other=job.pipeline))
-        else:
-            desk.write(replace(reply, pipeline=job.pipeline, link=job.link))
-        now = refresh(desk)
-        if job.pipeline not in (now.pipeline, now.other):
-            return False
-        _wait_for_nobody(desk, decisions)
-        return True
+        desk.note, desk.reply = mine[0][0].id, mine[0][1]
+        return _take_on(desk, mine[0][1], decisions, part)
     if part not in (None, "answer"):
         return False
     if not decisions or not within_limit(place):
@@ -85,6 +67,26 @@ def claim(desk: Desk, decisions: list[Decision], part: Part | Literal["end"] | N
         return False
     for decision in decisions:
         audit(desk, decision.line.text, "allowed" if decision.asked else "refused")
+    _wait_for_nobody(desk, decisions)
+    return True
+
+
+def _take_on(desk: Desk, reply: Reply, decisions: list[Decision], part: Part | Literal["end"] | None) -> bool:
+    """Goes on with a comment that was begun, unless whoever has begun it lives."""
+    job = desk.job
+    if len(reply.entries) != len(decisions) or reply.final:
+        return False
+    if not job.pipeline or job.pipeline not in (reply.pipeline, reply.other):
+        before = reply.other if part == "code" else reply.pipeline
+        if before and desk.place.project.is_running(before):
+            return False
+        if part == "code":
+            desk.write(replace(reply, other=job.pipeline))
+        else:
+            desk.write(replace(reply, pipeline=job.pipeline, link=job.link))
+        now = refresh(desk)
+        if job.pipeline not in (now.pipeline, now.other):
+            return False
     _wait_for_nobody(desk, decisions)
     return True
 

@@ -133,10 +133,8 @@ def _do(desk: Desk, index: int, decision: Decision) -> Outcome:
     assert asked is not None and reply is not None  # noqa: S101 (for the type checker)
     place = desk.place
     desk.write(reply.with_entry(index, state="running"))
-    if asked.command.part == "code":
-        here = git.revision(desk.root)
-        if not here or here.commit != place.standing.head:
-            raise NbshipError("another commit than the request's is checked out", "write it again")
+    if asked.command.part == "code" and checked_out(desk.root) != place.standing.head:
+        raise NbshipError("another commit than the request's is checked out", "write it again")
     lock = threading.Lock()
 
     def tell(line: str) -> None:
@@ -173,6 +171,12 @@ def _do(desk: Desk, index: int, decision: Decision) -> Outcome:
         merged = f"Not merged: {plain(reason)}" if reason else "Merged."
         outcome = replace(outcome, text=f"{outcome.text}\n\n{merged}")
     return outcome
+
+
+def checked_out(root: Path) -> str:
+    """Returns the commit that is here; empty if none is."""
+    here = git.revision(root)
+    return here.commit if here else ""
 
 
 def _conclude(desk: Desk, index: int, outcome: Outcome) -> None:

@@ -46,7 +46,7 @@ def run(
     """Work the comment that started this CI job: check who asks, do it once, and keep the reply up to date.
 
     The comment comes from GitHub's event, or from NBSHIP_COMMENT_… in a pipeline that was started for it. The
-    forge's token comes from NBSHIP_GITHUB_TOKEN or NBSHIP_GITLAB_TOKEN. Each act is a line of JSON for an audit.
+    forge's token comes from NBSHIP_GITHUB_TOKEN or NBSHIP_GITLAB_TOKEN. An audit has a line of JSON for each.
 
     Example: nbship chatops run --part answer
     """
