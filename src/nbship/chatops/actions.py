@@ -107,7 +107,7 @@ def _run_one(context: Context, name: str) -> tuple[RunState, bool | None, str]:
 
     records: list[RunRecord] = []
     given = {key: value for key, value in context.given.items() if key != "name"}
-    request = workflow.Request(name, **given)
+    request = workflow.RunRequest(name, **given)
     _set_status(context, name, "running", "started by a comment")
     problem = ""
     try:
@@ -136,7 +136,7 @@ def sweep(context: Context) -> Outcome:
 
     name = _one_pipeline(context)
     given = {key: value for key, value in context.given.items() if key != "name"}
-    request = workflow.Request(name, **given)
+    request = workflow.SweepRequest(name, **given)
     record, _ = workflow.sweep(context.root, request, _steps(context, name), context.tell)
     names = list(record.trials[0].parameters)
     rows = []
