@@ -54,6 +54,8 @@ class GithubServer(ForgeServer):
         roles: What people may do, by name: the names of GitHub's roles.
         pushes: To branches, of forks too, the newest first: repository, branch, commit, time.
         runs: The state of workflows' runs: queued, in_progress or completed.
+        heads: The commits of runs.
+        started: What was asked of each run that was started: branch and inputs.
         unmergeable: Why nothing may be merged; empty if it may.
         now: When comments are made.
         page: How many records an answer holds at most.
@@ -70,6 +72,8 @@ class GithubServer(ForgeServer):
     roles: dict[str, str] = field(default_factory=dict)
     pushes: list[tuple[str, str, str, str]] = field(default_factory=list)
     runs: dict[int, str] = field(default_factory=dict)
+    heads: dict[int, str] = field(default_factory=dict)
+    started: dict[int, tuple[str, dict[str, str]]] = field(default_factory=dict)
     unmergeable: str = ""
     now: str = "2026-01-31T12:00:00Z"
     page: int = 100
@@ -247,7 +251,21 @@ class GithubServer(ForgeServer):
         run = int(call.parameters["run_id"])
         if run not in self.runs:
             raise RefusedError(404, "Not Found")
-        return 200, example("actions/get-workflow-run", "200") | {"id": run, "status": self.runs[run]}
+        known = {"id": run, "status": self.runs[run], "head_sha": self.heads.get(run, "0" * 40)}
+        return 200, example("actions/get-workflow-run", "200") | known
+
+    def _dispatch(self, call: Call) -> tuple[int, Any]:
+        """Its answer has the run's number only if that is asked for."""
+        branch = call.body["ref"].removeprefix("refs/heads/")
+        heads = [pull["head"]["sha"] for pull in self.pulls.values() if pull["head"]["ref"] == branch]
+        if not heads:
+            raise RefusedError(422, f"No ref found for: {branch}")
+        run = next(self._ids)
+        self.runs[run], self.heads[run] = "in_progress", heads[0]
+        self.started[run] = (branch, call.body["inputs"])
+        if not call.body.get("return_run_details"):
+            return 204, None
+        return 200, example("actions/create-workflow-dispatch", "200") | {"workflow_run_id": run}
 
     def _cancel_run(self, call: Call) -> tuple[int, Any]:
         run = int(call.parameters["run_id"])
@@ -303,6 +321,7 @@ CARRIED_OUT: dict[str, Callable[[GithubServer, Call], tuple[int, Any]]] = {
     "pulls/merge": GithubServer._merge,
     "actions/get-workflow-run": GithubServer._run,
     "actions/cancel-workflow-run": GithubServer._cancel_run,
+    "actions/create-workflow-dispatch": GithubServer._dispatch,
 }
 # What anybody may read of a fork.
 _OF_FORKS = ("repos/list-activities",)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from nbship.chatops import work
+from nbship.chatops.events import read_comment
 from tests.commenting import HEAD, NEXT, NUMBER, Place
 
 LATER = "2026-01-31T12:30:00Z"
@@ -28,6 +30,37 @@ def test_a_command_is_run_and_answered(forge: Place, done: list[str]) -> None:
     assert forge.reactions(comment) == ["eyes"]
     assert forge.labels() == {"nbship:passed"}
     assert len(forge.server.bodies(NUMBER)) == 2
+
+
+def test_the_code_of_a_request_runs_apart(
+    forge: Place, done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comment = forge.write("/run cars\n/staging_deploy cars")
+    waited = []
+
+    def sleep(_: float) -> None:
+        """In the meantime, the pipeline that was started works."""
+        ((number, (branch, variables)),) = forge.server.started.items()
+        told = {**forge.environment(number), **variables, "GITHUB_EVENT_NAME": "workflow_dispatch"}
+        assert (branch, read_comment(told)) == ("topic", comment)
+        forge.work(comment, pipeline=number, part="code", environment=told)
+        forge.end(number)
+        waited.append(number)
+
+    monkeypatch.setattr(work.time, "sleep", sleep)
+    assert forge.work(comment) == 0
+    assert done == ["run cars", "deploy staging v1.1.0"]
+    assert len(waited) == len(forge.server.started) == 1
+
+
+def test_what_a_pipeline_does_not_answer_is_told(
+    forge: Place, done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work.time, "sleep", lambda _: forge.end(max(forge.server.started)))
+    comment = forge.write("/run cars\n/staging_deploy cars")
+    assert forge.work(comment) == 1
+    assert states(forge.entries(comment)) == ["failed", "skipped"]
+    assert done == []
 
 
 def test_delivered_again_nothing_is_done_again(forge: Place, done: list[str]) -> None:
@@ -98,6 +131,7 @@ def test_a_push_of_the_same_second_counts_as_later(forge: Place, done: list[str]
 
 def test_code_of_a_fork_waits_for_a_member(forge: Place, done: list[str]) -> None:
     forge.fork()
+    assert "does not run code of a fork" in forge.say("/run cars")[0].text
     (entry,) = forge.say("/staging_deploy cars")
     assert entry.state == "refused"
     assert f"/nbship approve {HEAD}" in entry.text

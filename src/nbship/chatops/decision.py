@@ -136,6 +136,7 @@ def decide(place: Place, comment: Comment, lines: Sequence[Line], parse: Parse) 
             if not (index < len(begun) and begun[index].state == "running"):
                 _check_open(place, asked)
             if asked.command.part != "answer":
+                _check_branches(place, asked)
                 seen = seen or [_seen(place, comment)]
                 _check_commit(place, seen[0])
             found.append(Decision(line, asked))
@@ -164,14 +165,23 @@ def _check_open(place: Place, asked: Asked) -> None:
         raise NbshipError("the request is closed", "open it again")
 
 
-def _check_commit(place: Place, seen: str) -> None:
-    head = place.standing.head
+def _check_branches(place: Place, asked: Asked) -> None:
+    if place.standing.fork and asked.command.part == "code":
+        # It would run where this project's branches run.
+        raise NbshipError(
+            f"/{asked.line.name} does not run code of a fork",
+            "see what its own jobs say; push the commit to a branch here; or, once approved: /submit",
+        )
     if place.standing.target != place.standing.default_branch:
         # Who may push to another branch could give himself rights there.
         raise NbshipError(
             f"the request is not into {place.standing.default_branch}, whose rights count",
             "change its target",
         )
+
+
+def _check_commit(place: Place, seen: str) -> None:
+    head = place.standing.head
     if place.standing.fork and seen != head:
         raise NbshipError(
             f"the request comes from a fork, and nobody approved its commit {head}",

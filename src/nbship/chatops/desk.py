@@ -42,7 +42,7 @@ class Desk:
             self.reply, self.told = reply, time.monotonic()
 
 
-def claim(desk: Desk, decisions: list[Decision], part: Part | Literal["end"] | None) -> bool:
+def claim(desk: Desk, decisions: list[Decision], part: Part | Literal["wait", "end"] | None) -> bool:
     """Finds the reply, or makes it; returns whether it is for this job to go on with it."""
     place = desk.place
     mine = [(note, reply) for note, reply in place.replies if reply.comment == desk.comment.id]
@@ -71,7 +71,9 @@ def claim(desk: Desk, decisions: list[Decision], part: Part | Literal["end"] | N
     return True
 
 
-def _take_on(desk: Desk, reply: Reply, decisions: list[Decision], part: Part | Literal["end"] | None) -> bool:
+def _take_on(
+    desk: Desk, reply: Reply, decisions: list[Decision], part: Part | Literal["wait", "end"] | None
+) -> bool:
     """Goes on with a comment that was begun, unless whoever has begun it lives."""
     job = desk.job
     if len(reply.entries) != len(decisions) or reply.final:

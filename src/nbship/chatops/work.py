@@ -18,7 +18,7 @@ from typing import Literal
 
 from nbship import ci
 from nbship.chatops.actions import Context, Outcome, failure
-from nbship.chatops.answers import FINAL, to_text
+from nbship.chatops.answers import FINAL, Reply, to_text
 from nbship.chatops.commands import Parse, Part, help_text, is_meant
 from nbship.chatops.comments import Line, read_commands
 from nbship.chatops.decision import Decision, decide, find_place
@@ -40,7 +40,7 @@ def work(
     environment: Mapping[str, str],
     parse: Parse,
     root: Path,
-    part: Part | Literal["end"] | None = None,
+    part: Part | Literal["wait", "end"] | None = None,
     index: int | None = None,
     report: Report = lambda _: None,
 ) -> int:
@@ -51,7 +51,8 @@ def work(
         environment: The forge's token, and the job's variables.
         parse: The command line's parser.
         root: The project: for the part `code` the request's commit, else the branch that it is merged into.
-        part: What this job does of it; all if None. The `end` tells of what no job could tell.
+        part: What this job does of it; all if None. To `wait` is to have `code` started elsewhere
+            until it has ended; the `end` tells of what no other could tell.
         index: The one command that this job works; all of its part if None.
         report: Given a line for each thing that is decided or done, as JSON: who, what, and how it ended.
 
@@ -80,7 +81,9 @@ def work(
     if part in (None, "answer"):
         _each(desk, decisions, "answer", None)
         _write_plan(desk, decisions)
-    if part == "code" or (part is None and not _elsewhere(desk, decisions)):
+    if part in (None, "wait"):
+        _elsewhere(desk, decisions)
+    if part == "code":
         _each(desk, decisions, "code", index)
     if part in (None, "deliver"):
         _each(desk, decisions, "deliver", index)
@@ -216,34 +219,32 @@ def _stop(desk: Desk) -> str:
     return "\n".join(["Ended:", *told]) if told else ""
 
 
-def _elsewhere(desk: Desk, decisions: list[Decision]) -> bool:
-    """Has the forge run the request's own code apart from this job's secrets, and waits for it.
-
-    Returns:
-        Whether it does; else nothing was asked for, or it is for this job.
-    """
+def _elsewhere(desk: Desk, decisions: list[Decision]) -> None:
+    """Has the forge run the request's own code apart from this job's secrets, and waits for it."""
     reply, project = desk.reply, desk.place.project
     assert reply is not None  # noqa: S101
-    parts = zip(reply.entries, decisions, strict=True)
-    if not any(e.state not in FINAL and d.asked and d.asked.command.part == "code" for e, d in parts):
-        return True
+    if not _unfinished(reply, decisions):
+        return
     if not reply.other:
-        started = project.start(desk.place.standing.branch, {**desk.comment.variables, PART: "code"})
-        if started is None:
-            return False
-        number, commit = started
-        if commit != reply.head:
-            project.cancel(number)
-            raise NbshipError("something was pushed in between", "look at it, and write the comment again")
+        number, commit = project.start(desk.place.standing.branch, {**desk.comment.variables, PART: "code"})
         # Its job may have begun to write by now.
         desk.write(replace(refresh(desk), other=number))
+        if commit != reply.head:
+            project.cancel(number)
     while project.is_running(desk.reply.other if desk.reply else ""):
         time.sleep(INTERVAL)
-    ended = refresh(desk)
-    for index, (entry, decision) in enumerate(zip(ended.entries, decisions, strict=True)):
-        if decision.asked and decision.asked.command.part == "code" and entry.state not in FINAL:
-            _conclude(desk, index, Outcome("failed", "Its pipeline ended without an answer."))
-    return True
+    for index in _unfinished(refresh(desk), decisions):
+        _conclude(desk, index, Outcome("failed", "Its pipeline ended without an answer. Write it again."))
+
+
+def _unfinished(reply: Reply, decisions: list[Decision]) -> list[int]:
+    """The commands that run the request's code and have not ended."""
+    pairs = zip(reply.entries, decisions, strict=True)
+    return [
+        index
+        for index, (entry, decision) in enumerate(pairs)
+        if entry.state not in FINAL and decision.asked and decision.asked.command.part == "code"
+    ]
 
 
 def _end(desk: Desk) -> None:
@@ -279,7 +280,7 @@ def _write_plan(desk: Desk, decisions: list[Decision]) -> None:
         file.writelines(f"{key}={value}\n" for key, value in values.items())
 
 
-def _exit_code(desk: Desk, decisions: list[Decision], part: Part | Literal["end"] | None) -> int:
+def _exit_code(desk: Desk, decisions: list[Decision], part: Part | Literal["wait", "end"] | None) -> int:
     if desk.reply is None or part in ("answer", "end"):
         return ExitCode.DONE
     states = [

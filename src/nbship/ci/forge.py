@@ -239,11 +239,11 @@ class Project(Protocol):
     def cancel(self, pipeline: str) -> None:
         """Ends a pipeline, or a workflow's run; one that has ended stays as it is."""
 
-    def start(self, branch: str, variables: Mapping[str, str]) -> tuple[str, str] | None:
-        """Starts a pipeline of a branch, which gets no protected variable if the branch is not protected.
+    def start(self, branch: str, variables: Mapping[str, str]) -> tuple[str, str]:
+        """Starts a pipeline, or a workflow's run, of a branch: apart from what protected branches have.
 
         Returns:
-            Its number and the commit that it is of; None if this forge starts what a comment asks for itself.
+            Its number, and the commit that it is of.
         """
 
 

@@ -24,6 +24,7 @@ __all__ = ["GITHUB", "Address", "find_address", "read_job"]
 PICTURES = "NBSHIP_GITHUB_PICTURES"
 _LONGEST_DESCRIPTION = 140
 _LONGEST_TITLE = 255
+_WORKFLOW = "nbship-chatops.yml"
 _EVENTS: Mapping[str, Event] = {
     "pull_request": "merge request",
     "schedule": "schedule",
@@ -113,6 +114,7 @@ class _PullRequest:
 class _Repository:
     client: Client
     pictures: str
+    workflow: str = ""
 
     def set_status(
         self, commit: str, state: RunState | Literal["running"], name: str, description: str, link: str
@@ -191,8 +193,12 @@ class _Repository:
             if self.is_running(pipeline):
                 raise
 
-    def start(self, branch: str, variables: Mapping[str, str]) -> None:
-        """The workflow that a comment starts has a job for it."""
+    def start(self, branch: str, variables: Mapping[str, str]) -> tuple[str, str]:
+        """Starts the workflow that this is a run of, as the branch has it: with its own caches alone."""
+        body = {"ref": branch, "inputs": dict(variables), "return_run_details": True}
+        made = self.client.send("POST", f"actions/workflows/{quote(self.workflow)}/dispatches", body)
+        run = str(made["workflow_run_id"])
+        return run, str(self.client.send("GET", f"actions/runs/{run}")["head_sha"])
 
     def _make_branch(self) -> None:
         """Makes the branch for pictures where there is none, with a history of its own."""
@@ -223,7 +229,9 @@ class _GitHub:
                 f"set {TOKEN}: in a workflow ${{{{ github.token }}}}, elsewhere a fine-grained token",
             )
         client = Client(address, token, environment.get(CA) or True)
-        return _Repository(client, environment.get(PICTURES, "").strip())
+        # Such as octo/cars/.github/workflows/nbship-chatops.yml@refs/heads/main.
+        workflow = environment.get("GITHUB_WORKFLOW_REF", "").partition("@")[0].rpartition("/")[2]
+        return _Repository(client, environment.get(PICTURES, "").strip(), workflow or _WORKFLOW)
 
 
 def _event(path: str) -> dict[str, Any]:

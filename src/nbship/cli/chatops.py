@@ -31,10 +31,10 @@ def register(app: typer.Typer) -> None:
 def run(
     context: typer.Context,
     part: Annotated[
-        Literal["answer", "code", "deliver", "end"] | None,
+        Literal["answer", "wait", "code", "deliver", "end"] | None,
         typer.Option(
             "--part",
-            metavar="answer|code|deliver|end",
+            metavar="answer|wait|code|deliver|end",
             envvar="NBSHIP_COMMENT_PART",
             help="What of it this job does; else all.",
         ),

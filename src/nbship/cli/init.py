@@ -39,6 +39,9 @@ def init(
     kubernetes: Annotated[
         bool, typer.Option("--kubernetes", help="Write kustomize folders for a cluster.")
     ] = False,
+    chatops: Annotated[
+        bool, typer.Option("--chatops", help="With --ci: let comments on merge requests hold commands.")
+    ] = False,
     update: Annotated[
         bool, typer.Option("--update", help="Bring the written files to this version; your changes stay.")
     ] = False,
@@ -56,12 +59,12 @@ def init(
 
     root = Path.cwd()
     if update:
-        if ci or image or kubernetes:
+        if ci or image or kubernetes or chatops:
             raise UsageError("--update goes alone", "add parts first: nbship init --ci gitlab; then update")
         _update(root, yes, as_json)
         return
     agree(root, yes)
-    done = initialize(root, Wish(ci=ci or "", image=image, kubernetes=kubernetes))
+    done = initialize(root, Wish(ci=ci or "", image=image, kubernetes=kubernetes, chatops=chatops))
     if as_json:
         print_json(asdict(done))
         return

@@ -33,6 +33,8 @@ _TEMPLATES = Path(__file__).parent / "project"
 # The page is here once; servers show it too.
 _PAGE = Path(__file__).parent.parent / "serving" / "page"
 _PYTHON = "python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b"
+# What `nbship.chatops.events` reads of a comment, after NBSHIP_COMMENT_.
+_COMMENT = ("FORGE", "PROJECT", "NUMBER", "ID", "AUTHOR", "TEXT", "WRITTEN", "HEAD", "PART")
 _KUBERNETES = ("pipelines", "serving", "client", "monitoring")
 # Folders that YAML, GitHub's expressions and both forges' patterns take as they are.
 _NAMEABLE = re.compile(r"\w[\w .@+&=/-]*")
@@ -52,6 +54,7 @@ class Wish:
         branch: That production is trained from.
         setup: The command by which a CI job makes `.venv`; from the lock if empty.
         check: The command of CI's first job; nbship's checks if empty.
+        chatops: Whether comments on merge requests may hold commands.
     """
 
     name: str = ""
@@ -61,6 +64,7 @@ class Wish:
     branch: str = ""
     setup: str = ""
     check: str = ""
+    chatops: bool = False
 
 
 def project_name(folder: str) -> str:
@@ -93,6 +97,8 @@ def project_texts(wish: Wish, below: str, schemas: Mapping[str, Any]) -> dict[st
         "image_job": wish.image,
         "setup": wish.setup,
         "check": wish.check,
+        "chatops": wish.chatops,
+        "keys": _COMMENT,
     }
     texts = {SETTINGS: _rendered("nbship.yaml.j2", values)}
     texts |= {path: json.dumps(s, indent=2, ensure_ascii=False) + "\n" for path, s in schemas.items()}
@@ -104,13 +110,16 @@ def project_texts(wish: Wish, below: str, schemas: Mapping[str, Any]) -> dict[st
     if wish.ci == "gitlab":
         texts |= {
             f".gitlab/nbship/{name}.yml": _rendered(f"gitlab/{name}.yml", values)
-            for name in ("default", "deploy", "jobs")
+            for name in ("default", "deploy", "jobs", *(["chatops"] if wish.chatops else []))
         }
         texts["../" * len(Path(below).parts) + GITLAB] = _rendered("gitlab/gitlab-ci.yml", values)
     if wish.ci == "github":
         top = "../" * len(Path(below).parts) + ".github"
         own = f"nbship{values['suffix']}"
         texts[f"{top}/workflows/{own}.yml"] = _rendered("github/nbship.yml", values)
+        if wish.chatops:
+            own_comments = f"nbship-chatops{values['suffix']}"
+            texts[f"{top}/workflows/{own_comments}.yml"] = _rendered("github/chatops.yml", values)
         texts[f"{top}/actions/{own}/action.yml"] = _rendered("github/action.yml", values)
     if wish.kubernetes:
         texts |= dict(_manifests(wish.name))

@@ -259,6 +259,8 @@ def _joined(before: Wish, now: Wish, root: Path) -> Wish:
             f"this project has CI for {before.ci}", f"to change it, delete its files, and `ci` in {RECORD}"
         )
     both = {key: value or getattr(before, key) for key, value in asdict(now).items()}
+    if both["chatops"] and not both["ci"]:
+        raise UsageError("comments hold commands for a forge's CI", "add --ci gitlab or --ci github")
     found = {"name": project_name(root.resolve().name), "branch": setup.default_branch(root)}
     return Wish(**both | {key: both[key] or value for key, value in found.items()})
 
