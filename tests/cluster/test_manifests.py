@@ -25,6 +25,7 @@ FOLDERS = (
     "serving/knative",
     "serving",
     "client",
+    "chatops",
     "monitoring",
     "flux",
 )
@@ -184,6 +185,18 @@ def test_a_model_server_is_admitted_under_restricted_pod_security(applied: Api) 
     assert status == 403 and "violates PodSecurity" in answer["message"]
 
 
+def test_the_receiver_is_admitted_under_restricted_pod_security(applied: Api) -> None:
+    (deployment,) = (each for each in rendered("chatops") if each["kind"] == "Deployment")
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "receiver"}} | {
+        "spec": deployment["spec"]["template"]["spec"] | {"serviceAccountName": "nbship-models"}
+    }
+    # The stage's namespace enforces what any may.
+    pods = "/api/v1/namespaces/staging/pods?dryRun=All&fieldValidation=Strict"
+    status, answer = applied.ask("POST", pods, pod)
+    assert status == 201, answer["message"]
+    assert [volume["name"] for volume in answer["spec"]["volumes"]] == ["queue", "temporary"]
+
+
 def test_the_page_asks_an_address_that_stays(applied: Api) -> None:
     """A Service that stands for the stage, whatever its models' versions are."""
     (settings,) = (
@@ -199,6 +212,7 @@ def test_the_page_asks_an_address_that_stays(applied: Api) -> None:
 
 
 def test_budgets_and_policies_concern_the_pods_that_are_meant(applied: Api) -> None:
+    for folder in ("serving", "client", "chatops", "pipelines"):
     for folder in ("serving", "client", "pipelines", "monitoring"):
         for each in rendered(folder):
             if each["kind"] in ("NetworkPolicy", "PodDisruptionBudget"):
