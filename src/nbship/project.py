@@ -8,6 +8,7 @@ from pathlib import Path
 from nbship.errors import UsageError
 
 PIPELINES = "pipelines"
+NOTEBOOKS = "notebooks"
 SETTINGS = "nbship.yaml"
 NAME_PATTERN = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 LONGEST_NAME = 50

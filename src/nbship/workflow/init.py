@@ -18,7 +18,7 @@ import yaml
 
 from nbship import __version__, config, files
 from nbship.errors import NbshipError, UsageError
-from nbship.project import PIPELINES, SETTINGS
+from nbship.project import NOTEBOOKS, PIPELINES, SETTINGS
 from nbship.templates.project import (
     REQUIREMENTS,
     Wish,
@@ -30,7 +30,6 @@ from nbship.templates.project import (
 from nbship.versions import git, setup
 from nbship.workflow.libraries import find_uv_lock
 
-NOTEBOOKS = "notebooks"
 RECORD = ".nbship-init.yaml"
 _ABOUT = "# By this `nbship init --update` tells your changes from what `nbship init` wrote. Commit it.\n"
 _MOST_CONFLICTS = 127

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from nbship.config import load_pipeline
 from nbship.linting import LintFinding, check_notebook, fix_notebook
+from nbship.project import NOTEBOOKS
 
-NOTEBOOKS = "notebooks"
 _SUFFIX = ".ipynb"
 
 
