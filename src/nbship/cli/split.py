@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nbship.splitting.plan import Concern, Crossing, SplitPlan, StepPlan
     from nbship.workflow.split import Checked, Proposal
 
-_WAYS = {
+_CUT_BY = {
     "tags": "the tags of its cells",
     "headings": "its headings",
     "flow": "what its cells do",
@@ -121,7 +121,7 @@ def _print_plan(plan: SplitPlan) -> None:
 
     console.print(f"[bold]{plan.name}[/]  {escape(plan.title or plan.notebook)}")
     steps = f"{len(plan.steps)} step{'' if len(plan.steps) == 1 else 's'}"
-    console.print(f"  {steps}, cut by {_WAYS[plan.by]}", style="dim")
+    console.print(f"  {steps}, cut by {_CUT_BY[plan.by]}", style="dim")
     for step in plan.steps:
         after = f", after {', '.join(step.after)}" if step.after else ""
         console.print(f"\n[bold]{step.name}[/]  {escape(step.title)}")

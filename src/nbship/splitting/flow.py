@@ -261,7 +261,7 @@ class Flow:
             said = f" ({fact.type})" if fact and fact.type else ""
             message = f"'{name}'{said} crosses from '{giver}' to '{section}', and {why}"
             cell = made.cell if made else 0
-            self.problems[Concern(cell, "no-format", message, _way_out(name, fact))] = None
+            self.problems[Concern(cell, "no-format", message, _remedy(name, fact))] = None
             kind = UNKNOWN
         self.kinds[name, giver] = (kind, fact)
         self.crossings.setdefault((name, giver), []).append(section)
@@ -372,7 +372,7 @@ def _is_star(s: Statement) -> bool:
     return isinstance(s.node, ast.ImportFrom) and s.node.names[0].name == "*"
 
 
-def _way_out(name: str, fact: Fact | None) -> str:
+def _remedy(name: str, fact: Fact | None) -> str:
     if fact and fact.type.startswith(_DRAWN):
         return "draw the picture in one step: put its cells together in the plan"
     return (

@@ -163,11 +163,11 @@ def _bound_on_every_path(cell: Cell, body: Sequence[ast.stmt]) -> frozenset[str]
         if isinstance(node, ast.If):
             found |= _bound_on_every_path(cell, node.body) & _bound_on_every_path(cell, node.orelse)
         elif isinstance(node, ast.Try):
-            ways = [
+            branches = [
                 _bound_on_every_path(cell, [*node.body, *node.orelse]),
                 *(_bound_on_every_path(cell, h.body) for h in node.handlers),
             ]
-            found |= frozenset.intersection(*ways) | _bound_on_every_path(cell, node.finalbody)
+            found |= frozenset.intersection(*branches) | _bound_on_every_path(cell, node.finalbody)
         elif isinstance(node, ast.For | ast.While | ast.With | ast.AsyncFor | ast.AsyncWith):
             heads = [n for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
             inner = {id(n) for part in node.body for n in ast.walk(part)}
