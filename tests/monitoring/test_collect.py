@@ -143,7 +143,9 @@ def test_what_a_server_says_in_either_protocol_is_read_alike(running, model, tmp
     assert found.inputs.loc["rows"].to_dict() == CUSTOMER
     assert found.answers["prediction"].loc["rows"] == found.answers["prediction"].loc["tensors-0"]
     said = json.loads(v1(model, CUSTOMER)[1])["probabilities"][0]
-    assert list(found.answers["probabilities"].loc["tensors-0"]) == pytest.approx(list(said.values()), abs=1e-6)
+    assert list(found.answers["probabilities"].loc["tensors-0"]) == pytest.approx(
+        list(said.values()), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("form", ["data", "data_base64"])

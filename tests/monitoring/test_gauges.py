@@ -75,5 +75,5 @@ def test_it_takes_the_place_of_the_last_one_of_the_model_and_stage() -> None:
     with http_server(Pushgateway) as address:
         push(LOOK, address)
     assert seen == [("/metrics/job/nbship-monitor/model/auto-mpg/stage/production", exposition(LOOK))]
-    with pytest.raises(NbshipError, match="did not take the gauges of auto-mpg"):
+    with pytest.raises(NbshipError, match="rejected the gauges of auto-mpg"):
         push(LOOK, address)

@@ -303,7 +303,7 @@ def _pipelines(context: Context) -> list[str]:
         base = f"origin/{context.standing.target}"
         names = [change.pipeline for change in find_changes(context.root, {}, base)]
     if not names:
-        raise UsageError("the request concerns no pipeline", "name one: /run NAME")
+        raise UsageError("the request affects no pipeline", "name one: /run NAME")
     return names
 
 

@@ -80,7 +80,9 @@ def find_place(project: ci.Project, comment: Comment) -> Place | None:
     if note is None or note.bot or note.own:
         return None
     if note.author.lower() != comment.author.lower():
-        raise UsageError(f"comment {comment.id} is not by {comment.author}", "the event tells what is not so")
+        raise UsageError(
+            f"comment {comment.id} is not by {comment.author}", "the event and the forge disagree"
+        )
     standing = discussion.standing()
     text = project.read_text(SETTINGS, standing.target)
     place = Place(project, discussion, notes, note, standing, Chatops())
@@ -175,7 +177,7 @@ def _check_branches(place: Place, asked: Asked) -> None:
     if place.standing.target != place.standing.default_branch:
         # Who may push to another branch could give himself rights there.
         raise NbshipError(
-            f"the request is not into {place.standing.default_branch}, whose rights count",
+            f"the request is not into {place.standing.default_branch}, whose rights apply",
             "change its target",
         )
 
@@ -185,12 +187,12 @@ def _check_commit(place: Place, seen: str) -> None:
     if place.standing.fork and seen != head:
         raise NbshipError(
             f"the request comes from a fork, and nobody approved its commit {head}",
-            f"look at it; who may writes: /nbship approve {head}",
+            f"look at it; somebody with that role writes: /nbship approve {head}",
         )
     if not seen:
         raise NbshipError(
             "the forge does not tell at which commit the request was when this was written",
-            f"who may approves the commit first: /nbship approve {head}",
+            f"somebody with that role approves the commit first: /nbship approve {head}",
         )
     if seen != head:
         raise NbshipError(

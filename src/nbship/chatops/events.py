@@ -70,7 +70,7 @@ def read_comment(environment: Mapping[str, str]) -> Comment | None:
         environment: `NBSHIP_COMMENT_…`, or in a workflow of GitHub the path of its event.
 
     Returns:
-        The comment; None if the event is none that may start anything: an edited comment, one on an issue, or
+        The comment; None if the event starts nothing: an edited comment, one on an issue, or
         one that an app wrote.
 
     Raises:
@@ -82,7 +82,7 @@ def read_comment(environment: Mapping[str, str]) -> Comment | None:
         told = json.loads(Path(environment["GITHUB_EVENT_PATH"]).read_text(encoding="utf-8"))
         return github_comment(told)
     raise UsageError(
-        "this job is about no comment",
+        "this job was not started by a comment",
         f"start it by a comment: a workflow on issue_comment, or a pipeline with {PREFIX}ID and the others",
     )
 
@@ -111,7 +111,9 @@ def _from_variables(environment: Mapping[str, str]) -> Comment:
     missing = [key for key in ("FORGE", "PROJECT", "NUMBER", "AUTHOR", "WRITTEN") if not value(key)]
     if missing or not (value("NUMBER") + value("ID")).isdigit():
         wrong = ", ".join(PREFIX + key for key in missing) or f"{PREFIX}NUMBER and {PREFIX}ID as numbers"
-        raise UsageError(f"the job's variables tell no comment: {wrong}", "see the guide to comments")
+        raise UsageError(
+            f"the job's variables do not describe a comment: {wrong}", "see the guide to comments"
+        )
     return Comment(
         forge=value("FORGE"),
         project=value("PROJECT"),
@@ -128,5 +130,5 @@ def _time(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"'{text[:40]}' is no time", "as in 2026-01-31T12:00:00Z") from None
+        raise UsageError(f"'{text[:40]}' is not a time", "as in 2026-01-31T12:00:00Z") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -81,7 +81,7 @@ class Expected:
         if not self.secrets:
             raise UsageError("the webhook has no secret", f"set {SECRET} to the one that it has on the forge")
         if self.forge == "gitlab" and not all(map(_key, filter(_is_signing, self.secrets))):
-            raise UsageError(f"{SECRET}: the signing token is no base64", "copy it from GitLab once more")
+            raise UsageError(f"{SECRET}: the signing token is not base64", "copy it from GitLab once more")
 
 
 def read_hook(headers: Headers, body: bytes, expected: Expected, now: datetime) -> Hook:
@@ -204,7 +204,7 @@ def _is_one_of(given: str, right: Sequence[str]) -> bool:
 
 def _decoded(headers: Headers, body: bytes, kind: type[T]) -> T:
     if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise HookError(_WRONG_TYPE, "no JSON: the webhook's content type has to be application/json")
+        raise HookError(_WRONG_TYPE, "not JSON: the webhook's content type has to be application/json")
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -217,4 +217,4 @@ def _time(text: str) -> datetime:
         moment = datetime.fromisoformat(text.replace(" UTC", "Z"))
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise HookError(_WRONG, "the comment's time is none") from None
+        raise HookError(_WRONG, "the comment's time is not a time") from None

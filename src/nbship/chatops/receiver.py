@@ -194,7 +194,7 @@ async def _body(request: Request) -> bytes:
                 if len(body) > LARGEST:
                     raise too_large
     except (TimeoutError, ClientDisconnect):
-        raise HookError(_TOO_SLOW, "the body did not come") from None
+        raise HookError(_TOO_SLOW, "the body did not arrive") from None
     return bytes(body)
 
 

@@ -55,7 +55,7 @@ def run(
 
     comment = read_comment(os.environ)
     if comment is None:
-        error_console.print("nothing to do: the event is none that may start anything")
+        error_console.print("nothing to do: the event starts nothing")
         return 0
 
     def report(line: str) -> None:

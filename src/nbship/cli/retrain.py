@@ -25,7 +25,7 @@ def retrain(
         typer.Option("--reason", metavar="TEXT", help="Why, for the merge request."),
     ] = "",
     force: Annotated[
-        bool, typer.Option("--force", help="Begin although one was a short time ago, or on the same rows.")
+        bool, typer.Option("--force", help="Start even within the cooldown, or on the same rows.")
     ] = False,
     submit: Annotated[
         bool, typer.Option("--submit", help="Have Kubeflow run it, and publish to the branch.")
@@ -61,5 +61,5 @@ def retrain(
     elif done.branch and done.outcome == "pushed":
         where = done.remote or "this repository"
         console.print(
-            f"no forge was told of it; the branch is in {escape(where)}: git diff HEAD {done.branch}"
+            f"no merge request was opened; the branch is in {escape(where)}: git diff HEAD {done.branch}"
         )

@@ -57,7 +57,7 @@ def _texts(settings: Sequence[str]) -> list[str]:
 
 def _several(key: str, values: Any) -> list[Any]:
     if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
-        raise UsageError(f"{key}: {values!r} is no list of values", f'for example {{"{key}": [1, 2]}}')
+        raise UsageError(f"{key}: {values!r} is not a list of values", f'for example {{"{key}": [1, 2]}}')
     return list(values)
 
 
@@ -71,6 +71,6 @@ def _json(key: str, value: Any) -> str:
         return json.dumps(value, ensure_ascii=False, default=lambda each: each.tolist())
     except (TypeError, ValueError, AttributeError):
         raise UsageError(
-            f"{key}: {value!r} is no value that a parameter can have",
-            "give a number, a text, a switch, a list or a dictionary of such",
+            f"{key}: {value!r} is not a value that a parameter can have",
+            "give a number, a text, true or false, a list or a dictionary of such",
         ) from None

@@ -129,7 +129,7 @@ class Run:
         """
         made = self._made(name)
         if not isinstance(made, Artifact):
-            raise UsageError(f"'{name}' is a value, and no file", f"run['{name}'] is the value")
+            raise UsageError(f"'{name}' is a value, not a file", f"run['{name}'] is the value")
         return self.folder / made.path
 
     def __getitem__(self, name: str) -> Any:

@@ -83,7 +83,7 @@ def push(look: Look, address: str) -> None:
         push_to_gateway(address, JOB, registry, grouping, _TIMEOUT)
     except (OSError, ValueError) as error:  # urllib's errors are OSErrors
         raise NbshipError(
-            f"{address} did not take the gauges of {look.model}: {error}",
+            f"{address} rejected the gauges of {look.model}: {error}",
             "see that a Pushgateway answers there: kubectl get service nbship-pushgateway",
         ) from None
 

@@ -218,7 +218,7 @@ def _fit(value: Any, textual: bool) -> Any:
         return value if isinstance(value, bool | int | float) else float(value)
     except ValueError:
         raise UsageError(
-            f"the label '{value}' is no number, as predictions are", "correct the file"
+            f"the label '{value}' is not a number, as predictions are", "correct the file"
         ) from None
 
 

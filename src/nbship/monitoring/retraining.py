@@ -144,7 +144,7 @@ def check_columns(
     private = sorted(name for name in inputs if monitor.private.get(name) in ("drop", "hash"))
     if private:
         raise UsageError(
-            f"the records have no values of {', '.join(private)}, so they cannot be learnt from",
+            f"the records have no values of {', '.join(private)}, so no model can be trained on them",
             "retrain from where these are kept; or take them out of monitor.private",
         )
     missing = sorted(name for name in inputs if settings.columns.get(name, name) not in columns)

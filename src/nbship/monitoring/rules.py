@@ -30,9 +30,9 @@ def read_rules(text: str, where: str) -> Rules:
     try:
         rules = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UsageError(f"{where}: no YAML: {error}", f"see: promtool check rules {where}") from None
+        raise UsageError(f"{where}: not YAML: {error}", f"see: promtool check rules {where}") from None
     if not isinstance(rules, dict) or not isinstance(rules.get("groups"), list):
-        raise UsageError(f"{where}: no rules of Prometheus", f"see: promtool check rules {where}")
+        raise UsageError(f"{where}: not rules of Prometheus", f"see: promtool check rules {where}")
     return rules
 
 

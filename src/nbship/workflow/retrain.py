@@ -158,7 +158,7 @@ def _data_name(pipeline: Pipeline) -> str:
         raise UsageError(f"{where}: retrain.data: no data '{name}'", suggestion(name, pipeline.data))
     if not pipeline.data[name].path.endswith(".csv"):
         raise UsageError(
-            f"{where}: {pipeline.data[name].path} is no CSV table", "rows are added to CSV alone"
+            f"{where}: {pipeline.data[name].path} is not a CSV table", "rows are added to CSV alone"
         )
     return name
 
