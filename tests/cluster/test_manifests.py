@@ -212,8 +212,7 @@ def test_the_page_asks_an_address_that_stays(applied: Api) -> None:
 
 
 def test_budgets_and_policies_concern_the_pods_that_are_meant(applied: Api) -> None:
-    for folder in ("serving", "client", "chatops", "pipelines"):
-    for folder in ("serving", "client", "pipelines", "monitoring"):
+    for folder in ("serving", "client", "chatops", "pipelines", "monitoring"):
         for each in rendered(folder):
             if each["kind"] in ("NetworkPolicy", "PodDisruptionBudget"):
                 selector = each["spec"].get("podSelector") or each["spec"].get("selector")

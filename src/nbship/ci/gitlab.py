@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from nbship.ci.forge import Discussion, Event, Job, Role, RunState
 from nbship.ci.gitlab_client import (
@@ -186,8 +186,8 @@ def open_merge_request(project: Project, branch: str, into: str, title: str, tex
     def find() -> list[Any]:
         return list(open_merge_requests(project, branch))
 
-    with _explained(project.manager.gitlab):
-        found = find() or _created(lambda: [project.mergerequests.create(settings, **_ONCE)], find)
+    with explained(project.manager.gitlab):
+        found = find() or created(lambda: [project.mergerequests.create(settings, **ONCE)], find)
         return str(found[0].web_url)
 
 

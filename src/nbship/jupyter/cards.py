@@ -25,7 +25,7 @@ from nbship.workflow.show import view
 
 if TYPE_CHECKING:
     from nbship.pages.sweep_page import SweepRecord
-    from nbship.splitting.plan import Plan
+    from nbship.splitting.plan import SplitPlan
 
 _TEMPLATES = Path(__file__).parent / "templates"
 # Plots go into the notebook that shows them: more than this, in characters, is left to the run page.
@@ -67,7 +67,7 @@ def compiled_card(view: Mapping[str, Any]) -> str:
     return _render("compiled.html.j2", **view)
 
 
-def split_card(plan: Plan, written: Sequence[str], picture: str) -> str:
+def split_card(plan: SplitPlan, written: Sequence[str], picture: str) -> str:
     """Returns how a notebook is split: the graph, what will hurt, and what was written."""
     return _render("split.html.j2", plan=plan, written=written, graph=picture)
 

@@ -77,12 +77,12 @@ def run(
         >>> run = nbship.run("auto-mpg", {"train.C": 3})
         >>> run["train.model"]
     """
-    from nbship.workflow.run import Request
+    from nbship.workflow.run import RunRequest
     from nbship.workflow.run import run as start
 
     if kernel not in _KERNELS:
         raise UsageError(f"kernel {kernel!r}: there is no such kernel", suggestion(kernel, _KERNELS))
-    request = Request(
+    request = RunRequest(
         pipeline=name,
         settings=as_settings(settings),
         override_files=[Path(file) for file in override_files],
@@ -154,7 +154,7 @@ def sweep(
     from nbship.workflow import sweep as workflow
 
     root = project_root()
-    request = workflow.Request(
+    request = workflow.SweepRequest(
         name, as_choices(settings), random, seed, metric, goal, jobs or available_cpus()
     )
     try:

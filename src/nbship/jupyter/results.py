@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from nbship.pages.sweep_page import SweepRecord
-    from nbship.splitting.plan import Plan
+    from nbship.splitting.plan import SplitPlan
 
 
 class Pipeline:
@@ -164,7 +164,7 @@ class Split:
         picture: The graph as SVG.
     """
 
-    plan: Plan
+    plan: SplitPlan
     written: tuple[str, ...]
     picture: str
 

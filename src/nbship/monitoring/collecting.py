@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode
 from nbship.errors import NbshipError
 from nbship.monitoring.events import REQUEST, RESPONSE, Event
 from nbship.monitoring.keeping import Keeping, is_sampled
-from nbship.monitoring.log import SECONDS, Log
+from nbship.monitoring.log import SECONDS, RecordLog
 from nbship.monitoring.partitions import read_tables
 from nbship.monitoring.records import open_required
 from nbship.monitoring.storage import Storage
@@ -71,7 +71,7 @@ class _Kept:
     """A model whose records are kept."""
 
     package: Package
-    log: Log
+    log: RecordLog
     seen: OrderedDict[str, None]
     halves: dict[tuple[str, str], tuple[float, Event]] = field(default_factory=dict)
 
@@ -200,7 +200,9 @@ class Collector:
                 raise UnknownModelError(f"the model store has no {path}")
             package = parse_package(content.decode(), path)
             keeping = Keeping(self._store, dict(model.private), model.sample)
-            log = Log(model.name, keeping, package.inputs, package.output, self._lost(model), self._seconds)
+            log = RecordLog(
+                model.name, keeping, package.inputs, package.output, self._lost(model), self._seconds
+            )
         except (UnknownModelError, NbshipError) as error:
             self._absent[model] = time.monotonic()
             raise UnknownModelError(str(error)) from None
