@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from typer.main import get_command
 
-from nbship.chatops.answers import Entry, Reply, from_text
+from nbship.chatops.answers import AnswerEntry, Reply, from_text
 from nbship.chatops.events import Comment
 from nbship.chatops.work import work
 from nbship.cli.chatops import parser
@@ -109,13 +109,13 @@ class Place:
         how.setdefault("environment", self.environment(pipeline))
         return work(comment, how.pop("environment"), PARSE, root, report=self.lines.append, **how)
 
-    def say(self, text: str, author: str = "ada", pipeline: int = 100, **how: Any) -> tuple[Entry, ...]:
+    def say(self, text: str, author: str = "ada", pipeline: int = 100, **how: Any) -> tuple[AnswerEntry, ...]:
         """Writes a comment and has it worked; returns what became of its commands."""
         comment = self.write(text, author)
         self.work(comment, pipeline=pipeline, **how)
         return self.entries(comment)
 
-    def entries(self, comment: Comment) -> tuple[Entry, ...]:
+    def entries(self, comment: Comment) -> tuple[AnswerEntry, ...]:
         found = [reply.entries for reply in self.replies() if reply.comment == comment.id]
         assert len(found) <= 1
         return found[0] if found else ()

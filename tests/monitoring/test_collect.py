@@ -18,7 +18,7 @@ import requests
 
 from nbship.monitoring import collecting, log
 from nbship.monitoring.collect import application
-from nbship.monitoring.collecting import Collector, Model, address
+from nbship.monitoring.collecting import CollectedModel, Collector, address
 from nbship.monitoring.events import REQUEST, RESPONSE, EventError, read_event
 from nbship.monitoring.records import read_records
 from nbship.serving.model import PackagedModel
@@ -33,7 +33,7 @@ with warnings.catch_warnings():
 
 CUSTOMER = {"tenure": 3, "contract": "one year", "paperless": True}
 STRANGE = {"tenure": 300, "contract": "two years", "paperless": False}
-VERSION = Model("churn", "v1.0.0")
+VERSION = CollectedModel("churn", "v1.0.0")
 # As KServe's agent sends them: pkg/logger/worker.go and the CloudEvents SDK for Go in binary mode.
 HEADERS = {
     "ce-specversion": "1.0",
@@ -185,10 +185,10 @@ def test_a_half_that_waits_at_the_end_is_paired_after_a_restart(tmp_path, store,
 
 def test_the_rules_travel_with_the_events(tmp_path, store, model, monkeypatch):
     monkeypatch.setenv("NBSHIP_RECORDS_KEY", "a key that nobody guesses")
-    rules = Model("churn", "v1.0.0", (("contract", "hash"), ("paperless", "drop")), 1.0)
+    rules = CollectedModel("churn", "v1.0.0", (("contract", "hash"), ("paperless", "drop")), 1.0)
     with Running(tmp_path, store) as running:
         running.pair("one", *v1(model, CUSTOMER), model=rules)
-        running.pair("two", *v1(model, CUSTOMER), model=Model("churn", "v1.0.0", (), 0.0))
+        running.pair("two", *v1(model, CUSTOMER), model=CollectedModel("churn", "v1.0.0", (), 0.0))
     found = read_records(str(tmp_path), "churn").inputs
     assert found.index.tolist() == ["one"] and list(found) == ["tenure", "contract"]
     assert found["contract"].iloc[0] != "one year"
@@ -230,8 +230,8 @@ def test_what_is_no_event_is_refused(running, change, status):
 
 def test_a_version_that_the_model_store_does_not_have_is_not_found(running, model, tmp_path):
     asked, _ = v1(model, CUSTOMER)
-    assert running.post(REQUEST, "x", asked, model=Model("churn", "v9.0.0")).status_code == 404
-    private = Model("churn", "v1.0.0", (("contrakt", "drop"),))
+    assert running.post(REQUEST, "x", asked, model=CollectedModel("churn", "v9.0.0")).status_code == 404
+    private = CollectedModel("churn", "v1.0.0", (("contrakt", "drop"),))
     refused = running.post(REQUEST, "x", asked, model=private)
     assert refused.status_code == 404 and "contrakt" in refused.json()["error"]
     odd = running.client.post("/models/churn/versions/v1.0.0?sample=7", content=asked, headers=HEADERS)

@@ -9,7 +9,7 @@ import pytest
 
 from nbship.errors import UsageError
 from nbship.monitoring.keeping import KEY, hashed
-from nbship.monitoring.labels import Added, Key, add_labels, delays, read_file
+from nbship.monitoring.labels import AddedLabels, Key, add_labels, delays, read_file
 from nbship.monitoring.records import open_required, read_labels, read_records, write_records
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -38,7 +38,7 @@ def labels(store):
 
 def test_labels_join_by_id_and_the_delay_shows(store, tmp_path):
     found = csv(tmp_path, "id,value\na,20.5\nb,19\nzz,1\nc,\n")
-    assert add_labels(store, "cars", found[0], Key(), found[1], LATER) == Added(2, 0, 0, 1, 1, ("zz",))
+    assert add_labels(store, "cars", found[0], Key(), found[1], LATER) == AddedLabels(2, 0, 0, 1, 1, ("zz",))
     read = read_records(store, "cars")
     assert read.labels["value"].to_dict() == {"a": 20.5, "b": 19}
     assert set(delays(read.labels, read.answers["time"])) == {timedelta(days=3)}
@@ -47,7 +47,7 @@ def test_labels_join_by_id_and_the_delay_shows(store, tmp_path):
 def test_the_same_file_again_changes_nothing(store, tmp_path):
     found = csv(tmp_path, "id,value\na,20.5\nb,19\n")
     add_labels(store, "cars", *found[:1], Key(), found[1], LATER)
-    assert add_labels(store, "cars", found[0], Key(), found[1], LATER + timedelta(days=1)) == Added(
+    assert add_labels(store, "cars", found[0], Key(), found[1], LATER + timedelta(days=1)) == AddedLabels(
         0, 0, 2, 0, 0
     )
     assert len(read_labels(open_required(store), "cars")) == 2
@@ -59,7 +59,7 @@ def test_a_correction_counts_stays_in_history_and_is_not_undone_by_the_old_file(
         csv(tmp_path, "id,value\na,21\nb,19\n", name="new.csv"),
     )
     add_labels(store, "cars", old[0], Key(), old[1], LATER)
-    assert add_labels(store, "cars", new[0], Key(), new[1], LATER + timedelta(hours=1)) == Added(
+    assert add_labels(store, "cars", new[0], Key(), new[1], LATER + timedelta(hours=1)) == AddedLabels(
         0, 1, 1, 0, 0
     )
     assert labels(store) == {"a": 21, "b": 19}
@@ -80,7 +80,7 @@ def test_what_arrived_last_counts_whenever_it_is_told(store, tmp_path):
 
 def test_a_column_names_all_the_records_of_a_row(store, tmp_path):
     found = csv(tmp_path, "order,mpg\n8,30\n7.0,10\n9,1\n", ORDER)
-    assert add_labels(store, "cars", found[0], ORDER, found[1]) == Added(3, 0, 0, 1, 0, ("9",))
+    assert add_labels(store, "cars", found[0], ORDER, found[1]) == AddedLabels(3, 0, 0, 1, 0, ("9",))
     assert labels(store) == {"a": 10, "b": 30, "c": 30}
 
 

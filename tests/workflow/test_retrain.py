@@ -19,7 +19,7 @@ from nbship.monitoring.records import label_columns, open_required, write_record
 from nbship.record import State, all_runs
 from nbship.versions import dvc, upstream
 from nbship.workflow.publish import publish
-from nbship.workflow.retrain import Asked, Retrained, retrain
+from nbship.workflow.retrain import Retrained, RetrainRequest, retrain
 from nbship.workflow.run import RunRequest, run
 from tests.gitlab_server import GitlabServer, serve
 from tests.projects import write_notebook
@@ -140,7 +140,7 @@ def keep(root: Path, rows: pd.DataFrame, batch: str = "later") -> None:
 
 
 def begin(root: Path, **asked: object) -> Retrained:
-    return retrain(root, Asked("curve", "x is far from training", **asked), {})  # type: ignore[arg-type]
+    return retrain(root, RetrainRequest("curve", "x is far from training", **asked), {})  # type: ignore[arg-type]
 
 
 def branches(root: Path) -> list[str]:
@@ -163,7 +163,7 @@ def gitlab() -> Iterator[GitlabServer]:
 def test_new_rows_become_data_a_run_and_a_merge_request(root: Path, gitlab: GitlabServer) -> None:
     keep(root, points(100, 160))
     before = git(root, "rev-parse", "HEAD"), (root / "data.csv").read_bytes()
-    done = retrain(root, Asked("curve", "x is far from training"), gitlab.environment)
+    done = retrain(root, RetrainRequest("curve", "x is far from training"), gitlab.environment)
     assert (done.outcome, done.rows, branches(root)) == ("pushed", 60, [done.branch])
     # Nothing here has changed.
     assert (git(root, "rev-parse", "HEAD"), (root / "data.csv").read_bytes()) == before
@@ -236,10 +236,10 @@ def test_cut_off_anywhere_a_repeat_goes_on(
 
         cut.setattr(target, killed)
         with pytest.raises(KeyboardInterrupt):
-            retrain(root, Asked("curve"), gitlab.environment)
+            retrain(root, RetrainRequest("curve"), gitlab.environment)
     assert (len(branches(root)), len(gitlab.merge_requests)) == ((1, 1) if place is None else (0, 0))
     assert git(root, "status", "--porcelain") == ""
-    done = retrain(root, Asked("curve"), gitlab.environment)
+    done = retrain(root, RetrainRequest("curve"), gitlab.environment)
     assert (done.outcome, branches(root)) == ("pushed", [done.branch])
     assert len(gitlab.merge_requests) == 1
     steps = next(iter(all_runs(root, "curve"))).steps

@@ -36,7 +36,7 @@ _SHORTEST_SECRET = 6
 
 
 @dataclass(frozen=True)
-class Entry:
+class AnswerEntry:
     """One command of a comment.
 
     Attributes:
@@ -74,7 +74,7 @@ class Reply:
     head: str
     pipeline: str
     link: str
-    entries: tuple[Entry, ...]
+    entries: tuple[AnswerEntry, ...]
     other: str = ""
     approved: str = ""
 
@@ -119,7 +119,7 @@ def from_text(text: str) -> Reply | None:
         return None
     try:
         record = json.loads(match[2])
-        entries = [Entry(**entry) for entry in record.pop("entries")]
+        entries = [AnswerEntry(**entry) for entry in record.pop("entries")]
         reply = Reply(**record, entries=tuple(entries))
     except (ValueError, TypeError, KeyError):
         return None

@@ -26,7 +26,7 @@ _WINDOW = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
-class Place:
+class CommandContext:
     """Where a comment stands, as the forge has it now.
 
     Attributes:
@@ -68,7 +68,7 @@ class Decision:
     refusal: str = ""
 
 
-def find_place(project: ci.Project, comment: Comment) -> Place | None:
+def find_place(project: ci.Project, comment: Comment) -> CommandContext | None:
     """Returns where a comment stands; None if it is gone, or a program's.
 
     Raises:
@@ -85,7 +85,7 @@ def find_place(project: ci.Project, comment: Comment) -> Place | None:
         )
     standing = discussion.standing()
     text = project.read_text(SETTINGS, standing.target)
-    place = Place(project, discussion, notes, note, standing, Chatops())
+    place = CommandContext(project, discussion, notes, note, standing, Chatops())
     try:
         shared = parse_project(text, f"{SETTINGS} of {standing.target}")
     except UsageError as error:
@@ -93,14 +93,14 @@ def find_place(project: ci.Project, comment: Comment) -> Place | None:
     return replace(place, settings=shared.chatops or Chatops())
 
 
-def within_limit(place: Place) -> bool:
+def within_limit(place: CommandContext) -> bool:
     """Returns whether the author may have one more comment answered in this hour."""
     before = [(note, reply) for note, reply in place.replies if reply.comment != place.note.id]
     since = place.note.written - _WINDOW
     return written_since(before, place.note.author, since) < place.settings.limit
 
 
-def busy(place: Place, pipeline: str) -> Reply | None:
+def busy(place: CommandContext, pipeline: str) -> Reply | None:
     """Returns the reply to an earlier comment that is still worked; by whom, the forge knows.
 
     Args:
@@ -122,7 +122,7 @@ def _occupies(line: str) -> bool:
     return any(each.name in COMMANDS and COMMANDS[each.name].part != "answer" for each in read_commands(line))
 
 
-def decide(place: Place, comment: Comment, lines: Sequence[Line], parse: Parse) -> list[Decision]:
+def decide(place: CommandContext, comment: Comment, lines: Sequence[Line], parse: Parse) -> list[Decision]:
     """Decides of each line."""
     role = place.project.role(place.note.author)
     edited = comment.text and place.note.text[:LONGEST_TEXT] != comment.text[:LONGEST_TEXT]
@@ -148,7 +148,7 @@ def decide(place: Place, comment: Comment, lines: Sequence[Line], parse: Parse) 
     return found
 
 
-def _check_right(place: Place, asked: Asked, role: ci.Role) -> None:
+def _check_right(place: CommandContext, asked: Asked, role: ci.Role) -> None:
     command = asked.command
     if place.problem:
         raise NbshipError(place.problem, "correct it on that branch")
@@ -161,13 +161,13 @@ def _check_right(place: Place, asked: Asked, role: ci.Role) -> None:
         )
 
 
-def _check_open(place: Place, asked: Asked) -> None:
+def _check_open(place: CommandContext, asked: Asked) -> None:
     """What was begun goes on: it may be that itself which merged the request."""
     if not place.standing.open and asked.command.part != "answer" and asked.line.name != "rollback":
         raise NbshipError("the request is closed", "open it again")
 
 
-def _check_branches(place: Place, asked: Asked) -> None:
+def _check_branches(place: CommandContext, asked: Asked) -> None:
     if place.standing.fork and asked.command.part == "code":
         # It would run where this project's branches run.
         raise NbshipError(
@@ -182,7 +182,7 @@ def _check_branches(place: Place, asked: Asked) -> None:
         )
 
 
-def _check_commit(place: Place, seen: str) -> None:
+def _check_commit(place: CommandContext, seen: str) -> None:
     head = place.standing.head
     if place.standing.fork and seen != head:
         raise NbshipError(
@@ -201,7 +201,7 @@ def _check_commit(place: Place, seen: str) -> None:
         )
 
 
-def _seen(place: Place, comment: Comment) -> str:
+def _seen(place: CommandContext, comment: Comment) -> str:
     """The commit that the author had before his eyes, or that somebody approved."""
     head = place.standing.head
     if not place.standing.fork:
@@ -211,7 +211,7 @@ def _seen(place: Place, comment: Comment) -> str:
     return head if _approved(place, head) else ""
 
 
-def _approved(place: Place, head: str) -> bool:
+def _approved(place: CommandContext, head: str) -> bool:
     """Whether a comment that was not edited approves a commit, and we answered it: both have to say so."""
     answered = {reply.comment for _, reply in place.replies if reply.approved == head}
     least = needed(place.settings, "approve")

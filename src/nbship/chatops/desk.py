@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from nbship import ci
-from nbship.chatops.answers import Entry, Reply, to_text
+from nbship.chatops.answers import AnswerEntry, Reply, to_text
 from nbship.chatops.commands import Part
-from nbship.chatops.decision import Decision, Place, busy, within_limit
+from nbship.chatops.decision import CommandContext, Decision, busy, within_limit
 from nbship.chatops.events import Comment
 from nbship.errors import NbshipError, Report
 
@@ -23,7 +23,7 @@ class Desk:
 
     comment: Comment
     environment: Mapping[str, str]
-    place: Place
+    place: CommandContext
     report: Report
     root: Path
     note: str = ""
@@ -95,7 +95,7 @@ def _take_on(
 
 def _first_reply(desk: Desk, decisions: list[Decision]) -> Reply:
     entries = tuple(
-        Entry(each.line.text or "…", "queued" if each.asked else "refused", each.refusal)
+        AnswerEntry(each.line.text or "…", "queued" if each.asked else "refused", each.refusal)
         for each in decisions
     )
     note, job = desk.place.note, desk.job

@@ -42,7 +42,7 @@ def retrain(
 
     Example: nbship retrain auto-mpg
     """
-    from nbship.workflow.retrain import Asked
+    from nbship.workflow.retrain import RetrainRequest
     from nbship.workflow.retrain import retrain as take
 
     def report(line: str) -> None:
@@ -50,7 +50,7 @@ def retrain(
             console.print(escape(line), style="dim")
 
     root = project_root()
-    asked = Asked(name, reason, force, submit, into)
+    asked = RetrainRequest(name, reason, force, submit, into)
     done = take(root, asked, os.environ, report)
     if as_json:
         print_json(asdict(done))

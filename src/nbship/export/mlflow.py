@@ -42,7 +42,7 @@ _PAGE = 1000
 
 
 @dataclass(frozen=True)
-class Run:
+class MlflowRun:
     """A run as MLflow has it.
 
     Attributes:
@@ -69,7 +69,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Server:
+class MlflowServer:
     """An MLflow server, asked in the name of one experiment.
 
     Attributes:
@@ -84,7 +84,7 @@ class Server:
 
 
 @contextmanager
-def connect(tracking: str, registry: str, experiment: str) -> Iterator[Server]:
+def connect(tracking: str, registry: str, experiment: str) -> Iterator[MlflowServer]:
     """Yields the server, which has the experiment then; says in one line what it refuses meanwhile.
 
     Args:
@@ -108,7 +108,7 @@ def connect(tracking: str, registry: str, experiment: str) -> Iterator[Server]:
     try:
         client = MlflowClient(tracking, registry or tracking)
         with _silence():
-            yield Server(shown, client, _experiment(client, experiment))
+            yield MlflowServer(shown, client, _experiment(client, experiment))
     except (MlflowException, OSError) as error:
         said = without_credentials(str(error)).strip().splitlines()[0][:300]
         raise NbshipError(
@@ -147,7 +147,7 @@ def _experiment(client: MlflowClient, name: str) -> str:
     return str(found.experiment_id)
 
 
-def known_runs(server: Server) -> dict[str, str]:
+def known_runs(server: MlflowServer) -> dict[str, str]:
     """Returns MLflow's identifiers of the runs that are there whole, by nbship's.
 
     A run that somebody deleted there counts as well: it is not to come again.
@@ -155,7 +155,7 @@ def known_runs(server: Server) -> dict[str, str]:
     return {run.data.tags[RUN]: run.info.run_id for run in _runs(server) if COMPLETE in run.data.tags}
 
 
-def log_run(server: Server, run: Run) -> str:
+def log_run(server: MlflowServer, run: MlflowRun) -> str:
     """Copies a run, or finishes a copy that was begun; returns MLflow's identifier.
 
     The tag that says that all of it is there comes last, so a copy that was cut off is done again.
@@ -176,7 +176,7 @@ def log_run(server: Server, run: Run) -> str:
     return identifier
 
 
-def _runs(server: Server, run_id: str = "", view: int | None = None) -> Iterator[Any]:
+def _runs(server: MlflowServer, run_id: str = "", view: int | None = None) -> Iterator[Any]:
     from mlflow.entities import ViewType
 
     wanted = f"tags.`{RUN}` = '{run_id}'" if run_id else f"tags.`{RUN}` LIKE '%'"
@@ -192,7 +192,7 @@ def _runs(server: Server, run_id: str = "", view: int | None = None) -> Iterator
 
 
 def _log_values(
-    client: MlflowClient, identifier: str, run: Run, tags: Mapping[str, str], started: int
+    client: MlflowClient, identifier: str, run: MlflowRun, tags: Mapping[str, str], started: int
 ) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
@@ -230,12 +230,14 @@ def _log_files(client: MlflowClient, identifier: str, files: Mapping[str, Path])
             client.log_artifact(identifier, str(Path(temporary) / name), folder or None)
 
 
-def known_versions(server: Server, name: str) -> dict[str, str]:
+def known_versions(server: MlflowServer, name: str) -> dict[str, str]:
     """Returns MLflow's numbers of a model's versions, by nbship's, such as `v1.2.0`."""
     return {each.tags[VERSION]: str(each.version) for each in _versions(server, name) if VERSION in each.tags}
 
 
-def register(server: Server, package: Package, folder: Path, version: str, run: str, stored: str) -> str:
+def register(
+    server: MlflowServer, package: Package, folder: Path, version: str, run: str, stored: str
+) -> str:
     """Registers a version of a model, with the pipeline itself in MLflow's scikit-learn form.
 
     Args:
@@ -274,7 +276,7 @@ def register(server: Server, package: Package, folder: Path, version: str, run: 
     return str(made.version)
 
 
-def set_aliases(server: Server, name: str, wanted: Mapping[str, str]) -> tuple[str, ...]:
+def set_aliases(server: MlflowServer, name: str, wanted: Mapping[str, str]) -> tuple[str, ...]:
     """Has aliases point to versions, and takes away those of ours that point to none.
 
     Args:
@@ -295,7 +297,7 @@ def set_aliases(server: Server, name: str, wanted: Mapping[str, str]) -> tuple[s
     return changed
 
 
-def _versions(server: Server, name: str) -> Iterator[Any]:
+def _versions(server: MlflowServer, name: str) -> Iterator[Any]:
     token = None
     while True:
         page = server.client.search_model_versions(f"name = '{name}'", max_results=_PAGE, page_token=token)

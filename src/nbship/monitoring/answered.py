@@ -26,7 +26,7 @@ Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
-class Rows:
+class AnsweredRows:
     """The records of one request, which become rows when there is time.
 
     Attributes:
@@ -77,7 +77,7 @@ def one_row(
 
 
 def to_table(
-    answered: Iterable[Row | Rows], columns: Sequence[Column], output: Output, keeping: Keeping
+    answered: Iterable[Row | AnsweredRows], columns: Sequence[Column], output: Output, keeping: Keeping
 ) -> pa.Table:
     """Makes a table of what one model answered.
 
@@ -91,7 +91,7 @@ def to_table(
 
     rows: list[Row] = []
     for each in answered:
-        rows.extend(each) if isinstance(each, Rows) else rows.append(each)
+        rows.extend(each) if isinstance(each, AnsweredRows) else rows.append(each)
     names, (*known, flags), inputs = _parted(list(zip(*rows, strict=True)))
     known[1] = [round(when * 1e6) for when in known[1]]
     known.append([[f"{each.field}: {each.reason}" for each in some] for some in flags])

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from nbship.errors import NbshipError
-from nbship.monitoring.collecting import Collector, FullError, Model, UnknownModelError
+from nbship.monitoring.collecting import CollectedModel, Collector, FullError, UnknownModelError
 from nbship.monitoring.events import EventError, read_event
 
 EVENT_BYTES_AT_MOST = 24 * 2**20
@@ -92,7 +92,7 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _model(request: Request) -> Model:
+def _model(request: Request) -> CollectedModel:
     given = request.query_params
     try:
         private = json.loads(given.get("private", "{}"))
@@ -103,4 +103,4 @@ def _model(request: Request) -> Model:
     if not valid or not 0 <= sample <= 1:
         raise EventError("the address has rules that are not understood; deploy the model again")
     names = request.path_params
-    return Model(names["name"], names["version"], tuple(sorted(private.items())), sample)
+    return CollectedModel(names["name"], names["version"], tuple(sorted(private.items())), sample)

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from nbship.errors import NbshipError
-from nbship.monitoring.events import REQUEST, RESPONSE, Event
+from nbship.monitoring.events import REQUEST, RESPONSE, CloudEvent
 from nbship.monitoring.keeping import Keeping, is_sampled
 from nbship.monitoring.log import SECONDS, RecordLog
 from nbship.monitoring.partitions import read_tables
@@ -50,7 +50,7 @@ class UnknownModelError(Exception):
 
 
 @dataclass(frozen=True)
-class Model:
+class CollectedModel:
     """Whose events come to an address.
 
     Attributes:
@@ -73,10 +73,10 @@ class _Kept:
     package: Package
     log: RecordLog
     seen: OrderedDict[str, None]
-    halves: dict[tuple[str, str], tuple[float, Event]] = field(default_factory=dict)
+    halves: dict[tuple[str, str], tuple[float, CloudEvent]] = field(default_factory=dict)
 
 
-def address(collector: str, model: Model) -> str:
+def address(collector: str, model: CollectedModel) -> str:
     """Returns where KServe's logger sends the events of a version; the rules travel with them."""
     rules = {"private": json.dumps(dict(model.private), sort_keys=True), "sample": repr(model.sample)}
     place = f"{collector.rstrip('/')}/models/{quote(model.name)}/versions/{quote(model.version)}"
@@ -108,12 +108,12 @@ class Collector:
         self._store, self._models = store, open_required(models)
         self._storage: Storage = open_required(store)
         self._read, self._count, self._seconds = read, count, seconds
-        self._kept: dict[Model, _Kept] = {}
-        self._absent: dict[Model, float] = {}
+        self._kept: dict[CollectedModel, _Kept] = {}
+        self._absent: dict[CollectedModel, float] = {}
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def take(self, model: Model, event: Event) -> None:
+    def take(self, model: CollectedModel, event: CloudEvent) -> None:
         """Takes an event.
 
         Raises:
@@ -168,15 +168,15 @@ class Collector:
         for each in json.loads(content) if content else ():
             said, half = each["model"], each["event"]
             private = tuple((name, how) for name, how in said.pop("private"))
-            event = Event(**{**half, "data": half["data"].encode("latin-1")})
+            event = CloudEvent(**{**half, "data": half["data"].encode("latin-1")})
             try:
-                self.take(Model(**said, private=private), event)
+                self.take(CollectedModel(**said, private=private), event)
             except UnknownModelError:
                 self._count(said["name"], "unknown", 1)
         if content:
             self._storage.remove(_HALVES)
 
-    def _keep(self, model: Model, kept: _Kept, request: Event, answer: Event) -> None:
+    def _keep(self, model: CollectedModel, kept: _Kept, request: CloudEvent, answer: CloudEvent) -> None:
         found = self._read(kept.package, request.data, answer.data)
         if found is None:
             self._count(model.name, "no prediction", 1)
@@ -190,7 +190,7 @@ class Collector:
         if len(kept.seen) > _SEEN_AT_MOST:
             kept.seen.popitem(last=False)
 
-    def _open(self, model: Model) -> _Kept:
+    def _open(self, model: CollectedModel) -> _Kept:
         if time.monotonic() - self._absent.get(model, -_AGAIN) < _AGAIN:
             raise UnknownModelError(f"{model.name} {model.version}")
         path = f"{model.name}/{model.version}/{DESCRIPTION}"
@@ -217,7 +217,7 @@ class Collector:
         # Of several records of a request, the first stands for all.
         return OrderedDict.fromkeys(record.removesuffix("-0") for record in ids)
 
-    def _lost(self, model: Model) -> Callable[[int], None]:
+    def _lost(self, model: CollectedModel) -> Callable[[int], None]:
         return lambda count: self._count(model.name, "lost", count)
 
     def _forget_old(self) -> None:

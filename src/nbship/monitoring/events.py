@@ -26,7 +26,7 @@ class EventError(ValueError):
 
 
 @dataclass(frozen=True)
-class Event:
+class CloudEvent:
     """A request or an answer.
 
     Attributes:
@@ -46,7 +46,7 @@ class Event:
     content_type: str = "application/json"
 
 
-def read_event(headers: Mapping[str, str], body: bytes) -> Event:
+def read_event(headers: Mapping[str, str], body: bytes) -> CloudEvent:
     """Reads an event.
 
     Args:
@@ -68,7 +68,7 @@ def read_event(headers: Mapping[str, str], body: bytes) -> Event:
     if absent:
         raise EventError(f"not a CloudEvent: it has no {', '.join(absent)}")
     when = _seconds(attributes.get("time"))
-    return Event(attributes["id"], attributes["source"], attributes["type"], when, data, kind)
+    return CloudEvent(attributes["id"], attributes["source"], attributes["type"], when, data, kind)
 
 
 def _object(body: bytes) -> dict[str, Any]:

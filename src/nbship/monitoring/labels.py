@@ -28,7 +28,7 @@ ID, VALUE, ARRIVED = "id", "value", "arrived"
 
 
 @dataclass(frozen=True)
-class Added:
+class AddedLabels:
     """What became of labels.
 
     Attributes:
@@ -100,7 +100,7 @@ def read_file(path: Path, key: Key, target: str) -> tuple[pd.DataFrame, str]:
 
 def add_labels(
     store: str, name: str, labels: pd.DataFrame, key: Key, source: str, now: datetime | None = None
-) -> Added:
+) -> AddedLabels:
     """Adds labels to the records of a model; the same again changes nothing.
 
     Args:
@@ -133,7 +133,7 @@ def add_labels(
     new, corrected, kept = _sorted_out(found, history, source)
     if kept:
         _write(storage, name, kept, source, now)
-    return Added(
+    return AddedLabels(
         new,
         corrected,
         len(found) - len(kept),

@@ -19,7 +19,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from nbship.errors import NbshipError
-from nbship.monitoring.answered import Row, Rows, one_row, to_table
+from nbship.monitoring.answered import AnsweredRows, Row, one_row, to_table
 from nbship.monitoring.keeping import Keeping, is_sampled
 from nbship.monitoring.records import open_required, write_by_day
 from nbship.package.prediction import Prediction
@@ -71,7 +71,7 @@ class _Model:
 
     columns: Sequence[Column]
     output: Output
-    answered: list[Row | Rows] = field(default_factory=list)
+    answered: list[Row | AnsweredRows] = field(default_factory=list)
     weight: int = 0
 
     def __post_init__(self) -> None:
@@ -84,7 +84,7 @@ class _Model:
 
     def count(self) -> int:
         """Returns how many records wait to become a table."""
-        return sum(len(each) if isinstance(each, Rows) else 1 for each in self.answered)
+        return sum(len(each) if isinstance(each, AnsweredRows) else 1 for each in self.answered)
 
     def pick(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         """Returns the columns that are kept."""
@@ -193,7 +193,7 @@ class RecordLog:
             room = not self._weight or self._weight + weight <= VALUES_AT_MOST
             if room:
                 columns = model.pick(checked.values)
-                make = one_row if checked.rows == 1 else Rows
+                make = one_row if checked.rows == 1 else AnsweredRows
                 model.answered.append(make(request, when, version, columns, prediction, flags))
                 model.weight += weight
                 self._weight += weight

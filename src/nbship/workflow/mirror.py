@@ -19,7 +19,7 @@ from filelock import FileLock
 from nbship.config import Pipeline
 from nbship.errors import NbshipError, Report, UsageError
 from nbship.export import mlflow
-from nbship.export.mlflow import EndState, Run, Server
+from nbship.export.mlflow import EndState, MlflowRun, MlflowServer
 from nbship.gate import Verdict
 from nbship.package import DESCRIPTION, MODEL, Package, read_package
 from nbship.pages.sweep_page import SweepRecord, all_sweeps
@@ -100,7 +100,7 @@ def sync(root: Path, pipeline: Pipeline, report: Report = lambda _: None) -> Mir
 
 
 def _sync_versions(
-    root: Path, pipeline: Pipeline, server: Server, runs: dict[str, str], report: Report
+    root: Path, pipeline: Pipeline, server: MlflowServer, runs: dict[str, str], report: Report
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Returns the versions that were sent, those that could not be, and the aliases that changed."""
     name = pipeline.name
@@ -159,7 +159,7 @@ def _package(
 
 
 def _run(root: Path) -> Any:
-    def made(record: RunRecord) -> Run:
+    def made(record: RunRecord) -> MlflowRun:
         folder = run_folder(root, record.pipeline, record.id)
         steps = record.steps.values()
         files = [PAGE, *(file for step in steps for file in _notebooks(step.name))]
@@ -169,7 +169,7 @@ def _run(root: Path) -> Any:
             for name, value in step.metrics.items()
             if isinstance(value, list) and value and all(isinstance(number, int | float) for number in value)
         }
-        return Run(
+        return MlflowRun(
             id=record.id,
             started=record.started,
             seconds=record.seconds,
@@ -194,13 +194,13 @@ def _notebooks(step: str) -> tuple[str, str]:
     return files.notebook, files.html
 
 
-def _sweeps(root: Path, name: str) -> Iterator[Run]:
+def _sweeps(root: Path, name: str) -> Iterator[MlflowRun]:
     """A sweep, and each combination as a run within it."""
     for sweep in all_sweeps(root, name):
         if sweep.state not in _ENDS:
             continue
         best = sweep.best
-        yield Run(
+        yield MlflowRun(
             id=sweep.id,
             started=sweep.started,
             seconds=sweep.seconds,
@@ -212,9 +212,9 @@ def _sweeps(root: Path, name: str) -> Iterator[Run]:
         yield from (_trial(sweep, number) for number in range(len(sweep.trials)))
 
 
-def _trial(sweep: SweepRecord, number: int) -> Run:
+def _trial(sweep: SweepRecord, number: int) -> MlflowRun:
     trial = sweep.trials[number]
-    return Run(
+    return MlflowRun(
         id=f"{sweep.id}/{trial.step}",
         started=sweep.started,
         seconds=trial.seconds,
@@ -226,10 +226,10 @@ def _trial(sweep: SweepRecord, number: int) -> Run:
     )
 
 
-def _run_of(package: Package) -> Run:
+def _run_of(package: Package) -> MlflowRun:
     """A run that only its model tells of."""
     origin = package.origin
-    return Run(
+    return MlflowRun(
         id=origin.run,
         started=origin.started,
         seconds=0.0,

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from nbship.config import Monitor, Pipeline, load_pipeline
 from nbship.errors import UsageError
 from nbship.monitoring import labels, pruning
-from nbship.monitoring.collecting import Model, address
+from nbship.monitoring.collecting import CollectedModel, address
 from nbship.monitoring.keeping import Keeping, require_columns
-from nbship.monitoring.labels import Added, Key, read_file
+from nbship.monitoring.labels import AddedLabels, Key, read_file
 from nbship.monitoring.log import OpenLog
 from nbship.monitoring.pruning import Pruned
 from nbship.monitoring.records import require_libraries
@@ -72,7 +72,7 @@ def settings_of(pipeline: Pipeline, version: str, columns: Sequence[Column]) -> 
         return KeptRelease()
     require_columns(monitor.private, columns)
     if monitor.collector is not None:
-        model = Model(pipeline.name, version, tuple(sorted(monitor.private.items())), monitor.sample)
+        model = CollectedModel(pipeline.name, version, tuple(sorted(monitor.private.items())), monitor.sample)
         return KeptRelease(logger=address(monitor.collector, model))
     return KeptRelease(environment=tuple(log_settings(monitor).items()), secret=SECRET)
 
@@ -95,7 +95,9 @@ def log_of(environment: Mapping[str, str], name: str) -> OpenLog | None:
     return open_log(name, monitor, store)
 
 
-def add_labels(root: Path, name: str, file: Path, store: str = "", arrived: datetime | None = None) -> Added:
+def add_labels(
+    root: Path, name: str, file: Path, store: str = "", arrived: datetime | None = None
+) -> AddedLabels:
     """Adds the labels of a file to the records of a model.
 
     Args:

@@ -36,7 +36,7 @@ Outcome = Literal["pushed", "under way", "too few", "cooling down", "tried alrea
 
 
 @dataclass(frozen=True)
-class Asked:
+class RetrainRequest:
     """What is asked of a retraining.
 
     Attributes:
@@ -88,7 +88,7 @@ class _Work:
     root: Path
     pipeline: Pipeline
     storage: Storage
-    asked: Asked
+    asked: RetrainRequest
     name: str
     new: Labelled
     taken: frozenset[str]
@@ -108,7 +108,7 @@ class _Work:
 
 
 def retrain(
-    root: Path, asked: Asked, environment: Mapping[str, str], report: Report = lambda _: None
+    root: Path, asked: RetrainRequest, environment: Mapping[str, str], report: Report = lambda _: None
 ) -> Retrained:
     """Takes new labelled rows into the data, runs, and opens a merge request.
 
@@ -168,7 +168,9 @@ def _taken_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.labels")
 
 
-def _reason_not_to(pipeline: Pipeline, asked: Asked, storage: Storage, new: Labelled) -> Retrained | None:
+def _reason_not_to(
+    pipeline: Pipeline, asked: RetrainRequest, storage: Storage, new: Labelled
+) -> Retrained | None:
     """What stands against beginning: too few rows, the last one a short time ago, the same rows again."""
     count = len(new.ids)
     if count < (1 if asked.force else pipeline.retrain.least):
@@ -192,7 +194,7 @@ def _begin(
     root: Path,
     pipeline: Pipeline,
     storage: Storage,
-    asked: Asked,
+    asked: RetrainRequest,
     name: str,
     new: Labelled,
     taken: frozenset[str],
