@@ -1,4 +1,4 @@
-"""The CI files that `nbship init --chatops` writes: forges accept them, and a request's code meets no secret."""
+"""The CI files that `nbship init --chatops` writes: forges accept them; a request's code meets no secret."""
 
 from __future__ import annotations
 

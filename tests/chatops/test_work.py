@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,7 +49,7 @@ def test_the_code_of_a_request_runs_apart(
         forge.end(number)
         waited.append(number)
 
-    monkeypatch.setattr(work.time, "sleep", sleep)
+    monkeypatch.setattr(work, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
     assert forge.work(comment) == 0
     assert done == ["run cars", "deploy staging v1.1.0"]
     assert len(waited) == len(forge.server.started) == 1
@@ -56,7 +58,8 @@ def test_the_code_of_a_request_runs_apart(
 def test_what_a_pipeline_does_not_answer_is_told(
     forge: Place, done: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work.time, "sleep", lambda _: forge.end(max(forge.server.started)))
+    ended = SimpleNamespace(sleep=lambda _: forge.end(max(forge.server.started)), monotonic=time.monotonic)
+    monkeypatch.setattr(work, "time", ended)
     comment = forge.write("/run cars\n/staging_deploy cars")
     assert forge.work(comment) == 1
     assert states(forge.entries(comment)) == ["failed", "skipped"]
