@@ -61,6 +61,7 @@ SECTIONS = {
     "Monitor": "monitor",
     "Label": "label",
     "Mlflow": "mlflow",
+    "Retrain": "retrain",
 }
 _CONSOLE = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
 _TABLE = re.compile(r"(<!-- keys of (?P<model>\w+) -->\n\n).*?(?=\n\n)", re.DOTALL)

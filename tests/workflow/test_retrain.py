@@ -17,7 +17,7 @@ from nbship.errors import NbshipError, RejectedError, UsageError
 from nbship.monitoring.partitions import write_table
 from nbship.monitoring.records import label_columns, open_required, write_records
 from nbship.record import State, all_runs
-from nbship.versions import dvc, upstream
+from nbship.versions import content, dvc, upstream
 from nbship.workflow.publish import publish
 from nbship.workflow.retrain import Retrained, RetrainRequest, retrain
 from nbship.workflow.run import RunRequest, run
@@ -228,7 +228,7 @@ def test_cut_off_anywhere_a_repeat_goes_on(
     """Before the data, before the branch, or after all but the note that it was done."""
     keep(root, points(100, 160))
     with monkeypatch.context() as cut:
-        place = {"push_branch": upstream, "push_content": dvc}.get(step)
+        place = {"push_branch": upstream, "push_content": content}.get(step)
         target = f"nbship.monitoring.retraining.{step}" if place is None else f"{place.__name__}.{step}"
 
         def killed(*arguments: object) -> None:

@@ -323,7 +323,7 @@ class Retrain(Model):
 
     @model_validator(mode="after")
     def _window_has_a_size(self) -> Retrain:
-        if self.rule == "window" and (self.rows is None) == (self.days is None):
+        if self.rule == "window" and self.rows is None and self.days is None:
             raise ValueError("a window takes rows, or days with date")
         if self.days is not None and self.date is None:
             raise ValueError("days takes date: the column of the table that has it")

@@ -190,13 +190,13 @@ def join(table: pd.DataFrame, new: Labelled, settings: Retrain, target: str) -> 
 
 
 def _window(table: pd.DataFrame, settings: Retrain) -> pd.DataFrame:
-    """The newest rows: of the last ones, or of the last days by the column that has the date."""
+    """The newest rows: of the last days, by the column that has the date, and of those the last ones."""
     import pandas as pd
 
-    if settings.rows:
-        return table.tail(settings.rows)
-    dates = pd.to_datetime(table[settings.date or ""], errors="coerce", utc=True, format="mixed")
-    return table[dates >= dates.max() - pd.Timedelta(days=settings.days or 0)]
+    if settings.days:
+        dates = pd.to_datetime(table[settings.date or ""], errors="coerce", utc=True, format="mixed")
+        table = table[dates >= dates.max() - pd.Timedelta(days=settings.days)]
+    return table.tail(settings.rows or len(table))
 
 
 def _texts(values: pd.Series[Any], written: pd.Series[Any]) -> list[str]:

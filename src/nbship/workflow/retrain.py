@@ -26,7 +26,7 @@ from nbship.monitoring.retraining import Attempt, Joined, Labelled
 from nbship.monitoring.storage import Storage
 from nbship.package import trained
 from nbship.record import RunRecord
-from nbship.versions import dvc, git, registry, upstream
+from nbship.versions import content, dvc, git, registry, upstream
 from nbship.workflow import data
 from nbship.workflow.note import plain, run_section
 from nbship.workflow.run import RunRequest, run
@@ -213,9 +213,9 @@ def _begin(
     if settings.rule == "weight":
         _check_weight_is_used(root, pipeline)
     joined = retraining.join(table, new, settings, pipeline.publish.target)
-    content = joined.table.to_csv(index=False, lineterminator="\n").encode()
-    target = root / FOLDER / pipeline.name / f"{hashlib.sha256(content).hexdigest()}.csv"
-    files.write_bytes(target, content)
+    text = joined.table.to_csv(index=False, lineterminator="\n").encode()
+    target = root / FOLDER / pipeline.name / f"{hashlib.sha256(text).hexdigest()}.csv"
+    files.write_bytes(target, text)
     summary = retraining.summary(settings, joined)
     report(summary)
     return _Work(root, pipeline, storage, asked, name, new, taken, joined, target, summary)
@@ -266,7 +266,7 @@ def _hand_over(
         )
     commit = upstream.branch_head(root, remote, work.branch) if remote else _local(root, work.branch)
     if not commit:
-        tracked = dvc.push_content(root, work.table) if has_dvc_remote else dvc.store(root, work.table)
+        tracked = content.push_content(root, work.table) if has_dvc_remote else dvc.store(root, work.table)
         ids = sorted(work.taken | set(work.new.ids))
         texts = {
             dvc.tracking_file(work.data_path): dvc.tracking_text(work.data_path, tracked),
