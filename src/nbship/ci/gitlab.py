@@ -183,7 +183,7 @@ def open_merge_request(project: Project, branch: str, into: str, title: str, tex
     wanted = {"source_branch": branch, "target_branch": into, "title": title[:_LONGEST_DESCRIPTION]}
     settings = {**wanted, "description": text, "remove_source_branch": True}
 
-    def find() -> list[Any]:
+    def find() -> list[ProjectMergeRequest]:
         return list(open_merge_requests(project, branch))
 
     with explained(project.manager.gitlab):
