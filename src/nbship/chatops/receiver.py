@@ -199,7 +199,7 @@ async def _body(request: Request) -> bytes:
 
 
 @dataclass(frozen=True)
-class Settings:
+class Receiving:
     """How a receiver runs.
 
     Attributes:
@@ -219,7 +219,7 @@ class Settings:
     catch_up: CatchUp | None = None
 
 
-def serve(settings: Settings, ready: Callable[[str], None]) -> None:
+def serve(settings: Receiving, ready: Callable[[str], None]) -> None:
     """Takes webhooks until a signal ends it.
 
     Args:

@@ -59,12 +59,12 @@ def serve(
         raise UsageError(f"--forge {forge}: unknown", f"one of {', '.join(_FORGES)}")
     _require_libraries()
     from nbship.chatops.hooks import SECRET, Expected
-    from nbship.chatops.receiver import Settings
+    from nbship.chatops.receiver import Receiving
     from nbship.chatops.receiver import serve as receive
 
     expected = Expected(forge, project, tuple(os.environ.get(SECRET, "").split()))
     start = find_start(os.environ, forge, project, branch, workflow)
-    receive(Settings(expected, start, queue, host, port), _print_ready)
+    receive(Receiving(expected, start, queue, host, port), _print_ready)
 
 
 def _print_ready(address: str) -> None:
