@@ -12,6 +12,8 @@ from nbclient import NotebookClient
 
 from nbship.jupyter import cards
 from nbship.jupyter.results import Opened
+from nbship.local.events import Event
+from nbship.record import State
 from nbship.workflow.open_step import OpenedStep
 from nbship.workflow.progress import Progress
 from tests.engine import NAME, TRAIN_CODE, write_points
@@ -130,7 +132,7 @@ def test_hostile_texts_stay_texts(tmp_path, monkeypatch):
     record.pipeline = record.id = evil.replace("/", "")
     progress = Progress()
     for step in record.steps.values():
-        progress.update(cards_event(evil))
+        progress.update(Event(evil, State.RUNNING, 1, 2, 0.5, line=evil, error=evil))
         step.title = evil
     opened = Opened(OpenedStep(tmp_path / f"{evil}.ipynb", evil, evil, (evil,), (evil,), {evil: evil}))
     shown = [
@@ -141,13 +143,6 @@ def test_hostile_texts_stay_texts(tmp_path, monkeypatch):
     for each in shown:
         assert "<img src=x" not in each
         assert "&lt;img src=x" in each
-
-
-def cards_event(evil: str) -> Any:
-    from nbship.local.events import Event
-    from nbship.record import State
-
-    return Event(evil, State.RUNNING, 1, 2, 0.5, line=evil, error=evil)
 
 
 def test_links_lead_from_where_the_kernel_works(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from nbship.gate import Check
 from nbship.pages import run_page
-from nbship.pages.run_page import write_run_page
-from nbship.record import Environment, State
+from nbship.pages.drawing import svg_width
+from nbship.pages.run_page import Change, Neighbour, link_next, write_run_page
+from nbship.record import Environment, State, StepRecord
 from tests.records import (
     PARAMETERS,
     code_cell,
@@ -367,3 +369,74 @@ def test_text_stands_out_from_its_ground(scheme):
     for ground in ("page", "card", "well"):
         for ink in ("ink", "soft", "link", "good", "bad", "warning", "neutral"):
             assert contrast(colors[ink], colors[ground]) >= 4.5, f"{ink} on {ground}"
+
+
+BEFORE = Neighbour(
+    "the run before",
+    "20260228-090000-ffff",
+    (
+        Change("parameters", "train.shrinkage", "0.1", "0.9"),
+        Change("code", "notebooks/train.ipynb", "aa", "bb"),
+    ),
+    is_before=True,
+)
+CHAMPIONS = Neighbour(
+    "the champion's run", "20260101-090000-cccc", (Change("parameters", "train.shrinkage", "<b>", "0.9"),)
+)
+
+
+def changes_of(folder: Path, *neighbours: Neighbour) -> str:
+    html = write_run_page(make_record(settings=["train.shrinkage=0.9"]), folder, neighbours).read_text()
+    return html.partition('id="changes-title"')[2].partition("</section>")[0]
+
+
+def test_what_was_changed_stands_at_the_top(tmp_path):
+    folder = write_run(tmp_path, make_record())
+    html = write_run_page(make_record(), folder, [BEFORE, CHAMPIONS]).read_text()
+    assert html.index('id="verdict"') < html.index('id="changes-title"') < html.index('id="graph-title"')
+    told = re.sub(r"<[^>]+>", "|", changes_of(folder, BEFORE, CHAMPIONS))
+    told = re.sub(r"[|\s]+", "|", told)
+    assert "Set|for|this|run:|train.shrinkage=0.9" in told
+    assert "train.shrinkage|parameters|0.9|0.1|&lt;b&gt;" in told
+    assert "notebooks/train.ipynb|code|bb|aa|the|same" in told
+    assert f'href="../{BEFORE.run}/index.html"' in html
+    assert f'href="../{CHAMPIONS.run}/index.html"' in html
+
+
+def test_a_run_without_any_change_says_so(tmp_path):
+    folder = write_run(tmp_path, make_record())
+    nothing = replace(BEFORE, changes=())
+    assert "Nothing: steps, parameters, data, code and environment" in changes_of(folder, nothing)
+    html = write_run_page(make_record(settings=[]), folder).read_text()
+    assert "What was changed" not in html
+
+
+def test_a_page_leads_to_the_run_after_it_once_there_is_one(tmp_path):
+    page = write_run_page(make_record(), write_run(tmp_path, make_record()))
+    link_next(page, "20260302-1")
+    link_next(page, "20260303-2")
+    assert re.findall(r'<a href="([^"]+)">the run after', page.read_text()) == ["../20260302-1/index.html"]
+    link_next(tmp_path / "gone.html", "20260302-1")
+    assert not (tmp_path / "gone.html").exists()
+
+
+def test_a_long_chain_runs_downwards_and_is_as_large_as_one_can_read(tmp_path):
+    names = [f"step-{n:02}" for n in range(40)]
+    chain = {
+        name: StepRecord(name=name, source="a.ipynb", upstream=names[:n][-1:]) for n, name in enumerate(names)
+    }
+    record = make_record(steps=chain, gate=None, verdict=None)
+    html = write_run_page(record, write_run(tmp_path, record)).read_text()
+    wide = html.partition('wide-only"')[2].partition("</svg>")[0]
+    width, height = (int(re.search(rf' {side}="(\d+)"', wide)[1]) for side in ("width", "height"))
+    assert height > 2500 > 500 > width
+    fan = {
+        name: StepRecord(name=name, source="a.ipynb", upstream=names[:1] if n else [])
+        for n, name in enumerate(names)
+    }
+    record = make_record(id="20260301-fan", steps=fan, gate=None, verdict=None)
+    html = write_run_page(record, write_run(tmp_path, record)).read_text()
+    assert svg_width(html.partition('wide-only"')[2]) < 500
+    narrow = html.partition('narrow-only"')[2]
+    least = int(re.search(r"min-width:(\d+)px", narrow)[1])
+    assert least > 0.8 * svg_width(narrow) > 2000

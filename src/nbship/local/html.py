@@ -1,7 +1,7 @@
 """Writes an executed notebook as one HTML file that reads without a network.
 
-nbconvert does the work. Its page asks public servers for RequireJS, MathJax, Mermaid and widgets: this one asks
-nobody, and keeps outputs from asking. Formulas and diagrams stay the text that they are.
+nbconvert does the work. Its page asks public servers for RequireJS, MathJax, Mermaid and widgets: this one
+asks nobody, and keeps outputs from asking. Formulas and diagrams stay the text that they are.
 
 Not for the run page.
 """

@@ -6,6 +6,7 @@ same from its labels. Where things go is decided by `layout`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -25,6 +26,9 @@ _MARGIN = 8
 _LABELLED_AT_MOST = 14
 _CHARACTER = 8.3
 _SMALL_CHARACTER = 6.2
+# Pixels up to which a picture may become as small as the page is, and beyond, the share that it keeps.
+_SHRINKS_UP_TO = 1200
+_SMALLEST = 0.85
 
 # Drawn in a box of 16 by 16, so that a state can be told without its colour.
 _SIGNS = {
@@ -176,11 +180,22 @@ def draw(nodes: Sequence[Node], edges: Iterable[Edge], label: str, direction: Di
     box = f'x="{-_MARGIN}" y="{-_MARGIN}" width="{width:.0f}" height="{height:.0f}"'
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" class="nbship-graph" role="group" '
-        f'aria-label="{escape(label)}" width="{width:.0f}" height="{height:.0f}" '
+        f'aria-label="{escape(label)}" width="{width:.0f}" height="{height:.0f}" {_least(width)}'
         f'viewBox="{-_MARGIN} {-_MARGIN} {width:.0f} {height:.0f}">'
         f"<desc>{escape(_described(nodes, edges))}</desc><style>{_STYLE}</style>"
         f'<rect class="page" {box} rx="8"/>{"".join(parts)}</svg>'
     )
+
+
+def svg_width(svg: str) -> int:
+    """Returns the width in pixels that a picture of `draw` has by itself; 0 for none."""
+    found = re.search(r' width="(\d+)"', svg)
+    return int(found[1]) if found else 0
+
+
+def _least(width: float) -> str:
+    """A large picture is scrolled rather than made too small to read."""
+    return f'style="min-width:{_SMALLEST * width:.0f}px" ' if width > _SHRINKS_UP_TO else ""
 
 
 def sign_path(state: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from nbship.files import write_text
 from nbship.gate import percent_text
 from nbship.graph import champion_step
 from nbship.pages import formatting
-from nbship.pages.drawing import run_svg, sign_path, step_note
+from nbship.pages.drawing import Direction, run_svg, sign_path, step_note, svg_width
 from nbship.pages.interval import interval_svg
 from nbship.pages.metrics import MetricRow, compared, measured
 from nbship.pages.outputs import Shown, read_shown
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
 
 # The project's folder, seen from runs/NAME/ID.
 _PROJECT = "../../../"
+# Where the link to the next run will be.
+_NEXT = "<!-- the run after -->"
+_WAYS: tuple[Direction, Direction] = ("right", "down")
+# Width in pixels beyond which a graph runs downwards: the page's, and as much again to scroll.
+_WIDEST = 2000
+_MOST_CHANGES = 30
 _SIGNS = {
     formatting.Tone.GOOD: "done",
     formatting.Tone.BAD: "failed",
@@ -67,12 +74,55 @@ class _Step:
     metrics: list[MetricRow]
 
 
-def write_run_page(record: RunRecord, folder: Path) -> Path:
+@dataclass(frozen=True)
+class Change:
+    """Something that another run had otherwise: its kind, its name, and what either has, as text."""
+
+    kind: str
+    name: str
+    before: str
+    now: str
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """Another run of the pipeline, such as the one before.
+
+    Attributes:
+        relation: What it is to this one.
+        run: Its id.
+        changes: What was changed since.
+        is_before: Whether no other run is between it and this one.
+    """
+
+    relation: str
+    run: str
+    changes: tuple[Change, ...]
+    is_before: bool = False
+
+    @property
+    def address(self) -> str:
+        """Its page, from this one."""
+        return f"../{quote(self.run)}/{PAGE}"
+
+
+@dataclass(frozen=True)
+class _Changed:
+    """Something that was changed against one of the neighbours; theirs is in their order, empty if alike."""
+
+    kind: str
+    name: str
+    now: str
+    theirs: list[str]
+
+
+def write_run_page(record: RunRecord, folder: Path, neighbours: Sequence[Neighbour] = ()) -> Path:
     """Writes the page of a run, atomically.
 
     Args:
         record: The run, in any state.
         folder: The run's folder, where the executed notebooks are.
+        neighbours: Runs that it is compared with.
 
     Returns:
         The page's path.
@@ -81,11 +131,30 @@ def write_run_page(record: RunRecord, folder: Path) -> Path:
         NbshipError: The page cannot be written.
     """
     page = folder / PAGE
-    write_text(page, _render(record, folder))
+    write_text(page, _render(record, folder, neighbours))
     return page
 
 
-def _render(record: RunRecord, folder: Path) -> str:
+def link_next(page: Path, run: str) -> None:
+    """Lets a page lead to the run after it, if it has a place for that and leads to none yet.
+
+    Args:
+        page: The page of a run.
+        run: The id of the run after it.
+
+    Raises:
+        NbshipError: The page cannot be written.
+    """
+    try:
+        text = page.read_text(encoding="utf-8")
+    except OSError:
+        return  # whose page is gone has none to lead from
+    link = f' <a href="../{quote(run)}/{PAGE}">the run after</a>'
+    if _NEXT in text:
+        write_text(page, text.replace(_NEXT, link, 1))
+
+
+def _render(record: RunRecord, folder: Path, neighbours: Sequence[Neighbour]) -> str:
     from markupsafe import Markup
 
     outcome = formatting.outcome(record)
@@ -93,6 +162,9 @@ def _render(record: RunRecord, folder: Path) -> str:
     rows = compared(record)
     judged = {row.metric.name for row in rows}
     gate_steps = {record.gate.step, champion_step(record.gate.step)} if record.gate and judged else set()
+    wide, narrow = (run_svg(record, way) if record.steps else "" for way in _WAYS)
+    if svg_width(narrow) < svg_width(wide) > _WIDEST:
+        wide = narrow  # a long chain reads better downwards
     script = (TEMPLATES / "run.js").read_text(encoding="utf-8")
     return _template().render(
         run=record,
@@ -100,9 +172,13 @@ def _render(record: RunRecord, folder: Path) -> str:
         synthetic=formatting.synthetic_text(record),
         outcome_sign=_SIGNS[outcome.tone],
         started=record.started.astimezone(),
+        neighbours=neighbours,
+        changed=_changed(neighbours),
+        most_changes=_MOST_CHANGES,
+        next_mark=Markup(_NEXT),  # noqa: S704
         # Names are escaped where the pictures are drawn.
-        graph=Markup(run_svg(record) if record.steps else ""),  # noqa: S704
-        narrow_graph=Markup(run_svg(record, "down") if record.steps else ""),  # noqa: S704
+        graph=Markup(wide),  # noqa: S704
+        narrow_graph=Markup(narrow),  # noqa: S704
         steps=steps,
         champion_name=champion_step(record.gate.step) if record.gate else "",
         failures=[step for step in steps if step.record.state is State.FAILED],
@@ -116,6 +192,17 @@ def _render(record: RunRecord, folder: Path) -> str:
         script=Markup(script),  # noqa: S704
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _changed(neighbours: Sequence[Neighbour]) -> list[_Changed]:
+    """What was changed against any neighbour, in the order in which it is told."""
+    theirs = [{(c.kind, c.name): c for c in neighbour.changes} for neighbour in neighbours]
+    found: dict[tuple[str, str], _Changed] = {}
+    for changes in theirs:
+        for key, change in changes.items():
+            before = [others[key].before if key in others else "" for others in theirs]
+            found.setdefault(key, _Changed(*key, change.now, before))
+    return list(found.values())
 
 
 @functools.cache

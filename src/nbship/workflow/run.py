@@ -49,6 +49,7 @@ from nbship.samples import with_samples
 from nbship.versions import git, registry
 from nbship.workflow import data, judging
 from nbship.workflow.judging import Evidence
+from nbship.workflow.neighbours import link_from_before, neighbours
 from nbship.workflow.progress import durations
 
 # Kernels of the environment that this process runs in.
@@ -177,30 +178,33 @@ def _run(root: Path, graph: Graph, folder: Path, record: RunRecord, options: run
         runner.run_graph(root, graph, folder, record, options)
         if record.gate and record.gate.step in graph.steps:
             record.verdict = _judge(root, graph, record, folder)
-        _conclude(record, folder, State.DONE, started)
+        _conclude(root, record, folder, State.DONE, started)
     except KeyboardInterrupt:
-        _conclude_in_need(record, folder, State.INTERRUPTED, started)
+        _conclude_in_need(root, record, folder, State.INTERRUPTED, started)
         raise
     except Exception as error:
         failure = explained(error, folder)
         record.error = failure.message
-        _conclude_in_need(record, folder, State.FAILED, started)
+        _conclude_in_need(root, record, folder, State.FAILED, started)
         raise failure from error
 
 
-def _conclude(record: RunRecord, folder: Path, state: State, started: float) -> None:
+def _conclude(root: Path, record: RunRecord, folder: Path, state: State, started: float) -> None:
     record.state = state
     record.seconds = round(time.perf_counter() - started, 3)
     write_text(folder / METRICS, json.dumps(record.metrics, indent=2))
-    write_run_page(record, folder)
+    others = neighbours(root, record)
+    write_run_page(record, folder, others)
     # Last, so that a run that says it is done has its page.
     save(record, folder)
+    with suppress(NbshipError):  # a link more or less is no failure of this run
+        link_from_before(root, record, others)
 
 
-def _conclude_in_need(record: RunRecord, folder: Path, state: State, started: float) -> None:
+def _conclude_in_need(root: Path, record: RunRecord, folder: Path, state: State, started: float) -> None:
     """On a full disk as little as the record may be too much; what went wrong first is what is told."""
     with suppress(Exception):
-        _conclude(record, folder, state, started)
+        _conclude(root, record, folder, state, started)
         return
     with suppress(NbshipError):
         save(record, folder)
