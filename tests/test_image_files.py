@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from nbship.workflow.image import ingredients
 
 ROOT = Path(__file__).parent.parent
-EXTRAS = ("gitlab", "monitor", "s3", "serve", "sql")
+EXTRAS = ("gitlab", "mlflow", "monitor", "s3", "serve", "sql")
 _PIN = re.compile(
     r"^(?P<name>[A-Za-z0-9_.-]+)==(?P<version>[^ ;\\]+)[^\\\n]*\\\n(?P<hashes>(?:    --hash=.*\n?)+)", re.M
 )
