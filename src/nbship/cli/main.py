@@ -22,6 +22,7 @@ from nbship.cli import (
     lint,
     mlflow,
     new,
+    package,
     publish,
     records,
     report,
@@ -53,7 +54,7 @@ app = typer.Typer(
 _PANELS: dict[str, tuple[ModuleType, ...]] = {
     "Begin": (init, new, split, show, config, lint, data, add),
     "Run and judge": (run, sweep, runs, open_command),
-    "Publish and serve": (publish, serve, mlflow, app_command),
+    "Publish and serve": (publish, serve, package, mlflow, app_command),
     "Run on Kubeflow": (compile_command, image, submit, schedule),
     "Deploy with KServe": (deploy,),
     "Watch what serves": (records, retrain),

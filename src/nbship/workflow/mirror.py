@@ -6,8 +6,6 @@ was away has missed comes with the next call, and nothing needs to be kept for i
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -21,12 +19,12 @@ from nbship.errors import NbshipError, Report, UsageError
 from nbship.export import mlflow
 from nbship.export.mlflow import EndState, MlflowRun, MlflowServer
 from nbship.gate import Verdict
-from nbship.package import DESCRIPTION, MODEL, Package, read_package
+from nbship.package import Package
 from nbship.pages.sweep_page import SweepRecord, all_sweeps
 from nbship.record import PAGE, RunRecord, State, StepFiles, all_runs, run_folder
-from nbship.versions import registry, stages, store
-from nbship.versions.registry import Version
+from nbship.versions import registry, stages
 from nbship.workflow.models import list_models
+from nbship.workflow.packages import find_package
 from nbship.workflow.runs import data_hashes
 
 CHAMPION = "champion"
@@ -112,17 +110,16 @@ def _sync_versions(
     for version in reversed(model.versions):
         if version.version in known or not version.active:
             continue
-        with _package(root, pipeline, version, model.champion, report) as found:
+        with find_package(root, pipeline, version, report) as found:
             if found is None:
                 missing.append(version.version)
                 continue
-            package, folder, stored = found
-            run = package.origin.run
+            package, run = found.description, found.description.origin.run
             if run not in runs:  # it ran elsewhere, such as on Kubeflow
                 runs[run] = mlflow.log_run(server, _run_of(package))
             report(f"{name} {version.version} to {server.address}")
             known[version.version] = mlflow.register(
-                server, package, folder, version.version, runs[run], stored
+                server, package, found.folder, version.version, runs[run], found.stored
             )
             sent.append(version.version)
     wanted = {CHAMPION: model.champion} | {each.stage: "" for each in stages.history(root, name)}
@@ -130,32 +127,6 @@ def _sync_versions(
     numbers = {alias: known.get(version, "") for alias, version in wanted.items()}
     aliases = mlflow.set_aliases(server, name, numbers) if known else ()
     return tuple(sent), tuple(missing), aliases
-
-
-@contextlib.contextmanager
-def _package(
-    root: Path, pipeline: Pipeline, version: Version, champion: str, report: Report
-) -> Iterator[tuple[Package, Path, str] | None]:
-    """Yields a version's description, folder and address in the store; None where it cannot be had."""
-    name = pipeline.name
-    address = (pipeline.publish.store if pipeline.publish else None) or ""
-    stored = f"{address.rstrip('/')}/{name}/{version.version}" if address else ""
-    if version.version == champion and registry.champion(root, name, report):
-        folder = registry.model_folder(root, name)
-        yield read_package(folder), folder, stored
-        return
-    if not address:
-        yield None
-        return
-    models = store.open_store(root, address)
-    contents = {file: store.read(models, name, version.version, file) for file in (MODEL, DESCRIPTION)}
-    with tempfile.TemporaryDirectory(prefix="nbship-") as temporary:
-        for file, content in contents.items():
-            if content is None:
-                yield None
-                return
-            (Path(temporary) / file).write_bytes(content)
-        yield read_package(Path(temporary)), Path(temporary), stored
 
 
 def _run(root: Path) -> Any:
