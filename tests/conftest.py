@@ -69,7 +69,8 @@ def folder_without_git(tmp_path: Path) -> Path:
         (root / name).write_bytes((ROOT / name).read_bytes())
     (root / "pipelines").mkdir()
     (root / ".gitignore").write_text(
-        "/data.csv\n/models/*/model.joblib\n/models/*/model.onnx\n/models/*/trained_rows.npz\n/runs/\n/.nbship/\n"
+        "/data.csv\n/models/*/model.joblib\n/models/*/model.onnx\n/models/*/trained_rows.npz\n"
+        "/models/*/reference.json\n/runs/\n/.nbship/\n"
     )
     return root
 

@@ -18,6 +18,7 @@ ALL_WRITES = [
     "PUT /models/{0}/dvc/files/md5/…",  # the model
     "PUT /models/{0}/dvc/files/md5/…",  # the rows that it was trained on
     "PUT /models/{0}/dvc/files/md5/…",  # its compiled form
+    "PUT /models/{0}/dvc/files/md5/…",  # the sample to compare with
     "PUT /models/{0}/store/line/v1.1.0/model.joblib",
     "PUT /models/{0}/store/line/v1.1.0/model.onnx",
     "PUT /models/{0}/store/line/v1.1.0/model.json",

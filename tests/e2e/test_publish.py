@@ -104,6 +104,7 @@ def assert_published(root: Path) -> None:
         "model.joblib.dvc",
         "model.json",
         "model.onnx",
+        "reference.json",
         "trained_rows.npz",
     ]
     assert registry.trained_rows(root, NAME) is not None

@@ -303,7 +303,8 @@ def test_git_takes_nothing_that_belongs_elsewhere(root):
     initialize(root, Wish())
     left = (
         *(".nbship/cache/a/b", "runs/flats/1/run.json", "models/flats/model.joblib", ".venv/bin/python"),
-        *("models/flats/trained_rows.npz", "models/flats/.staging/a", "notebooks/flats/build/rows.csv"),
+        *("models/flats/trained_rows.npz", "models/flats/reference.json", "models/flats/.staging/a"),
+        "notebooks/flats/build/rows.csv",
         *(
             "notebooks/.ipynb_checkpoints/a.ipynb",
             "src/__pycache__/a.pyc",

@@ -21,6 +21,7 @@ from nbship.cli import (
     init,
     lint,
     mlflow,
+    monitor,
     new,
     package,
     publish,
@@ -57,7 +58,7 @@ _PANELS: dict[str, tuple[ModuleType, ...]] = {
     "Publish and serve": (publish, serve, package, mlflow, app_command),
     "Run on Kubeflow": (compile_command, image, submit, schedule),
     "Deploy with KServe": (deploy,),
-    "Watch what serves": (records, retrain),
+    "Watch what serves": (records, monitor, retrain),
     "Work with a forge": (changes, report, chatops),
 }
 for panel, groups in _PANELS.items():

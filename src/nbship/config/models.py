@@ -143,6 +143,12 @@ class Publish(Model):
     columns: dict[str, ColumnSettings] = Field(
         {}, description="what is known of the model's columns beyond what its rows show"
     )
+    reference_sample: int = Field(
+        1000,
+        ge=0,
+        le=10_000,
+        description="rows kept with the model, by DVC, for `nbship monitor` to compare with; 0 keeps none",
+    )
 
 
 class Kubeflow(Model):
@@ -294,6 +300,11 @@ class Monitor(Model):
         pattern=r"^https?://[^/]",
         description="address of Prometheus, which is asked whether a canary fails clients: then it goes back",
     )
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Columns of which no record says what they were."""
+        return frozenset(name for name, how in self.private.items() if how != "keep")
 
     @model_validator(mode="after")
     def _label_has_its_key(self) -> Monitor:

@@ -1,6 +1,7 @@
 """Builds a model package from a run's model and the rows it was trained on.
 
-That is `model.joblib`, `model.json`, and `model.onnx` where that answers as the model does.
+That is `model.joblib`, `model.json`, `model.onnx` where that answers as the model does, and what goes with
+them to DVC alone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 import pickle
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -44,6 +45,7 @@ from nbship.package.outcome import (
 from nbship.package.prediction import from_pipeline
 from nbship.package.prediction_interval import cross_validated_interval
 from nbship.package.reference import read_reference
+from nbship.package.sample import SAMPLE, make_sample, write_sample
 from nbship.package.schema import Column, Output, describe_column, to_records, to_table
 from nbship.package.trained import TRAINED_ROWS, write_trained_rows
 from nbship.package.wording import check_columns
@@ -67,8 +69,10 @@ def build(
     columns: Mapping[str, ColumnSettings] = MappingProxyType({}),
     description: str = "",
     held_out: Sequence[Path] = (),
+    sample: int = 0,
+    private: Collection[str] = (),
 ) -> Package:
-    """Writes the package of a model, and the hashes of the rows that it was trained on.
+    """Writes the package of a model, the hashes of the rows that it was trained on, and a sample of them.
 
     Args:
         folder: Where to; must exist.
@@ -82,6 +86,8 @@ def build(
         columns: What is known of its columns beyond what the rows show.
         description: What it is for, in words.
         held_out: Rows that it was judged on. What is missing there may be missing in a request.
+        sample: How many rows are kept, for what is asked to be compared with; none if 0.
+        private: Columns that are not kept in it.
 
     Raises:
         NbshipError: The model cannot be loaded outside its notebook, or does not fit the reference rows.
@@ -110,6 +116,11 @@ def build(
         libraries=_libraries(),
         golden=golden,
         compiled=_form(compiled.content, estimator) if compiled.session else None,
+        sample=write_sample(
+            folder / SAMPLE, make_sample(estimator, inputs, output, rows, held_out, sample, private)
+        )
+        if sample
+        else None,
     )
     (folder / MODEL).write_bytes(content)
     if package.compiled:

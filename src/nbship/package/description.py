@@ -87,6 +87,7 @@ class Package(_Frozen):
         libraries: Versions of Python and of the libraries that a server needs alike.
         golden: A few records with the model's predictions.
         compiled: The model in its compiled form; None if it has none.
+        sample: Hash of `reference.json`, with which what is asked is compared; None without.
     """
 
     format: Literal[1] = 1
@@ -102,6 +103,7 @@ class Package(_Frozen):
     libraries: dict[str, str]
     golden: list[Golden]
     compiled: CompiledForm | None = None
+    sample: str | None = None
 
     @property
     def files(self) -> tuple[str, ...]:

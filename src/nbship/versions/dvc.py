@@ -213,6 +213,40 @@ def push(root: Path, path: Path, *beside: Path) -> None:
         )
 
 
+def content(root: Path, tracking: str, name: str, report: Report = lambda _: None) -> bytes | None:
+    """Returns a file of an earlier version, whose `.dvc` file need not be here any more.
+
+    Args:
+        root: The project's folder.
+        tracking: The text of that `.dvc` file.
+        name: The file, of those that it tracks.
+        report: Told in a line where the file comes from.
+
+    Returns:
+        None if the `.dvc` file does not track it.
+
+    Raises:
+        NbshipError: Neither DVC's cache nor the user's default remote has it.
+    """
+    outs = yaml.safe_load(tracking)["outs"]
+    md5 = next((str(out["md5"]) for out in outs if out["path"] == name), "")
+    if not md5:
+        return None
+    with _open(root) as repo:
+        if _cached(repo, md5):
+            return _cache_path(repo, md5).read_bytes()
+        remote = repo.config["core"].get("remote")
+        report(f"{name}: fetching it from the DVC remote '{remote}'")
+        try:
+            place = repo.cloud.get_remote_odb()
+            return bytes(place.fs.cat_file(place.oid_to_path(md5)))
+        except Exception as error:  # a remote raises whatever its client library does
+            raise NbshipError(
+                f"no DVC remote gives {name} of that version: {_first_line(error)}",
+                "push it from where it was published: dvc push",
+            ) from None
+
+
 def filesystem(root: Path, address: str) -> tuple[Any, str]:
     """Opens another place than the user's default DVC remote, with that remote's settings if it is of a kind.
 

@@ -22,6 +22,7 @@ from nbship import files
 from nbship.errors import NbshipError, Report
 from nbship.files import disk_error
 from nbship.package import COMPILED, DESCRIPTION, MODEL
+from nbship.package.sample import SAMPLE
 from nbship.package.trained import TRAINED_ROWS
 from nbship.versions import dvc, git
 
@@ -99,6 +100,11 @@ def trained_rows(root: Path, name: str, report: Report = lambda _: None) -> Path
 def compiled(root: Path, name: str, report: Report = lambda _: None) -> Path | None:
     """Returns the champion's compiled form; for the rest see `trained_rows`."""
     return _beside(root, name, COMPILED, report)
+
+
+def reference_sample(root: Path, name: str, report: Report = lambda _: None) -> Path | None:
+    """Returns the sample that what the champion is asked is compared with; see `trained_rows`."""
+    return _beside(root, name, SAMPLE, report)
 
 
 def _beside(root: Path, name: str, file: str, report: Report) -> Path | None:

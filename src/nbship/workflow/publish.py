@@ -15,6 +15,7 @@ from nbship import files, package
 from nbship.config import Pipeline, Publish
 from nbship.errors import NbshipError, RejectedError, Report, UsageError, suggestion
 from nbship.package import Origin, Package
+from nbship.package.sample import SAMPLE
 from nbship.package.trained import TRAINED_ROWS
 from nbship.record import Artifact, RunRecord, State, all_runs, find_run
 from nbship.versions import dvc, git, registry
@@ -215,7 +216,7 @@ def _place(
     with registry.staged(root, name) as staging:
         package_run(staging, pipeline, settings, record, folder)
         staged = staging / package.MODEL
-        beside = [name for name in (TRAINED_ROWS, package.COMPILED) if (staging / name).exists()]
+        beside = [name for name in (TRAINED_ROWS, package.COMPILED, SAMPLE) if (staging / name).exists()]
         tracked = {name: dvc.store(root, staging / name) for name in beside}
         tracking = dvc.tracking_text(staged, dvc.store(root, staged), **tracked)
         files.write_text(dvc.tracking_file(staged), tracking)
@@ -260,6 +261,8 @@ def package_run(
         columns=settings.columns,
         description=pipeline.description,
         held_out=_held_out(pipeline, record, folder),
+        sample=settings.reference_sample,
+        private=pipeline.monitor.hidden,
     )
 
 

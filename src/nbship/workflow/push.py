@@ -144,7 +144,8 @@ def push(
             raise NbshipError(f"{there} rejected the push", "see what Git says above", refused)
         _check(root, there, remote, name, release.package.sha256)
         release = _adopt(release, remote)
-        beside = (registry.trained_rows(root, name, report), registry.compiled(root, name, report))
+        kept = (registry.trained_rows, registry.compiled, registry.reference_sample)
+        beside = [each(root, name, report) for each in kept]
         dvc.push(root, release.folder / package.MODEL, *filter(None, beside))
         change = _change(release, remote)
         try:
