@@ -1,122 +1,35 @@
 """Data files under DVC: their state, and bringing them here from a remote or from where they were published.
 
-A state is read from the `.dvc` file and the file itself, without DVC, so that the usual case costs nothing.
+A state is read from the `.dvc` file and the file itself, by `tracking`, whose functions are here as well.
 Bringing, keeping and pushing go through DVC as a library, with the user's own remotes and cache.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-import yaml
 
 from nbship import files
 from nbship.config import Source
 from nbship.errors import NbshipError, Report
 from nbship.files import disk_error
 from nbship.versions import git, sources
+from nbship.versions.tracking import FileState as FileState
+from nbship.versions.tracking import Tracked as Tracked
+from nbship.versions.tracking import md5_of
+from nbship.versions.tracking import read as read
+from nbship.versions.tracking import state as state
+from nbship.versions.tracking import tracking_file as tracking_file
+from nbship.versions.tracking import tracking_text as tracking_text
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
-
-
-class FileState(StrEnum):
-    """How a file stands to its `.dvc` file."""
-
-    SAME = "same"
-    MISSING = "missing"
-    EDITED = "edited"
-    UNTRACKED = "untracked"
-
-
-@dataclass(frozen=True)
-class Tracked:
-    """What a `.dvc` file says of its file; the size is in bytes, None if it does not say."""
-
-    md5: str
-    size: int | None
-
-
-def tracking_file(path: Path) -> Path:
-    """Returns the `.dvc` file that tracks a file."""
-    return path.with_name(f"{path.name}.dvc")
-
-
-def tracking_text(path: Path, tracked: Tracked, **beside: Tracked) -> str:
-    """Returns what `dvc add` writes into the `.dvc` file of a file.
-
-    Args:
-        path: The file.
-        tracked: What is to be said of it.
-        beside: By name, files of the same folder that go with it, so that its `.dvc` file tracks them too.
-    """
-    outs = [
-        {"md5": each.md5, "size": each.size, "hash": "md5", "path": name}
-        for name, each in {path.name: tracked, **beside}.items()
-    ]
-    return yaml.safe_dump({"outs": outs}, sort_keys=False)
-
-
-def read(path: Path, owner: Path | None = None) -> Tracked | None:
-    """Reads what a `.dvc` file says of a file; None if nothing does.
-
-    Args:
-        path: The file.
-        owner: The file whose `.dvc` file tracks it; itself if not given.
-
-    Raises:
-        NbshipError: It cannot be understood, or tracks what nbship does not: a folder, or a hash of DVC 2.
-    """
-    tracking = tracking_file(owner or path)
-    try:
-        outs = yaml.safe_load(tracking.read_text(encoding="utf-8"))["outs"]
-        found = [out for out in outs if out["path"] == path.name]
-        if owner and not found:
-            return None
-        (output,) = found
-        md5, size = str(output["md5"]), output.get("size")
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise disk_error(error, tracking) from None
-    except (UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError):
-        raise NbshipError(
-            f"{tracking}: not a .dvc file with the hash of {path.name}",
-            f"track it again: dvc add {path.name}",
-        ) from None
-    if md5.endswith(".dir"):
-        raise NbshipError(f"{tracking}: tracks a folder", "a data file is one file: track an archive of it")
-    if output.get("hash") != "md5":
-        raise NbshipError(f"{tracking}: has a hash of DVC 2", "migrate it: dvc cache migrate --dvc-files")
-    return Tracked(md5, size)
-
-
-def state(path: Path, owner: Path | None = None) -> FileState:
-    """Compares a file with its `.dvc` file; reads the file once, if its size is right.
-
-    Args:
-        path: The file.
-        owner: As for `read`.
-
-    Raises:
-        NbshipError: The `.dvc` file cannot be understood, or the file not be read.
-    """
-    tracked = read(path, owner)
-    if tracked is None:
-        return FileState.UNTRACKED
-    if not path.exists():
-        return FileState.MISSING
-    return FileState.SAME if _matches(path, tracked) else FileState.EDITED
 
 
 def pull(
@@ -157,7 +70,7 @@ def pull(
         before = state(path, owner)
         if before is FileState.SAME:
             return None
-        edited = before is FileState.EDITED and not _cached(repo, _md5(path))
+        edited = before is FileState.EDITED and not _cached(repo, md5_of(path))
         if edited and not force:
             raise NbshipError(
                 f"{name} was edited since `dvc add`",
@@ -176,7 +89,7 @@ def store(root: Path, path: Path) -> Tracked:
     Raises:
         NbshipError: There is no DVC repository, or the disk is full.
     """
-    tracked = Tracked(_md5(path), path.stat().st_size)
+    tracked = Tracked(md5_of(path), path.stat().st_size)
     with _open(root) as repo:
         if not _cached(repo, tracked.md5):
             _put(repo, path, tracked.md5, move=False)
@@ -345,7 +258,7 @@ def _from_remote(repo: Repo, path: Path, tracked: Tracked, report: Report, owner
     cached = _cache_path(repo, tracked.md5)
     if not cached.exists():
         return reason if remote else "no DVC remote is set"
-    if _md5(cached) != tracked.md5:
+    if md5_of(cached) != tracked.md5:
         files.remove(cached)
         raise NbshipError(
             f"what the DVC remote '{remote}' has for {path.name} is not what {owner.name}.dvc names",
@@ -358,7 +271,7 @@ def _from_source(repo: Repo, root: Path, path: Path, tracked: Tracked, source: S
     with tempfile.TemporaryDirectory(dir=repo.tmp_dir) as folder:
         fetched = Path(folder) / path.name
         sources.fetch(source, fetched, root)
-        digest = _md5(fetched)
+        digest = md5_of(fetched)
         if digest != tracked.md5:
             where = sources.describe(source)
             raise NbshipError(
@@ -397,7 +310,7 @@ def _place(repo: Repo, tracked: Tracked, path: Path) -> None:
 
 def _keep_beside(path: Path) -> Path:
     """Copies an edited file to a name that its content decides, so that twice makes no second copy."""
-    kept = path.with_name(f"{path.name}.edited-{_md5(path)[:8]}")
+    kept = path.with_name(f"{path.name}.edited-{md5_of(path)[:8]}")
     files.copy(path, kept)
     return kept
 
@@ -405,25 +318,13 @@ def _keep_beside(path: Path) -> Path:
 def _cached(repo: Repo, md5: str) -> bool:
     """Returns whether DVC's cache has a file; a damaged one is removed, as DVC does."""
     cached = _cache_path(repo, md5)
-    if cached.exists() and _md5(cached) != md5:
+    if cached.exists() and md5_of(cached) != md5:
         files.remove(cached)
     return cached.exists()
 
 
 def _cache_path(repo: Repo, md5: str) -> Path:
     return Path(repo.cache.local.oid_to_path(md5))
-
-
-def _matches(path: Path, tracked: Tracked) -> bool:
-    try:
-        return tracked.size in (None, path.stat().st_size) and _md5(path) == tracked.md5
-    except OSError as error:
-        raise disk_error(error, path) from None
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _first_line(error: Exception) -> str:
