@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nbship.gate import Check
 from nbship.pages import run_page
 from nbship.pages.drawing import svg_width
-from nbship.pages.run_page import Change, Neighbour, link_next, write_run_page
+from nbship.pages.run_page import Neighbour, RunDifference, link_next, write_run_page
 from nbship.record import Environment, State, StepRecord
 from tests.records import (
     PARAMETERS,
@@ -375,13 +375,15 @@ BEFORE = Neighbour(
     "the run before",
     "20260228-090000-ffff",
     (
-        Change("parameters", "train.shrinkage", "0.1", "0.9"),
-        Change("code", "notebooks/train.ipynb", "aa", "bb"),
+        RunDifference("parameters", "train.shrinkage", "0.1", "0.9"),
+        RunDifference("code", "notebooks/train.ipynb", "aa", "bb"),
     ),
     is_before=True,
 )
 CHAMPIONS = Neighbour(
-    "the champion's run", "20260101-090000-cccc", (Change("parameters", "train.shrinkage", "<b>", "0.9"),)
+    "the champion's run",
+    "20260101-090000-cccc",
+    (RunDifference("parameters", "train.shrinkage", "<b>", "0.9"),),
 )
 
 

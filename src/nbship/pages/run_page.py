@@ -75,7 +75,7 @@ class _Step:
 
 
 @dataclass(frozen=True)
-class Change:
+class RunDifference:
     """Something that another run had otherwise: its kind, its name, and what either has, as text."""
 
     kind: str
@@ -97,7 +97,7 @@ class Neighbour:
 
     relation: str
     run: str
-    changes: tuple[Change, ...]
+    changes: tuple[RunDifference, ...]
     is_before: bool = False
 
     @property

@@ -11,7 +11,7 @@ from pathlib import Path
 from nbship import package
 from nbship.errors import NbshipError
 from nbship.pages.formatting import value_text
-from nbship.pages.run_page import Change, Neighbour, link_next
+from nbship.pages.run_page import Neighbour, RunDifference, link_next
 from nbship.record import PAGE, RunRecord, all_runs, read, run_folder
 from nbship.versions import registry
 from nbship.workflow.runs import Difference, compare
@@ -67,11 +67,11 @@ def _champion(root: Path, record: RunRecord) -> RunRecord | None:
         return None  # it ran elsewhere
 
 
-def _changes(other: RunRecord, record: RunRecord) -> Iterator[Change]:
+def _changes(other: RunRecord, record: RunRecord) -> Iterator[RunDifference]:
     for difference in compare(other, record):
         if difference.kind in _KINDS and difference.name != "dirty":
             before, now = (_text(difference, value) for value in (difference.a, difference.b))
-            yield Change(difference.kind, difference.name, before, now)
+            yield RunDifference(difference.kind, difference.name, before, now)
 
 
 def _text(difference: Difference, value: object) -> str:
