@@ -13,7 +13,7 @@ import pytest
 from nbship import __version__
 from nbship.errors import NbshipError, UsageError
 from nbship.linting import require_modules
-from nbship.templates.project import Wish
+from nbship.templates.project import Wish, nbship_requirement
 from nbship.workflow.image import image_tag
 from nbship.workflow.init import RECORD, initialize
 from nbship.workflow.libraries import add
@@ -110,7 +110,7 @@ def test_a_project_of_uv_stays_one(with_uv):
         ("chart 1.0", "colour 2.0", f"nbship {__version__}"),
     )
     groups = tomllib.loads((with_uv / "pyproject.toml").read_text())["dependency-groups"]
-    assert groups == {"nbship": [f"nbship[gitlab,s3,serve,sql]=={__version__}"]}
+    assert groups == {"nbship": [nbship_requirement()]}
     uv_lock(with_uv, "--check")  # as CI of such projects does
     assert not (with_uv / ".venv").exists() and not (with_uv / "requirements.in").exists()
     assert image_tag(with_uv)
@@ -165,7 +165,7 @@ def test_without_a_solution_nothing_has_changed(root, settings):
 
 
 def test_what_is_no_library_is_refused(root):
-    with pytest.raises(UsageError, match="no library"):
+    with pytest.raises(UsageError, match="not a library"):
         add(root, ["two words"])
 
 
