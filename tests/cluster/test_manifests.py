@@ -27,6 +27,7 @@ FOLDERS = (
     "client",
     "chatops",
     "monitoring",
+    "monitoring/collector",
     "flux",
 )
 MAKES_NAMESPACES = ("pipelines/namespace", "serving/cluster")

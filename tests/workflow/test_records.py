@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
 
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from nbship.cli.main import app
-from nbship.config import Monitor
+from nbship.cluster.manifest import Release, inference_service, predictor
+from nbship.config import Deploy, Monitor, Stage, validate
 from nbship.errors import UsageError
 from nbship.monitoring.records import read_records, write_records
-from nbship.workflow.records import RULES, log_of, log_settings, prune
+from nbship.package.schema import Column
+from nbship.workflow.records import RULES, KeptRelease, log_of, log_settings, prune, settings_of
+from tests.cluster.test_kserve import unknown_keys
 from tests.projects import write_project
 
 MONITOR = Monitor(store="s3://cars/kept", private={"$(HOME) $$": "drop"}, sample=0.25, seconds=3)
@@ -74,3 +78,49 @@ def test_a_pipeline_that_keeps_nothing_is_told_how(tmp_path):
     with pytest.raises(UsageError, match="does not say where") as caught:
         prune(root, "line")
     assert "monitor: {store" in caught.value.hint
+
+
+COLUMNS = [Column(name="plate", type="text"), Column(name="weight", type="number")]
+
+
+def pipeline(**monitor):
+    tree = {"name": "cars", "steps": {"train": {"notebook": "train.ipynb"}}, "monitor": monitor}
+    return validate(tree, "cars.yaml")
+
+
+def release(kept):
+    said = {"environment": kept.environment, "secret": kept.secret, "logger": kept.logger}
+    return Release("cars", "v1.2.0", "s3://models/cars/v1.2.0", "c0ffee", "d", "r", **said)
+
+
+@pytest.mark.parametrize("mode", ["Standard", "Knative"])
+@pytest.mark.parametrize("collector", [None, "http://nbship-collector.nbship.svc"])
+def test_a_deployment_has_records_kept_by_the_server_or_by_kserves_logger(mode, collector):
+    said = pipeline(store="s3://kept", private={"plate": "drop"}, sample=0.5, collector=collector)
+    kept = settings_of(said, "v1.2.0", COLUMNS)
+    wanted = inference_service(release(kept), said.deploy, Stage(namespace="staging"), mode)
+    assert unknown_keys(wanted, "V1beta1InferenceService") == []
+    predictor = wanted["spec"]["predictor"]
+    if collector is None:
+        assert "logger" not in predictor
+        assert predictor["model"]["envFrom"] == [{"secretRef": {"name": "nbship-records", "optional": True}}]
+        told = {each["name"]: each["value"] for each in predictor["model"]["env"]}
+        assert log_of(told, "cars").keeping.private == {"plate": "drop"}
+    else:
+        assert "env" not in predictor["model"] and predictor["logger"]["mode"] == "all"
+        parts = urlsplit(predictor["logger"]["url"])
+        assert parts.path == "/models/cars/versions/v1.2.0"
+        assert parse_qs(parts.query) == {"private": ['{"plate": "drop"}'], "sample": ["0.5"]}
+        assert "$" not in predictor["logger"]["url"]
+
+
+def test_a_deployment_that_keeps_nothing_is_as_it_was():
+    kept = settings_of(pipeline(), "v1.2.0", COLUMNS)
+    assert kept == KeptRelease()
+    bare = Release("cars", "v1.2.0", "s3://models/cars/v1.2.0", "c0ffee", "d", "r")
+    assert predictor(release(kept), Deploy()) == predictor(bare, Deploy())
+
+
+def test_a_private_column_that_the_model_does_not_have_is_not_deployed():
+    with pytest.raises(UsageError, match="no column 'plat'"):
+        settings_of(pipeline(store="s3://kept", private={"plat": "drop"}), "v1.2.0", COLUMNS)
