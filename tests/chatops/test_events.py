@@ -56,7 +56,7 @@ def test_variables_carry_a_comment_whole() -> None:
 
 
 def test_a_job_without_a_comment_is_told_what_it_lacks() -> None:
-    with pytest.raises(UsageError, match="about no comment"):
+    with pytest.raises(UsageError, match="not started by a comment"):
         read_comment({})
     with pytest.raises(UsageError, match="NBSHIP_COMMENT_AUTHOR"):
         read_comment({"NBSHIP_COMMENT_ID": "5", "NBSHIP_COMMENT_FORGE": "gitlab"})
