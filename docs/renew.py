@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from docs import comments
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from tests.browser import PROGRAM, Browser, open_browser
@@ -91,6 +92,7 @@ def main() -> None:
         draw_rooms()
         take_plots(project / "runs" / "auto-mpg" / run_id / "notebooks" / "evaluate.ipynb")
         photograph_pages(project, run_id)
+        photograph_comments(Path(folder))
     for page, text in texts.items():
         page.write_text(text, "utf-8")
     renew_tables()
@@ -216,6 +218,13 @@ def photograph_pages(project: Path, run_id: str) -> None:
         photograph(browser, address, "client-phone", 390, 844, dark=True, until=_PREDICTED)
         sweep = max(project.glob("runs/auto-mpg/sweeps/*/index.html"))
         photograph(browser, sweep.as_uri(), "sweep", height=640)
+
+
+def photograph_comments(folder: Path) -> None:
+    """Photographs a merge request that is worked by comments."""
+    comments.write(folder / "comments.html")
+    with tempfile.TemporaryDirectory() as home, open_browser(Path(home)) as browser:
+        photograph(browser, (folder / "comments.html").as_uri(), "comments", 960, 1180)
 
 
 @contextlib.contextmanager

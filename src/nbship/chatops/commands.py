@@ -13,7 +13,7 @@ from nbship.chatops import actions
 from nbship.chatops.actions import Action
 from nbship.chatops.comments import PREFIX, Line, nearest
 from nbship.chatops.rights import needed
-from nbship.config import Chatops
+from nbship.config.chatops import Chatops
 from nbship.errors import UsageError
 from nbship.workflow.note import table
 

@@ -16,7 +16,8 @@ from nbship.chatops.commands import COMMANDS, Asked, Parse, understood
 from nbship.chatops.comments import Line, read_commands
 from nbship.chatops.events import LONGEST_TEXT, Comment
 from nbship.chatops.rights import may, needed
-from nbship.config import Chatops, parse_project
+from nbship.config import parse_project
+from nbship.config.chatops import Chatops
 from nbship.errors import NbshipError, UsageError
 from nbship.project import SETTINGS
 from nbship.workflow.note import plain

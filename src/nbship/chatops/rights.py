@@ -6,7 +6,7 @@ Pure; nobody is asked here.
 from __future__ import annotations
 
 from nbship.ci import ROLES, Role
-from nbship.config import Chatops, Who
+from nbship.config.chatops import Chatops, Who
 
 # For stages that nbship.yaml does not name.
 _OTHERS: Who = "maintain"

@@ -4,7 +4,6 @@ Says what a person may write. What the words mean together with the notebooks is
 """
 
 from nbship.config.base import Name, Quantity
-from nbship.config.chatops import Chatops, Rights, Who
 from nbship.config.layers import (
     Layer,
     json_schemas,
@@ -42,7 +41,6 @@ from nbship.project import NAME_PATTERN
 __all__ = [
     "NAME_PATTERN",
     "AuthenticationMethod",
-    "Chatops",
     "ColumnSettings",
     "Data",
     "Deploy",
@@ -59,7 +57,6 @@ __all__ = [
     "Publish",
     "Quantity",
     "Retrain",
-    "Rights",
     "Source",
     "SqlSource",
     "Stage",
@@ -68,7 +65,6 @@ __all__ = [
     "Toleration",
     "UrlSource",
     "Vertex",
-    "Who",
     "json_schemas",
     "load_pipeline",
     "merge",
