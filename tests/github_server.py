@@ -100,6 +100,7 @@ class GithubServer(ForgeServer):
             **pull,
             "number": number,
             "state": state,
+            "updated_at": self.now,
             "merged_at": merged_at or None,
             "merged": bool(merged_at),
             "commits": commits,
@@ -110,6 +111,8 @@ class GithubServer(ForgeServer):
         comment = example("issues/create-comment", "201") | {"id": identifier, "body": body}
         comment["user"] |= {"login": author, "type": "Bot" if author.endswith("[bot]") else "User"}
         comment |= {"created_at": self.now, "updated_at": self.now}
+        if number in self.pulls:
+            self.pulls[number]["updated_at"] = self.now
         comment["html_url"] = f"https://github.com/{REPOSITORY}/pull/{number}#issuecomment-{identifier}"
         self.comments.setdefault(number, []).append(comment)
         return comment
@@ -128,7 +131,10 @@ class GithubServer(ForgeServer):
 
     def _list_pulls(self, call: Call) -> tuple[int, Any]:
         head, state = call.parameters.get("head", ""), call.parameters.get("state", "open")
-        return 200, [p for p in self.pulls.values() if p["head"]["label"] == head and p["state"] == state]
+        listed = [p for p in self.pulls.values() if head in ("", p["head"]["label"]) and p["state"] == state]
+        if call.parameters.get("sort") == "updated":
+            listed.sort(key=lambda p: p["updated_at"], reverse=call.parameters.get("direction") == "desc")
+        return 200, listed
 
     def _open_pull(self, call: Call) -> tuple[int, Any]:
         head, number = call.body["head"], max(self.pulls, default=0) + 1

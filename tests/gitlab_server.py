@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from tests.forge_server import ForgeHandler, ForgeServer, Record
@@ -96,6 +97,7 @@ class GitlabServer(ForgeServer):
             "sha": (commits or [""])[-1],
             "labels": [],
             "state": "opened",
+            "updated_at": self.now,
             "source_project_id": NUMBER,
             "target_project_id": NUMBER,
             "web_url": address,
@@ -107,6 +109,8 @@ class GitlabServer(ForgeServer):
         person = {"id": author, "username": self.names.get(author, f"user-{author}")}
         note = {"id": next(self._ids), "body": body, "author": person, "system": False}
         note |= {"created_at": self.now, "updated_at": self.now}
+        if number in self.merge_requests:  # a note touches what it is on
+            self.merge_requests[number]["updated_at"] = self.now
         self.notes.setdefault(number, []).append(note)
         return note
 
@@ -146,7 +150,8 @@ class GitlabServer(ForgeServer):
     def _list(self, request: Request) -> tuple[int, Any]:
         wanted = {key: request.query[key] for key in ("source_branch", "state") if key in request.query}
         mine = [m for m in self.merge_requests.values() if all(m[key] == wanted[key] for key in wanted)]
-        return 200, mine
+        since = datetime.fromisoformat(request.query.get("updated_after", "0001-01-01T00:00:00Z"))
+        return 200, [each for each in mine if datetime.fromisoformat(each["updated_at"]) >= since]
 
     def _show(self, request: Request, number: str) -> tuple[int, Any]:
         return 200, self._found(number)

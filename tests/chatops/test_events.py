@@ -51,7 +51,7 @@ def test_edits_bots_ghosts_and_plain_issues_start_nothing(tmp_path: Path, change
 
 
 def test_variables_carry_a_comment_whole() -> None:
-    comment = Comment("gitlab", "group/cars", "3", "5", "ada", "/run\n/deploy $HOME", WRITTEN, "a" * 40)
+    comment = Comment("gitlab", "group/cars", "3", "5", "ada", "/run\n/deploy $HOME", WRITTEN)
     assert read_comment(comment.variables) == comment
 
 

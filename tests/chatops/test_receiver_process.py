@@ -136,7 +136,6 @@ def test_a_comment_becomes_a_job_that_is_given_no_word_of_it(
         "NBSHIP_COMMENT_AUTHOR": "ada",
         "NBSHIP_COMMENT_TEXT": "",
         "NBSHIP_COMMENT_WRITTEN": "",
-        "NBSHIP_COMMENT_HEAD": "",
     }
     assert server.get("/healthz/live").status_code == server.get("/healthz/ready").status_code == 200
     until(lambda: 'nbship_comments_kept{state="started"} 1.0' in server.get("/metrics").text)

@@ -19,7 +19,7 @@ from tests.servers import http_server
 
 TRIGGER_TOKEN = "glptt-battery-staple"  # noqa: S105
 GITHUB_TOKEN = "ghs_battery-staple"  # noqa: S105
-WORKFLOW = "nbship-comments.yml"
+WORKFLOW = "nbship-chatops.yml"
 
 
 @dataclass(kw_only=True)

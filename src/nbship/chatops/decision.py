@@ -140,7 +140,7 @@ def decide(place: CommandContext, comment: Comment, lines: Sequence[Line], parse
                 _check_open(place, asked)
             if asked.command.part != "answer":
                 _check_branches(place, asked)
-                seen = seen or [_seen(place, comment)]
+                seen = seen or [_seen(place)]
                 _check_commit(place, seen[0])
             found.append(Decision(line, asked))
         except NbshipError as error:
@@ -202,11 +202,12 @@ def _check_commit(place: CommandContext, seen: str) -> None:
         )
 
 
-def _seen(place: CommandContext, comment: Comment) -> str:
+def _seen(place: CommandContext) -> str:
     """The commit that the author had before his eyes, or that somebody approved."""
     head = place.standing.head
     if not place.standing.fork:
-        seen = comment.head or place.discussion.head_at(place.note.written)
+        # By the forge's times: whoever starts a job could name any commit.
+        seen = place.discussion.head_at(place.note.written)
         if seen:
             return seen
     return head if _approved(place, head) else ""

@@ -2,7 +2,7 @@
 
 Whoever reaches a forge by a webhook, or by asking it again and again, makes a `Comment`, and starts a job
 with its `variables`. Nothing here is believed: the work reads the comment from the forge once more, with
-author and text, and takes the event only for what the forge does not keep: the commit that the author saw.
+author and text, and asks the forge which commit the author saw. A text that differs is taken for an edit.
 """
 
 from __future__ import annotations
@@ -34,8 +34,6 @@ class Comment:
         author: Name on the forge, without @.
         text: As the event tells it, in Markdown; a longer one than `LONGEST_TEXT` is cut in variables.
         written: When, with a time zone.
-        head: The commit that the merge request's branch was at when the comment was written; empty if the
-            forge does not say, and then it is found by the times of pushes.
     """
 
     forge: str
@@ -45,7 +43,6 @@ class Comment:
     author: str
     text: str
     written: datetime
-    head: str = ""
 
     @property
     def variables(self) -> dict[str, str]:
@@ -58,7 +55,6 @@ class Comment:
             "AUTHOR": self.author,
             "TEXT": self.text[:LONGEST_TEXT],
             "WRITTEN": self.written.astimezone(UTC).isoformat(),
-            "HEAD": self.head,
         }
         return {PREFIX + key: value for key, value in values.items()}
 
@@ -122,7 +118,6 @@ def _from_variables(environment: Mapping[str, str]) -> Comment:
         author=value("AUTHOR"),
         text=value("TEXT"),
         written=_time(value("WRITTEN")),
-        head=value("HEAD"),
     )
 
 

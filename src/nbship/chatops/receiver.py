@@ -28,7 +28,8 @@ from starlette.routing import Route
 from nbship.chatops.events import Comment
 from nbship.chatops.hooks import UNAUTHORIZED, Expected, HookError, read_hook
 from nbship.chatops.queue import Queue, QueueError
-from nbship.chatops.worker import CatchUp, Worker, named
+from nbship.chatops.screening import named
+from nbship.chatops.worker import CatchUp, Worker
 from nbship.ci.starting import Start, start_job
 from nbship.serving.listening import GRACE, LOG_LEVEL, bind, configure_log, run
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from nbship.chatops.events import Comment
 from nbship.chatops.queue import Queue, QueueError, Waiting
+from nbship.chatops.screening import named
 from nbship.ci.starting import StartError
 from nbship.errors import NbshipError
 
@@ -152,8 +153,3 @@ class Worker:
             if self._queue.put(comment, now):
                 self._count("caught up")
                 _logger.info("%s caught up", named(comment))
-
-
-def named(comment: Comment) -> str:
-    """Returns how a log names a comment; whatever an author is called, it is one line."""
-    return f"{comment.project}!{comment.number} comment {comment.id} by {comment.author!a}"

@@ -221,6 +221,9 @@ class Project(Protocol):
             text: The description, as Markdown.
         """
 
+    def changed_since(self, moment: datetime) -> Sequence[str]:
+        """Returns the numbers of the open merge requests that something was written or pushed to since."""
+
     def upload(self, name: str, content: bytes) -> str:
         """Keeps a picture for notes and returns its address; empty if there is no place for it."""
 

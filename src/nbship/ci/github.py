@@ -8,9 +8,11 @@ files. `GITHUB`, at the end, offers it as `nbship.ci.forge` asks for it.
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -154,6 +156,13 @@ class _Repository:
             if address := find():
                 return address
             raise
+
+    def changed_since(self, moment: datetime) -> list[str]:
+        listed = self.client.pages("pulls", state="open", sort="updated", direction="desc")
+        recent = itertools.takewhile(
+            lambda pull: datetime.fromisoformat(pull["updated_at"]) >= moment, listed
+        )
+        return [str(pull["number"]) for pull in recent]
 
     def upload(self, name: str, content: bytes) -> str:
         """Keeps a picture on the branch for pictures; its address is empty where no branch is named."""

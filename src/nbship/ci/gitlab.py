@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
 
 from nbship.ci.forge import Discussion, Event, Job, Role, RunState
 from nbship.ci.gitlab_client import (
@@ -277,6 +278,13 @@ class _Project:
 
     def open_merge_request(self, branch: str, into: str, title: str, text: str) -> str:
         return open_merge_request(self.project, branch, into, title, text)
+
+    def changed_since(self, moment: datetime) -> list[str]:
+        with explained(self.project.manager.gitlab):
+            listed = self.project.mergerequests.list(
+                state="opened", updated_after=moment.astimezone(UTC).isoformat(), iterator=True
+            )
+            return [str(each.iid) for each in listed]
 
     def upload(self, name: str, content: bytes) -> str:
         return upload(self.project, name, content)

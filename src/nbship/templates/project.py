@@ -34,7 +34,7 @@ _TEMPLATES = Path(__file__).parent / "project"
 _PAGE = Path(__file__).parent.parent / "serving" / "page"
 _PYTHON = "python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b"
 # What `nbship.chatops.events` reads of a comment, after NBSHIP_COMMENT_.
-_COMMENT = ("FORGE", "PROJECT", "NUMBER", "ID", "AUTHOR", "TEXT", "WRITTEN", "HEAD", "PART")
+_COMMENT = ("FORGE", "PROJECT", "NUMBER", "ID", "AUTHOR", "TEXT", "WRITTEN", "PART")
 _KUBERNETES = ("pipelines", "serving", "client", "chatops", "monitoring")
 # Folders that YAML, GitHub's expressions and both forges' patterns take as they are.
 _NAMEABLE = re.compile(r"\w[\w .@+&=/-]*")
