@@ -1,4 +1,4 @@
-"""A comment that came by a webhook or a poll is worked by what the forge says, not by what the job was told."""
+"""A comment that came by webhook or poll is worked by what the forge says, not by what the job was told."""
 
 from __future__ import annotations
 
