@@ -43,11 +43,19 @@ def execute(root: Path, **parameters: Any) -> str:
     return "\n".join("".join(text) for data in shown for text in data.values())
 
 
+def test_it_needs_one_import() -> None:
+    code = json.loads((ROOT / NOTEBOOK).read_text(encoding="utf-8"))["cells"]
+    lines = "".join(
+        "".join(cell["source"]) + "\n" for cell in code if cell["cell_type"] == "code"
+    ).splitlines()
+    assert [line for line in lines if "import" in line.split()] == ["import nbship"]
+
+
 def test_it_shows_graph_signatures_and_what_kubeflow_sees_and_writes_nothing(root: Path) -> None:
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     shown = execute(root)
     assert "The pipeline auto-mpg" in shown
-    assert all(f"### {step}" in shown for step in ("prepare", "train", "evaluate"))
+    assert all(f"<h3>{step}</h3>" in shown for step in ("prepare", "train", "evaluate"))
     assert "share of rows held out, between 0 and 1" in shown
     assert "from prepare.train_set" in shown
     assert "pipelines/compiled/auto-mpg.yaml" in shown
@@ -73,6 +81,7 @@ def test_it_runs_the_pipeline(root: Path) -> None:
     (run,) = (root / "runs/auto-mpg").iterdir()
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     assert record["state"] == "done"
-    assert f"(../runs/auto-mpg/{run.name}/index.html)" in shown
-    assert "**passed**: no champion yet: only the thresholds were applied" in shown
+    assert f'href="../runs/auto-mpg/{run.name}/index.html"' in shown
+    assert "Passed: the first model" in shown
+    assert "There is no champion yet: only the thresholds were applied." in shown
     assert f"{record['steps']['evaluate']['metrics']['rmse']:.4g}" in shown
