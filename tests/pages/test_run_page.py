@@ -417,7 +417,7 @@ def test_a_page_leads_to_the_run_after_it_once_there_is_one(tmp_path):
     page = write_run_page(make_record(), write_run(tmp_path, make_record()))
     link_next(page, "20260302-1")
     link_next(page, "20260303-2")
-    assert re.findall(r'<a href="([^"]+)">the run after', page.read_text()) == ["../20260302-1/index.html"]
+    assert re.findall(r'<a href="([^"]+)">The run after', page.read_text()) == ["../20260302-1/index.html"]
     link_next(tmp_path / "gone.html", "20260302-1")
     assert not (tmp_path / "gone.html").exists()
 

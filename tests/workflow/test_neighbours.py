@@ -31,7 +31,7 @@ def test_the_page_tells_what_a_run_has_otherwise_and_the_page_before_leads_to_it
         ("parameters", "train.slope", "2.0", "9.0")
     ]
     assert f'href="../{first.id}/index.html"' in (other / "index.html").read_text()
-    assert f'<a href="../{second.id}/index.html">the run after</a>' in (folder / "index.html").read_text()
+    assert f'<a href="../{second.id}/index.html">The run after</a>' in (folder / "index.html").read_text()
 
 
 def test_the_champions_run_is_known_by_the_models_description(tmp_path, monkeypatch):

@@ -212,7 +212,9 @@ def compare(a: str | Run = past.PREVIOUS, b: str | Run = past.LATEST) -> pd.Data
 
     first, second = (each.id if isinstance(each, Run) else each for each in (a, b))
     differences = past.compare(*past.find_pair(project_root(), first, second))
-    return pd.DataFrame([asdict(each) for each in differences], columns=["kind", "name", "a", "b"])
+    return pd.DataFrame(
+        [asdict(each) for each in differences], columns=["kind", "name", "a", "b"], dtype=object
+    )
 
 
 def lint(*names: str, fix: bool = False) -> pd.DataFrame:

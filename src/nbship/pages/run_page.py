@@ -149,7 +149,7 @@ def link_next(page: Path, run: str) -> None:
         text = page.read_text(encoding="utf-8")
     except OSError:
         return  # whose page is gone has none to lead from
-    link = f' <a href="../{quote(run)}/{PAGE}">the run after</a>'
+    link = f'<a href="../{quote(run)}/{PAGE}">The run after</a>'
     if _NEXT in text:
         write_text(page, text.replace(_NEXT, link, 1))
 
