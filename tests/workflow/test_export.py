@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,6 +52,12 @@ def test_an_image_for_kserve_has_the_package_alone(published: Path, tmp_path: Pa
     ]
 
 
+def test_an_older_version_comes_from_dvc(published: Path, tmp_path: Path) -> None:
+    written = export(published, make_pipeline(), "oci", tmp_path / "image", "v1.0.0")
+    assert written.version == "v1.0.0"
+    assert read_package(tmp_path / "image/models").origin.run == "20250101-000000-aaaa"
+
+
 def test_what_cannot_be_written_is_told(published: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").touch()
@@ -58,10 +65,11 @@ def test_what_cannot_be_written_is_told(published: Path, tmp_path: Path) -> None
         export(published, make_pipeline(), "bento", tmp_path / "full")
     with pytest.raises(UsageError, match=r"has no version 'v1\.1'"):
         export(published, make_pipeline(), "bento", tmp_path / "new", "v1.1")
-    with pytest.raises(NbshipError, match=r"the package of line v1\.0\.0 is in no model store"):
+    shutil.rmtree(published / ".dvc/cache")
+    with pytest.raises(NbshipError, match=r"neither DVC nor a model store has line v1\.0\.0"):
         export(published, make_pipeline(), "bento", tmp_path / "new", "v1.0.0")
     pipeline = make_pipeline(publish=Publish(target="y", store=str(tmp_path / "store")))
-    with pytest.raises(NbshipError, match=r"the package of line v1\.0\.0 is in no model store"):
+    with pytest.raises(NbshipError, match=r"neither DVC nor a model store has line v1\.0\.0"):
         export(published, pipeline, "bento", tmp_path / "new", "v1.0.0")
     assert not (tmp_path / "new").exists()
 

@@ -170,7 +170,7 @@ def test_everything_is_there_once(
 
 
 def store_of(root: Path, tmp_path: Path) -> str:
-    """A model store that has the older version, as publishing with --push writes it."""
+    """A model store that has the older version, as publishing with --push writes it; DVC has none."""
     old = tmp_path / "old"
     git(root, "worktree", "add", "--quiet", "--detach", str(old), f"{NAME}@v1.0.0")
     folder = old / "models" / NAME
@@ -178,6 +178,7 @@ def store_of(root: Path, tmp_path: Path) -> str:
     (folder / "model.joblib").write_bytes(model.read_bytes())
     address = str(tmp_path / "models")
     store.put(store.open_store(root, address), NAME, "v1.0.0", folder)
+    shutil.rmtree(root / ".dvc/cache")
     return address
 
 
@@ -185,8 +186,9 @@ def test_the_model_loads_and_predicts_as_it_does_here(server: str, worked: Path)
     import mlflow
 
     forget_model(server)
+    shutil.rmtree(worked / ".dvc/cache")
     sent = sync(worked, copied_to(server, "loads"))
-    assert (sent.versions, sent.missing) == (("v1.1.0",), ("v1.0.0",)), "no store has the older one"
+    assert (sent.versions, sent.missing) == (("v1.1.0",), ("v1.0.0",)), "nothing has the older one"
     mlflow.set_tracking_uri(server)
     loaded = mlflow.pyfunc.load_model(f"models:/{NAME}@champion")
     package, _ = open_package(worked / "models" / NAME)
@@ -243,10 +245,10 @@ def test_a_model_from_elsewhere_brings_its_run(server: str, worked: Path) -> Non
     forget_model(server)
     shutil.rmtree(worked / "runs")
     sent = sync(worked, copied_to(server, "elsewhere"))
-    assert (sent.runs, sent.versions) == ((), ("v1.1.0",))
+    assert (sent.runs, sent.versions) == ((), ("v1.0.0", "v1.1.0"))
     there = seen(server, "elsewhere")
     assert there["runs"][SECOND] == ("FINISHED", {}, {"evaluate.rmse": 0.5}, "passed", "")
-    assert there["versions"] == {"v1.1.0": SECOND}
+    assert there["versions"] == {"v1.0.0": FIRST, "v1.1.0": SECOND}
 
 
 def test_a_server_that_is_away_is_in_nobodys_way(project: Path) -> None:

@@ -14,7 +14,8 @@ from nbship.chatops.commands import is_meant
 from nbship.chatops.comments import read_commands
 from nbship.chatops.events import Comment
 from nbship.chatops.screening import pointer, why_not
-from nbship.config import Chatops, parse_project
+from nbship.config import parse_project
+from nbship.config.chatops import Chatops
 from nbship.errors import UsageError
 from nbship.project import SETTINGS
 

@@ -73,4 +73,4 @@ def _summary(mirrored: Mirrored) -> str:
     sent = "; ".join(filter(None, parts))
     text = f"sent {sent} to {mirrored.address}" if sent else f"{mirrored.address} is up to date"
     missing = ", ".join(mirrored.missing)
-    return f"{text}; not in a model store, so not sent: {missing}" if missing else text
+    return f"{text}; neither DVC nor a model store has: {missing}" if missing else text

@@ -22,7 +22,7 @@ from nbship.files import disk_error
 from nbship.versions import git, sources
 from nbship.versions.tracking import FileState as FileState
 from nbship.versions.tracking import Tracked as Tracked
-from nbship.versions.tracking import md5_of
+from nbship.versions.tracking import md5_in, md5_of
 from nbship.versions.tracking import read as read
 from nbship.versions.tracking import state as state
 from nbship.versions.tracking import tracking_file as tracking_file
@@ -141,8 +141,7 @@ def content(root: Path, tracking: str, name: str, report: Report = lambda _: Non
     Raises:
         NbshipError: Neither DVC's cache nor the user's default remote has it.
     """
-    outs = yaml.safe_load(tracking)["outs"]
-    md5 = next((str(out["md5"]) for out in outs if out["path"] == name), "")
+    md5 = md5_in(tracking, name)
     if not md5:
         return None
     with _open(root) as repo:

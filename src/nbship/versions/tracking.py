@@ -87,6 +87,12 @@ def read(path: Path, owner: Path | None = None) -> Tracked | None:
     return Tracked(md5, size)
 
 
+def md5_in(text: str, name: str) -> str:
+    """Returns the hash that the text of a `.dvc` file gives for a file; empty if it does not track it."""
+    outs = yaml.safe_load(text)["outs"]
+    return next((str(out["md5"]) for out in outs if out["path"] == name), "")
+
+
 def state(path: Path, owner: Path | None = None) -> FileState:
     """Compares a file with its `.dvc` file; reads the file once, if its size is right.
 

@@ -96,8 +96,8 @@ def export(
     with find_package(root, pipeline, found[wanted], report) as package:
         if package is None:
             raise NbshipError(
-                f"the package of {pipeline.name} {wanted} is in no model store",
-                "name the store that has it: publish.store",
+                f"neither DVC nor a model store has {pipeline.name} {wanted}",
+                "see where it was published: dvc remote list; name the store that has it: publish.store",
             )
         for file in package.description.files:
             files.copy(package.folder / file, folder / FORMS[form].model_folder / file)

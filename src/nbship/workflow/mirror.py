@@ -44,7 +44,7 @@ class Mirrored:
         runs: Identifiers of the runs.
         versions: Of the model.
         aliases: Those that changed.
-        missing: Versions whose package is neither here nor in a model store.
+        missing: Versions whose package neither DVC nor a model store has.
     """
 
     address: str

@@ -11,7 +11,7 @@ from nbship.monitoring.examination import Examination
 from nbship.monitoring.predictions import estimate_text
 from nbship.package import Package
 from nbship.pages.bars import Chart, Point
-from nbship.pages.monitor_page import ChangedColumn, MetricRow, MonitorView, FindingRow
+from nbship.pages.monitor_page import ChangedColumn, FindingRow, MetricRow, MonitorView
 
 _COLUMNS_AT_MOST = 24
 

@@ -1,4 +1,4 @@
-"""Brings the package of any version of a model: the champion's from DVC, an older one's from the store."""
+"""Brings the package of any version of a model: out of DVC by its commit, or from the model store."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nbship.config import Pipeline
-from nbship.errors import Report
+from nbship.errors import NbshipError, Report
+from nbship.files import write_bytes, write_text
 from nbship.package import COMPILED, DESCRIPTION, MODEL, Package, read_package
-from nbship.versions import registry, store
+from nbship.versions import dvc, git, registry, store
 from nbship.versions.registry import Version
 from nbship.workflow.models import list_models
 
@@ -35,11 +36,11 @@ class FoundPackage:
 def find_package(
     root: Path, pipeline: Pipeline, version: Version, report: Report = lambda _: None
 ) -> Iterator[FoundPackage | None]:
-    """Yields the package of a version; None where only the model store would have it, and does not.
+    """Yields the package of a version; None where neither DVC nor the model store has it.
 
     Args:
         root: The project's folder.
-        pipeline: Its `publish.store` is where older versions are.
+        pipeline: Its `publish.store` is where a version may be that DVC does not have.
         version: A registered version.
         report: Told in a line what is being waited for.
 
@@ -57,19 +58,38 @@ def find_package(
         return
     with tempfile.TemporaryDirectory(prefix="nbship-") as temporary:
         folder = Path(temporary)
-        if not address or not _fetch(root, address, name, version.version, folder):
+        if not _from_dvc(root, version, folder, report) and not _from_store(root, address, version, folder):
             yield None
             return
         yield FoundPackage(read_package(folder), folder, stored)
 
 
-def _fetch(root: Path, address: str, name: str, version: str, folder: Path) -> bool:
-    """Copies a package from the store; returns whether it is there."""
+def _from_dvc(root: Path, version: Version, folder: Path, report: Report) -> bool:
+    """Writes the files that the version's commit names; returns whether DVC has them."""
+    tracking, description = registry.versioned_files(root, version.name)
+    texts = [git.read_at(root, version.commit, path) for path in (tracking, description)]
+    if texts[0] is None or texts[1] is None:
+        return False
+    try:
+        contents = {file: dvc.content(root, texts[0], file, report) for file in (MODEL, COMPILED)}
+    except NbshipError:
+        return False
+    write_text(folder / DESCRIPTION, texts[1])
+    for file, content in contents.items():
+        if content is not None:
+            write_bytes(folder / file, content)
+    return True
+
+
+def _from_store(root: Path, address: str, version: Version, folder: Path) -> bool:
+    """Copies a version from the model store; returns whether it is there."""
+    if not address:
+        return False
     opened = store.open_store(root, address)
     for file in (DESCRIPTION, MODEL, COMPILED):
-        content = store.read(opened, name, version, file)
+        content = store.read(opened, version.name, version.version, file)
         if content is not None:
-            (folder / file).write_bytes(content)
+            write_bytes(folder / file, content)
         elif file != COMPILED:
             return False
     return True
