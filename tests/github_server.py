@@ -264,6 +264,7 @@ class GithubServer(ForgeServer):
         """Its answer has the run's number only if that is asked for."""
         branch = call.body["ref"].removeprefix("refs/heads/")
         heads = [pull["head"]["sha"] for pull in self.pulls.values() if pull["head"]["ref"] == branch]
+        heads += ["0" * 40] * (branch == "main")
         if not heads:
             raise RefusedError(422, f"No ref found for: {branch}")
         run = next(self._ids)

@@ -24,6 +24,7 @@ from tests.servers import http_server
 API = "/api/v4"
 PROJECT, NUMBER = "group/cars", 1
 TOKEN = "glpat-battery-staple"  # noqa: S105
+TRIGGER_TOKEN = "glptt-battery-staple"  # noqa: S105
 _STATES = {"pending", "running", "success", "failed", "canceled", "skipped"}
 
 
@@ -256,6 +257,19 @@ class GitlabServer(ForgeServer):
         self.pipelines[number], self.started[number] = "running", (branch, variables)
         return 201, {"id": number, "sha": self.heads[branch], "status": "created"}
 
+    def trigger(self, told: Record) -> tuple[int, Any]:
+        """Starts a pipeline of the default branch by a trigger, as its `lib/api/ci/triggers.rb`."""
+        variables = told.get("variables", {})
+        if not all(isinstance(each, str) for pair in variables.items() for each in pair):
+            raise RefusedError(400, "variables needs to be a map of key-valued strings")
+        if told.get("token") != TRIGGER_TOKEN:
+            raise RefusedError(404, "404 Not Found")
+        if told.get("ref") != "main":
+            raise RefusedError(400, "Reference not found")
+        number = next(self._ids)
+        self.pipelines[number], self.started[number] = "pending", ("main", variables)
+        return 201, {"id": number, "web_url": f"{self.address}/{PROJECT}/-/pipelines/{number}"}
+
     def _pipeline(self, request: Request, number: str) -> tuple[int, Any]:
         if int(number) not in self.pipelines:
             raise RefusedError(404, "404 Not found")
@@ -317,6 +331,8 @@ class _Handler(ForgeHandler):
     forge: GitlabServer
 
     def answered(self, path: str, query: dict[str, str], body: bytes) -> tuple[int, Any]:
+        if f"{self.command} {path}" == f"POST {API}/projects/{PROJECT}/trigger/pipeline":
+            return self.forge.trigger(json.loads(body))
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             raise RefusedError(401, "401 Unauthorized")
         request = Request(self.command, query, body, self.headers.get("Content-Type", ""))

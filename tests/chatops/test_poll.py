@@ -10,7 +10,11 @@ import pytest
 from nbship import ci
 from nbship.chatops.events import Comment
 from nbship.chatops.poll import unanswered
+from nbship.cli.receive import poll
+from nbship.errors import UsageError
 from tests.commenting import NUMBER, Place
+from tests.gitlab_server import TRIGGER_TOKEN
+from tests.kubeflow_server import Fault
 
 NOW = datetime(2026, 1, 31, 12, 30, tzinfo=UTC)
 
@@ -71,3 +75,50 @@ def test_a_flood_starts_no_more_jobs_than_are_answered_in_an_hour(forge: Place) 
     for each in flood[:3]:
         forge.work(each)
     assert [each.id for each in found(forge, limit=3)] == [other.id]
+
+
+@pytest.fixture
+def asked(forge: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A forge whose comments are of now, as the command's clock has it, and its job's variables."""
+    forge.at(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    environment = {**forge.environment(), "NBSHIP_TRIGGER_TOKEN": TRIGGER_TOKEN, "CI_DEFAULT_BRANCH": "main"}
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    return forge
+
+
+def started(forge: Place) -> list[str]:
+    jobs = forge.server.started.values()
+    assert all(branch == "main" and not told["NBSHIP_COMMENT_TEXT"] for branch, told in jobs)
+    return [told["NBSHIP_COMMENT_ID"] for _, told in jobs]
+
+
+def test_the_command_starts_a_job_for_each(asked: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    asked.settings("chatops:\n  limit: 2\n")
+    comments = [asked.write("/run line") for _ in range(3)]
+    assert poll() == 0
+    assert started(asked) == [each.id for each in comments[:2]]
+    assert f"!3 comment {comments[0].id} by 'ada' started" in capsys.readouterr().out
+
+
+def test_a_job_that_does_not_start_stops_no_other_and_is_tried_again(asked: Place) -> None:
+    comments = [asked.write("/run line") for _ in range(2)]
+    asked.server.faults = [Fault("dispatches" if asked.name == "github" else "trigger", status=503)]
+    assert poll() == 1
+    assert started(asked) == [comments[1].id]
+    assert poll() == 0
+    assert comments[0].id in started(asked)
+
+
+def test_settings_that_are_wrong_are_for_the_answer_to_tell(asked: Place) -> None:
+    asked.settings("chatops: [")
+    comment = asked.write("/run line")
+    assert poll() == 0 and started(asked) == [comment.id]
+
+
+def test_outside_of_a_job_it_is_told_whose_comments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI_PROJECT_PATH", raising=False)
+    with pytest.raises(UsageError, match="whose comments"):
+        poll()
+    with pytest.raises(UsageError, match="--forge gitea"):
+        poll(project="group/cars", forge="gitea")

@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import requests
 
+from tests import commenting
 from tests.chatops.trigger_server import TRIGGER_TOKEN, TriggerServer
 from tests.chatops.trigger_server import serve as serve_forge
 from tests.chatops.webhooks import SECRET, by_token, gitlab_note
@@ -80,12 +81,12 @@ def start(tmp_path: Path, forge: TriggerServer) -> Iterator[Callable[..., Server
     """Starts a receiver; all have the same queue."""
     begun: list[subprocess.Popen[str]] = []
 
-    def started(*program: str) -> Server:
+    def started(*program: str, options: Sequence[str] = (), **variables: str) -> Server:
         log = tmp_path / f"log{len(begun)}.txt"
         command = [*(program or NBSHIP), "chatops", "serve", "--project", "group/cars", "--port", "0"]
         with log.open("w") as errors:
             process = subprocess.Popen(
-                [*command, "--queue", str(tmp_path / "queue")],
+                [*command, "--queue", str(tmp_path / "queue"), *options],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
@@ -98,6 +99,7 @@ def start(tmp_path: Path, forge: TriggerServer) -> Iterator[Callable[..., Server
                     "NBSHIP_WEBHOOK_SECRET": SECRET,
                     "NBSHIP_TRIGGER_TOKEN": TRIGGER_TOKEN,
                     "NBSHIP_GITLAB_URL": forge.address,
+                    **variables,
                 },
             )
         begun.append(process)
@@ -224,3 +226,21 @@ def test_comments_that_come_all_at_once_are_each_worked_once(
     until(lambda: len(forge.ids) == 20)
     assert server.end(signal.SIGTERM) == 0
     assert sorted(map(int, forge.ids)) == list(range(1, 21))
+
+
+def test_a_comment_that_no_webhook_brought_is_found_and_worked_once(start: Callable[..., Server]) -> None:
+    with commenting.place("gitlab") as place:
+        place.at(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        first = place.write("/run line")
+        known = {key: value for key, value in place.server.environment.items() if key.startswith("NBSHIP_")}
+        server = start(options=("--catch-up", "0.002"), **known)
+        until(lambda: len(place.server.started) == 1)
+        second = place.write("/run line")
+        assert server.send(int(second.id)) in (200, 202)
+        until(lambda: len(place.server.started) == 2)
+        looks = len(place.server.lines("/notes"))
+        until(lambda: len(place.server.lines("/notes")) > looks + 2)
+        assert server.end(signal.SIGTERM) == 0
+        told = [variables["NBSHIP_COMMENT_ID"] for _, variables in place.server.started.values()]
+        assert told == [first.id, second.id]
+        assert known["NBSHIP_GITLAB_TOKEN"] not in server.log.read_text()

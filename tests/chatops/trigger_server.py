@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.forge_server import ForgeHandler, ForgeServer
+from tests.gitlab_server import TRIGGER_TOKEN
 from tests.kubeflow_server import RefusedError
 from tests.servers import http_server
 
-TRIGGER_TOKEN = "glptt-battery-staple"  # noqa: S105
 GITHUB_TOKEN = "ghs_battery-staple"  # noqa: S105
 WORKFLOW = "nbship-chatops.yml"
 
