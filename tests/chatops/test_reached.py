@@ -49,14 +49,3 @@ def test_two_pipelines_for_one_comment_do_it_once(forge: Place, done: list[str])
     for pipeline in (100, 101):
         forge.work(comment, pipeline=pipeline)
     assert done == ["deploy production v1.1.0"] and len(forge.replies()) == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "kept"),
-    [("/stop", True), ("/nbship status\n", True), ("/stop now", False), ("/help\n/stop", False)],
-)
-def test_what_ends_others_says_so_for_it_must_not_wait_for_them(forge: Place, text: str, kept: bool) -> None:
-    comment = forge.write(text)
-    assert pointer(comment, comment.project).text == (text if kept else "")
-    forge.work(pointer(comment, comment.project))
-    assert "edited" not in str(forge.replies())

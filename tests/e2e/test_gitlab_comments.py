@@ -49,8 +49,6 @@ def jobs(root: Path, program: str, *told: str) -> list[str]:  # noqa: F811
 def test_a_comment_or_a_look_for_some_starts_its_one_job(written: Path, gitlab_ci_local: str) -> None:  # noqa: F811
     trigger = "CI_PIPELINE_SOURCE=trigger"
     assert jobs(written, gitlab_ci_local, trigger, *COMMENT) == ["chatops"]
-    stop = "NBSHIP_COMMENT_TEXT=/stop"
-    assert jobs(written, gitlab_ci_local, trigger, *COMMENT, stop) == ["chatops-stop"]
     assert jobs(written, gitlab_ci_local, "CI_PIPELINE_SOURCE=schedule", "NBSHIP_POLL=1") == ["chatops-poll"]
     git(written, "switch", "--quiet", "--create", "topic")
     code = ("CI_PIPELINE_SOURCE=api", "NBSHIP_COMMENT_PART=code")

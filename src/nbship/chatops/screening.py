@@ -5,7 +5,6 @@ Generous: a line that begins with a slash is enough, and what it says is the bus
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -13,8 +12,6 @@ from nbship.chatops.events import Comment
 
 # Comments that are older start nothing; what was started is remembered for longer.
 OLDEST = timedelta(days=7)
-# As the rules of .gitlab/nbship/chatops.yml have it.
-_AT_ONCE = re.compile(r"/(nbship )?(stop|status|help)\s*")
 
 
 def why_not(comment: Comment, project: str, now: datetime) -> str:
@@ -35,10 +32,9 @@ def why_not(comment: Comment, project: str, now: datetime) -> str:
 def pointer(comment: Comment, project: str) -> Comment:
     """Returns what a job is given of a comment: where it is, and no word of its text.
 
-    Whoever can start a job could write any text; so the job reads it, and its author, from the forge. By one
-    of three words alone, which do nothing but end and tell, a pipeline learns that it need not wait.
+    Whoever can start a job could write any text; so the job reads it, and its author, from the forge.
     """
-    return replace(comment, project=project, text=comment.text if _AT_ONCE.fullmatch(comment.text) else "")
+    return replace(comment, project=project, text="")
 
 
 def named(comment: Comment) -> str:
