@@ -157,6 +157,41 @@ def test_a_receiver_whose_worker_has_died_is_not_alive(client: Client) -> None:
     assert client.get("/healthz/ready").status_code == 503
 
 
+def test_so_many_requests_at_a_time_and_probes_beside_them(
+    client: Client, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiver, "TOGETHER", 2)
+    sent = numbered(5)
+
+    async def asked() -> tuple[list[int], int, int]:
+        may_end = asyncio.Event()
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield sent.body[:10]
+            await may_end.wait()
+            yield sent.body[10:]
+
+        transport = httpx.ASGITransport(app=client.application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as asking:
+            slow = [
+                asyncio.create_task(asking.post("/hook", content=slowly(), headers=sent.headers))
+                for _ in range(2)
+            ]
+            await asyncio.sleep(0)
+            while (third := await asking.post("/hook", content=b"{}")).status_code != 503:
+                await asyncio.sleep(0)
+            probe = await asking.get("/metrics")
+            may_end.set()
+            return (
+                [(await each).status_code for each in slow],
+                int(third.headers["retry-after"]),
+                probe.status_code,
+            )
+
+    assert asyncio.run(asked()) == ([202, 200], 1, 200)
+    assert send(client, numbered(6)).status_code == 202
+
+
 def test_nothing_else_is_here(client: Client) -> None:
     assert client.get("/hook").status_code == 405
     for path in ("/", "/docs", "/hook/", "/hook/x"):

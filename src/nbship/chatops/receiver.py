@@ -39,8 +39,8 @@ LARGEST = 4 * 2**20
 PER_MINUTE = 120
 # Seconds for a body to arrive, and for a connection to be idle.
 _BODY, _IDLE = 10.0, 30
-# Requests at a time.
-_TOGETHER = 64
+# Requests whose bodies are taken in at a time.
+TOGETHER = 64
 _TOO_SLOW, _TOO_LARGE, _TOO_MANY, _UNAVAILABLE, _FULL = 408, 413, 429, 503, 507
 _logger = logging.getLogger("nbship.chatops")
 
@@ -117,6 +117,7 @@ class Receiver:
     ) -> None:
         self._expected, self._queue, self._worker, self._metrics = expected, queue, worker, metrics
         self._now, self._allowance = now, Allowance(per_minute, per_minute, now())
+        self._together = 0
 
     def application(self) -> Starlette:
         """Makes the ASGI application."""
@@ -130,6 +131,15 @@ class Receiver:
         )
 
     async def _hook(self, request: Request) -> Response:
+        if self._together >= TOGETHER:
+            return self._answer(_UNAVAILABLE, {"error": "too many requests at a time"}, 1)
+        self._together += 1
+        try:
+            return await self._take(request)
+        finally:
+            self._together -= 1
+
+    async def _take(self, request: Request) -> Response:
         try:
             body = await _body(request)
             told = read_hook(request.headers, body, self._expected, datetime.fromtimestamp(self._now(), UTC))
@@ -247,7 +257,7 @@ def serve(settings: Receiving, ready: Callable[[str], None]) -> None:
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             ready(f"http://{host}:{listener.getsockname()[1]}/hook")
             receiver = Receiver(settings.expected, queue, worker, metrics)
-            run(receiver.application(), listener, _IDLE, _TOGETHER)
+            run(receiver.application(), listener, _IDLE)
         finally:
             worker.end(GRACE)
 

@@ -50,21 +50,19 @@ def serve(model: PackagedModel, listener: socket.socket) -> None:
         model.close()
 
 
-def run(application: ASGIApp, listener: socket.socket, patience: int, together: int | None = None) -> None:
+def run(application: ASGIApp, listener: socket.socket, patience: int) -> None:
     """Has an application answer until a signal ends it; what is being answered has `GRACE` to end in.
 
     Args:
         application: Any of ASGI's.
         listener: Bound to the address to listen on; not listening yet.
         patience: Seconds for which a connection may be idle, or a request's headers take to arrive.
-        together: Connections at a time; others are answered with 503. None for any number.
     """
     config = uvicorn.Config(
         application,
         http=_Connection,
         log_config=None,
         access_log=False,
-        limit_concurrency=together,
         timeout_graceful_shutdown=GRACE,
         timeout_keep_alive=patience,
     )
