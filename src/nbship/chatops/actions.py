@@ -14,7 +14,7 @@ from nbship import ci, config
 from nbship.chatops.answers import State
 from nbship.ci import RunState
 from nbship.errors import ExitCode, NbshipError, UsageError
-from nbship.project import pipeline_names
+from nbship.project import PIPELINES, pipeline_names
 from nbship.values import split_setting
 from nbship.versions import git, upstream
 from nbship.workflow.note import fenced, plain, table
@@ -315,7 +315,7 @@ def _one_pipeline(context: Context) -> str:
 
 
 def _publishes(context: Context, name: str) -> bool:
-    text = git.read_at(context.root, context.standing.head, Path("pipelines", f"{name}.yaml"))
+    text = git.read_at(context.root, context.standing.head, context.root / PIPELINES / f"{name}.yaml")
     return "\npublish:" in f"\n{text or ''}"
 
 
