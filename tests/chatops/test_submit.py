@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from nbship.workflow import waiting
 from nbship.workflow.compile import compile_pipeline
 from tests import commenting
 from tests.commenting import NUMBER, Place
+from tests.e2e import test_comments as tour
 from tests.kubeflow_runs import look
 from tests.kubeflow_server import KubeflowServer, serve
-from tests.projects import PIPELINE, write_project
+from tests.projects import PIPELINE, write_notebook, write_project
 from tests.repositories import git
 
 
@@ -33,7 +35,21 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     git(folder, "init", "--quiet", "--bare", "--initial-branch=main", "origin.git")
     git(folder, "clone", "--quiet", "origin.git", "project")
     write_project(root)
-    compile_pipeline(root, "line").write()
+    write_notebook(root / "notebooks/fit.ipynb", tour.PREPARE, tour.PREPARE_CODE)
+    for name in ("train", "evaluate"):
+        code = (getattr(tour, name.upper()), getattr(tour, f"{name.upper()}_CODE"))
+        write_notebook(root / f"notebooks/{name}-curve.ipynb", *code)
+    steps = {"prepare": "fit", "train": "train-curve", "evaluate": "evaluate-curve"}
+    published = {
+        **tour.PIPELINE,
+        "name": "curve",
+        "steps": {name: {"notebook": f"notebooks/{file}.ipynb"} for name, file in steps.items()},
+        "deploy": {"after_publish": "production"},
+        "kubeflow": {"repository": "https://git.example.org/line.git"},
+    }
+    (root / "pipelines/curve.yaml").write_text(yaml.safe_dump(published))
+    for name in ("line", "curve"):
+        compile_pipeline(root, name).write()
     commit(root, "Begin")
     git(root, "push", "--quiet", "origin", "HEAD:main")
     git(root, "switch", "--quiet", "--create", "topic")
@@ -79,6 +95,18 @@ def test_the_requests_commit_is_submitted_and_waited_for(
     assert run["display_name"].startswith(f"line {head[:7]} comment-")
     assert kubeflow.experiments[run["experiment_id"]]["display_name"] == "topic"
     assert f"[Run on Kubeflow]({kubeflow.address}/#/runs/details/{run['run_id']})" in entry.text
+
+
+def test_what_passes_is_published_on_the_requests_branch_and_not_deployed(
+    forge: Place, repository: Path, kubeflow: KubeflowServer
+) -> None:
+    """Who may submit may not deploy by that, whatever is deployed after a merge."""
+    kubeflow.advance = [look("SUCCEEDED", gate="SUCCEEDED", rejected="SUCCEEDED")]
+    (entry,) = forge.say("/submit curve", root=repository)
+    assert entry.state == "rejected", entry.text
+    parameters = run_of(kubeflow)["runtime_config"]["parameters"]
+    assert (parameters["branch"], parameters["deploy"]) == ("topic", "")
+    assert forge.labels() == {"nbship:rejected"}
 
 
 def test_submitted_again_after_a_kill_it_is_the_same_run(

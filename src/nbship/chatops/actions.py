@@ -178,7 +178,9 @@ def submit(context: Context) -> Outcome:
         if len(split_setting(setting)[0]) < 2:
             # The repository, the branch and the stage of a run: with a token, that is more than a parameter.
             raise UsageError(f"--set {setting}: not a parameter of a step", "as in --set train.C=3")
-    settings = [*context.given["settings"], *([f"branch={branch}"] if _publishes(context, name) else [])]
+    # What a pipeline deploys by itself is for merged commits: here, who deploys needs the right to.
+    published = [f"branch={branch}", "deploy="] if _publishes(context, name) else []
+    settings = [*context.given["settings"], *published]
     image = context.environment.get("NBSHIP_IMAGE", "")
     request = workflow.SubmitRequest(
         *(name, head, settings, branch), image=image, variables=context.environment, key=context.key
