@@ -214,7 +214,8 @@ class GitlabServer(ForgeServer):
         found = self._found(number)
         if found["state"] != "opened" or self.unmergeable:
             raise RefusedError(405, self.unmergeable or "405 Method Not Allowed")
-        if request.values.get("sha", found["sha"]) != found["sha"]:
+        # Grape takes parameters from the address and from the body.
+        if {**request.query, **request.values}.get("sha", found["sha"]) != found["sha"]:
             raise RefusedError(409, "SHA does not match HEAD of source branch")
         found["state"] = "merged"
         return 200, found

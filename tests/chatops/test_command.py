@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
+from nbship.chatops import commands
+from nbship.chatops.actions import Context, Outcome
 from nbship.cli.main import app
 from tests.commenting import Place
 
@@ -44,3 +48,23 @@ def test_it_does_nothing_for_an_edited_comment(
     monkeypatch.setenv("GITHUB_EVENT_PATH", str(tmp_path / "event.json"))
     assert run("--part", "answer") == 0
     assert job.server.seen == []
+
+
+def test_notebooks_do_not_inherit_the_forges_token(
+    job: Place, done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[set[str]] = []
+    before = commands.COMMANDS["run"]
+
+    def looking(context: Context) -> Outcome:
+        seen.append({*os.environ})
+        return before.action(context)
+
+    monkeypatch.setitem(commands.COMMANDS, "run", replace(before, action=looking))
+    comment = job.write("/run cars")
+    for name, value in comment.variables.items():
+        monkeypatch.setenv(name, value)
+    assert run("--part", "answer") == 0
+    assert run("--part", "code") == 0
+    assert [entry.state for entry in job.entries(comment)] == ["done"]
+    assert not seen[0] & {"NBSHIP_GITHUB_TOKEN", "NBSHIP_GITLAB_TOKEN"}

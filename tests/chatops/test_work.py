@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from nbship.chatops import work
+from nbship.chatops import commands, work
+from nbship.chatops.actions import Context, Outcome
 from nbship.chatops.events import read_comment
+from nbship.errors import UsageError
 from tests.commenting import HEAD, NEXT, NUMBER, Place
 
 LATER = "2026-01-31T12:30:00Z"
@@ -183,11 +186,31 @@ def test_an_edited_comment_starts_nothing(forge: Place, done: list[str]) -> None
     assert (entry.command, entry.state, done) == ("/help", "refused", [])
 
 
+def test_a_comment_of_another_project_is_refused(forge: Place, done: list[str]) -> None:
+    comment = forge.write("/staging_deploy cars")
+    for changes in ({"project": "else/where"}, {"forge": "gitea"}):
+        with pytest.raises(UsageError, match="not for a job of"):
+            forge.work(replace(comment, **changes))
+    assert done == []
+
+
+def test_a_push_while_it_deploys_is_not_merged(
+    forge: Place, done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forge.settings("chatops: {merge: when deployed}")
+    before = commands.COMMANDS["deploy"]
+
+    def pushed(context: Context) -> Outcome:
+        forge.push(NEXT, LATER)
+        return before.action(context)
+
+    monkeypatch.setitem(commands.COMMANDS, "deploy", replace(before, action=pushed))
+    (entry,) = forge.say("/deploy cars", author="grace")
+    assert (entry.state, forge.merged) == ("done", False)
+    assert "Not merged: " in entry.text
+
+
 def test_an_event_that_tells_of_another_author_is_refused(forge: Place, done: list[str]) -> None:
-    from dataclasses import replace
-
-    from nbship.errors import UsageError
-
     comment = replace(forge.write("/staging_deploy cars", "mallory"), author="grace")
     with pytest.raises(UsageError, match="not by grace"):
         forge.work(comment)
@@ -264,10 +287,6 @@ def test_what_runs_can_be_seen_and_stopped(forge: Place, done: list[str], reposi
     assert "/run cars" in entry.text
     assert forge.states[100] in ("completed", "canceled")
     assert states(forge.entries(comment)) == ["skipped"]
-
-
-def test_monitoring_says_that_it_is_not_there(forge: Place, done: list[str]) -> None:
-    assert "not available in this version" in forge.say("/monitor")[0].text
 
 
 def test_the_help_names_all_commands_and_roles(forge: Place, done: list[str]) -> None:

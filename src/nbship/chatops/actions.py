@@ -238,9 +238,18 @@ def roll_back(context: Context) -> Outcome:
     return Outcome("done", _deployed(done), removed=(_LABELS[stage],) if stage in _LABELS else ())
 
 
-def monitor(_: Context) -> Outcome:
-    """Not a part of this version."""
-    return Outcome("refused", "Monitoring is not available in this version.")
+def monitor(context: Context) -> Outcome:
+    """Says whether what serves is still right, by what it was asked."""
+    from nbship.workflow import monitor as workflow
+
+    name = _one_pipeline(context)
+    window = workflow.Window(**{key: value for key, value in context.given.items() if key != "name"})
+    pipeline = config.load_pipeline(context.root, name)
+    found = workflow.monitor(context.root, pipeline, window, report=context.tell).examination
+    between = f"{found.since:%Y-%m-%d %H:%M} to {found.until:%Y-%m-%d %H:%M} UTC"
+    lines = [f"- {plain(reason)}" for reason in (*found.decision.reasons[:_MOST_ROWS], *found.notes)]
+    told = f"**{plain(found.decision.state)}**: {plain(found.name)} {plain(found.version)}, {between}"
+    return Outcome("done", "\n\n".join([f"{told}, {found.rows} records.", "\n".join(lines)]).strip())
 
 
 def status(context: Context) -> Outcome:

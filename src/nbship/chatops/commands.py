@@ -54,6 +54,7 @@ class Command:
 
 _RUN = frozenset({"name", "settings", "sample", "force", "from_step", "only"})
 _SWEEP = frozenset({"name", "settings", "at_random", "seed", "metric", "goal"})
+_MONITOR = frozenset({"name", "since", "until", "version", "stage", "against"})
 _DEPLOY = frozenset({"name", "stage", "version"})
 
 COMMANDS: Mapping[str, Command] = {
@@ -98,10 +99,9 @@ COMMANDS: Mapping[str, Command] = {
         *("deliver", "deploy", actions.roll_back, "rollback", frozenset({"name", "stage"})),
     ),
     "monitor": Command(
-        "/monitor [NAME]",
-        "compares what is asked with what was learnt from",
-        *("answer", "run", actions.monitor),
-        most=1,
+        "/monitor [NAME] [--since 7d] [--stage STAGE]",
+        "says whether what serves is still right",
+        *("deliver", "run", actions.monitor, "monitor", _MONITOR),
     ),
     "status": Command("/status", "tells what runs and what serves", *("answer", "run", actions.status)),
     "stop": Command("/stop", "ends what runs on this request", *("answer", "stop", actions.stop)),

@@ -64,8 +64,7 @@ def work(
     """
     if not _is_worth_asking(comment):
         return ExitCode.DONE
-    forge = next(forge for forge in ci.FORGES if forge.name.lower() == comment.forge)
-    place = find_place(forge.open(environment), comment)
+    place = find_place(_project(comment, environment), comment)
     if place is None:
         return ExitCode.DONE
     desk = Desk(comment, environment, place, report, root)
@@ -90,6 +89,18 @@ def work(
     if part in (None, "end"):
         _end(desk)
     return _exit_code(desk, decisions, part)
+
+
+def _project(comment: Comment, environment: Mapping[str, str]) -> ci.Project:
+    """The project of this job, which has to be the comment's."""
+    job = ci.current_job(environment)
+    found = [forge for forge in ci.FORGES if forge.name.lower() == comment.forge]
+    if not found or job.project != comment.project:
+        raise UsageError(
+            f"a comment of {comment.forge} on {comment.project} is not for a job of {job.project or 'none'}",
+            "start it in the comment's own project",
+        )
+    return found[0].open(environment)
 
 
 def _is_worth_asking(comment: Comment) -> bool:
@@ -267,8 +278,10 @@ def _write_plan(desk: Desk, decisions: list[Decision]) -> None:
             continue
         code = code or decision.asked.command.part == "code"
         if decision.asked.command.part == "deliver":
-            names = (decision.asked.stage or "kubeflow", decision.asked.name)
-            image = decision.asked.command.right == "submit"
+            right = decision.asked.command.right
+            places = {"deploy": decision.asked.stage, "submit": "kubeflow"}
+            names = (places.get(right, "monitor"), decision.asked.name)
+            image = right == "submit"
             deliver.append({"index": index, "environment": "/".join(filter(None, names)), "image": image})
     values = {
         "head": desk.reply.head,

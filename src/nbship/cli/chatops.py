@@ -52,6 +52,7 @@ def run(
     """
     from nbship.chatops.events import read_comment
     from nbship.chatops.work import work
+    from nbship.ci import FORGES
 
     comment = read_comment(os.environ)
     if comment is None:
@@ -61,7 +62,14 @@ def run(
     def report(line: str) -> None:
         error_console.print(line, markup=False)
 
-    return work(comment, os.environ, parser(context.find_root().command), project_root(), part, index, report)
+    environment = dict(os.environ)
+    if part == "code":
+        # Notebooks inherit what this process has; what they print is kept.
+        for forge in FORGES:
+            os.environ.pop(forge.token, None)
+    return work(
+        comment, environment, parser(context.find_root().command), project_root(), part, index, report
+    )
 
 
 def parser(program: Any) -> Parse:
