@@ -23,7 +23,7 @@ from nbship.monitoring.events import REQUEST, RESPONSE, EventError, read_event
 from nbship.monitoring.records import read_records
 from nbship.serving.model import PackagedModel
 from nbship.serving.server import free_port
-from nbship.serving.settings import Settings
+from nbship.serving.settings import ServerSettings
 from nbship.workflow.collect import read_pair
 from tests.served import write_churn
 
@@ -57,7 +57,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(store):
-    served = PackagedModel(Settings("churn", store / "churn/v1.0.0", "v1.0.0"))
+    served = PackagedModel(ServerSettings("churn", store / "churn/v1.0.0", "v1.0.0"))
     served.load()
     return served
 

@@ -86,7 +86,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_protocol_is_kept_by_every_worker_and_sigterm_loses_nothing(
     package: Path, tmp_path: Path
 ) -> None:
-    with server(package, tmp_path, "--workers", "2", "--model_version", "v1.2.0") as running:
+    with server(package, tmp_path, "--workers", "2", "--model_version", "v1.2.0", "--corrections") as running:
         told = [running.ask().headers["nbship-record"] for _ in range(40)]
         tensors = [{"name": n, "datatype": "FP64", "shape": [2], "data": [v, v]} for n, v in CAR.items()]
         v2 = requests.post(f"{running.address}/v2/models/cars/infer", json={"inputs": tensors}, timeout=30)
@@ -99,15 +99,27 @@ def test_every_protocol_is_kept_by_every_worker_and_sigterm_loses_nothing(
         checked = running.ask(**{"ce-id": "nbship-check-1"})
         assert checked.ok and "nbship-record" not in checked.headers
         by_grpc(running, (("ce-id", "nbship-check-2"),), kept=False)
+        assert requests.get(f"{running.address}/v2/models/cars", timeout=30).json()["nbship"]["corrections"]
+        for value in (20, 21.5):
+            answer = correct(running, {"record": told[0], "value": value})
+            assert answer.status_code == 200 and answer.json() == {"record": told[0], "value": value}
+        for wrong in ({"record": told[0], "value": "fast"}, {"value": 1}, {"record": "../x", "value": 1}, {}):
+            assert correct(running, wrong).status_code == 422
+        assert correct(running, {"record": "x" * 3000, "value": 1}).status_code == 413
         running.process.send_signal(signal.SIGTERM)
         running.process.wait(30)
     found = read_records(str(tmp_path), "cars")
+    assert found.labels["value"].to_dict() == {told[0]: 21.5}
     assert sorted(found.inputs.index) == sorted(told)
     assert found.inputs.drop_duplicates().to_dict("records") == [CAR]
     assert set(found.answers["version"]) == {"v1.2.0"}
     assert found.answers["prediction"].between(10, 40).all()
     assert (found.answers["low"] < found.answers["high"]).all()
     assert list(found.answers) == ["time", "version", "prediction", "low", "high", "probabilities", "flags"]
+
+
+def correct(running: Server, body: dict[str, object]) -> requests.Response:
+    return requests.post(f"{running.address}/v1/models/cars:correct", json=body, timeout=30)
 
 
 def by_grpc(running: Server, metadata: tuple[tuple[str, str], ...] = (), kept: bool = True) -> str:
@@ -139,6 +151,7 @@ def test_a_killed_server_loses_what_is_younger_than_the_seconds_between_files(
 ) -> None:
     with server(package, tmp_path, rules=f'{{"seconds": {SECONDS}}}') as running:
         kept = {running.ask().headers["nbship-record"] for _ in range(5)}
+        assert correct(running, {"record": next(iter(kept)), "value": 20}).status_code == 404  # they are off
         until(lambda: set(running.records()) == kept, seconds=20 * SECONDS)
         running.process.kill()
         running.process.wait()

@@ -3,12 +3,13 @@
 import { describeInputs, showAnswer, showNone, summary } from "./answer.js";
 import { predictFile, watchFiles } from "./batch.js";
 import { farOut } from "./columns.js";
+import { showCorrection } from "./correction.js";
 import { explainCurves, makeCurves, watchedClass } from "./curves.js";
 import { byId, copy, element } from "./dom.js";
 import { makeForm, problemText } from "./form.js";
 import { forget, remember, showHistory } from "./history.js";
 import { linkedModel, linkedRecord, writeLink } from "./link.js";
-import { describeModel, listModels, predict, predictionAddress, serverAddress } from "./server.js";
+import { correct, describeModel, listModels, predict, predictionAddress, serverAddress } from "./server.js";
 
 const PAUSE = 80; // milliseconds between two requests while a slider moves
 
@@ -104,8 +105,9 @@ async function update() {
   byId("answer").setAttribute("aria-busy", "true");
   try {
     refuse(form.unreadable());
-    const { answers: [answer], warnings } = await predict(page.server, model.name, [record], signal);
+    const { answers: [answer], warnings, record: kept } = await predict(page.server, model.name, [record], signal, keep);
     form.showOddities(record, warnings);
+    showCorrection(byId("correction"), model, answer.prediction, kept, (value) => correct(page.server, model.name, kept, value));
     showPrediction(model, record, answer, keep);
     await showCurves(model, record, answer, signal);
   } catch (error) {
@@ -132,7 +134,7 @@ async function showCurves(model, record, answer, signal) {
   if (page.curves.empty) return;
   const watched = watchedClass(model.output, answer.prediction);
   explainCurves(model.output, watched);
-  const { answers } = await predict(page.server, model.name, page.curves.requests(record), signal);
+  const { answers } = await predict(page.server, model.name, page.curves.requests(record), signal, false);
   page.curves.draw(record, answers, watched);
 }
 

@@ -1,6 +1,6 @@
 // Takes what came true of a prediction, where the server keeps it: a number, or one of the classes.
 
-import { labelOf, title } from "./columns.js";
+import { labelOf } from "./columns.js";
 import { element } from "./dom.js";
 
 /** Shows the form for the record that is kept; hides it where none is. `send(value)` tells the server. */
@@ -10,7 +10,7 @@ export function showCorrection(form, model, prediction, record, send) {
   const field = model.output.kind === "regression" ? numberField() : classField(model.output, prediction);
   const said = element("p", { role: "status" });
   const unit = model.output.reference.unit;
-  const question = element("label", {}, `What ${title(model.output.reference)} really was `, field, unit && ` ${unit}`);
+  const question = element("label", {}, "It was really ", field, unit && ` ${unit}`);
   form.replaceChildren(question, element("button", { type: "submit" }, "Send"), said);
   form.onsubmit = async (event) => {
     event.preventDefault();

@@ -31,11 +31,12 @@ export async function describeModel(server, name, signal) {
 export const predictionAddress = (server, name) =>
   new URL(`${server}/v1/models/${encodeURIComponent(name)}:predict`, document.baseURI).href;
 
-/** Predicts records: one answer each, and what the server found odd about them. */
-export async function predict(server, name, instances, signal) {
+/** Predicts records: one answer each, what the server found odd about them, and what it calls the record it keeps.
+ *  Of what is only tried out, no record is `kept`. */
+export async function predict(server, name, instances, signal, kept = true) {
   const { body, headers } = await ask(predictionAddress(server, name), {
     method: "POST",
-    headers: { "content-type": "application/json" },
+    headers: { "content-type": "application/json", ...(kept ? {} : { "ce-id": "nbship-check-page" }) },
     body: JSON.stringify({ instances }),
     signal,
   });
@@ -47,7 +48,16 @@ export async function predict(server, name, instances, signal) {
     interval: body.intervals?.[index],
     probabilities: body.probabilities?.[index],
   }));
-  return { answers, warnings: parseWarnings(headers.get("nbship-warnings")) };
+  return { answers, warnings: parseWarnings(headers.get("nbship-warnings")), record: headers.get("nbship-record") };
+}
+
+/** Tells what came true of a record that the server keeps. */
+export async function correct(server, name, record, value) {
+  await ask(`${server}/v1/models/${encodeURIComponent(name)}:correct`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ record, value }),
+  });
 }
 
 async function ask(address, request = {}) {

@@ -50,6 +50,9 @@ def serve(
         str,
         typer.Option("--log", metavar="PLACE", help="Keep what is asked and answered: a folder, or s3://…"),
     ] = "",
+    corrections: Annotated[
+        bool, typer.Option("--corrections", help="Let the page tell what came true; needs --log.")
+    ] = False,
 ) -> None:
     """Serve a model on this machine, as it is served in the cluster.
 
@@ -60,7 +63,20 @@ def serve(
 
     run_id = None if not run else "" if run == _LATEST else run
     limits = Limits(max_records, max_bytes)
-    workflow(project_root(), name, run_id, host, port, workers, _print_ready, _report, limits, grpc_port, log)
+    workflow(
+        project_root(),
+        name,
+        run_id,
+        host,
+        port,
+        workers,
+        _print_ready,
+        _report,
+        limits,
+        grpc_port,
+        log,
+        corrections,
+    )
 
 
 def _report(line: str) -> None:

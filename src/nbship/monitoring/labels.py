@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -132,7 +133,7 @@ def add_labels(
     history = read_labels(storage, name)
     new, corrected, kept = _sorted_out(found, history, source)
     if kept:
-        _write(storage, name, kept, source, now)
+        write_labels(storage, name, kept, source, now)
     return AddedLabels(
         new,
         corrected,
@@ -195,7 +196,14 @@ def _sorted_out(
     return len(changed - before.keys()), len(changed & before.keys()), kept
 
 
-def _write(storage: Storage, name: str, rows: list[tuple[str, Any, Any]], source: str, now: datetime) -> None:
+def write_labels(
+    storage: Storage, name: str, rows: Sequence[tuple[str, Any, Any]], source: str, now: datetime
+) -> None:
+    """Writes labels as they are: the record's identifier, the value, and when it arrived; now if None.
+
+    Raises:
+        NbshipError: The store cannot be written to.
+    """
     import pyarrow as pa
 
     records, values, times = (list(each) for each in zip(*rows, strict=True))

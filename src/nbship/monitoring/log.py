@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from nbship.errors import NbshipError
 from nbship.monitoring.answered import AnsweredRows, Row, one_row, to_table
 from nbship.monitoring.keeping import Keeping, is_sampled
+from nbship.monitoring.labels import write_labels
 from nbship.monitoring.records import open_required, write_by_day
 from nbship.package.prediction import Prediction
 from nbship.package.records import CheckedValues, Problem
@@ -35,6 +37,8 @@ SECONDS = 10.0
 VALUES_AT_MOST = 500_000
 # What a record has beside the model's columns, and how many characters of a text weigh as much as a value.
 _FIXED, _CHARACTERS = 8, 40
+# Corrections that wait: a person sends one at a time.
+CORRECTIONS_AT_MOST = 500
 # Seconds between two looks at what was answered: a little often, so that no answer waits for much at once.
 _TICK = 1.0
 # Seconds that the last file may take.
@@ -138,6 +142,7 @@ class RecordLog:
         self._storage = open_required(keeping.store)
         self._models = [_Model(keeping.columns(columns), output)]
         self._batches: list[_Batch] = []
+        self._corrections: list[tuple[str, Any, datetime]] = []
         self._weight = 0  # of all that waits
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -197,6 +202,14 @@ class RecordLog:
                 model.answered.append(make(request, when, version, columns, prediction, flags))
                 model.weight += weight
                 self._weight += weight
+        return room
+
+    def correct(self, record: str, value: Any) -> bool:
+        """Takes what came true of a record, from whoever asked; returns whether there was room."""
+        with self._lock:
+            room = len(self._corrections) < CORRECTIONS_AT_MOST
+            if room:
+                self._corrections.append((record, value, datetime.now(UTC)))
         return room
 
     def close(self) -> None:
@@ -259,6 +272,16 @@ class RecordLog:
             self._failing = False
             self._batches.remove(batch)
             self._free(batch.weight)
+        with self._lock:
+            corrections = list(self._corrections)
+        if corrections:
+            try:
+                write_labels(self._storage, self._name, corrections, "page", datetime.now(UTC))
+            except NbshipError as error:
+                _logger.error("%s; %s", error.message, error.hint)
+                return
+            with self._lock:
+                del self._corrections[: len(corrections)]
 
     def _free(self, weight: int) -> None:
         with self._lock:

@@ -23,6 +23,7 @@ from nbship.serving.predictor import Predictor, load_predictor
 from nbship.serving.settings import Log, ServerSettings
 
 WARNINGS, RECORD = "nbship-warnings", "nbship-record"
+_CORRECTION_BYTES = 2000
 # A header that proxies let pass.
 _HEADER_BYTES = 4000
 _logger = logging.getLogger("nbship.serving")
@@ -143,6 +144,21 @@ class PackagedModel:
         answer = protocol.answer_v2(self.name, version, output, content, predicted.prediction)
         return Answer(msgspec.json.encode(answer), predicted.headers)
 
+    def correct(self, body: bytes | bytearray, _: bool = True) -> Answer:
+        """Takes a correction, `{"record": "…", "value": 21}`, as the header of an answer names its record.
+
+        Raises:
+            RequestError: It does not fit, corrections are off, or there are too many at once.
+        """
+        if self.log is None or not self.settings.corrections:
+            raise RequestError(404, "corrections are off: start the server with --log and --corrections")
+        if len(body) > _CORRECTION_BYTES:
+            raise RequestError(413, f"a correction has at most {_CORRECTION_BYTES:,} bytes")
+        record, value = protocol.parse_correction(protocol.parse_json(body), self.predictor.package.output)
+        if not self.log.correct(record, value):
+            raise RequestError(503, "too many corrections at once", headers={"Retry-After": "10"})
+        return Answer(msgspec.json.encode({"record": record, "value": value}), {})
+
     def predict(self, predictor: Predictor, values: Values, wait: bool, kept: bool = True) -> Predicted:
         """Checks and predicts values that some protocol has read, and has them kept; see `predict_v1`."""
         checked = check(predictor.columns, values.columns, values.rows)
@@ -201,6 +217,7 @@ class PackagedModel:
                 "revision": package.origin.revision,
                 "trained": package.origin.started.isoformat(),
                 "synthetic": package.origin.synthetic,
+                "corrections": self.log is not None and self.settings.corrections,
                 "example": package.golden[0].record,
             },
         }

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
@@ -24,6 +25,8 @@ from nbship.serving.reader import are_plain, object_type
 
 _V1_FORMS = 'send {"instances": [{"field": value, …}]}, or lists of values in the order of the fields'
 _V2_FORMS = 'send {"inputs": [{"name": …, "shape": […], "datatype": …, "data": […]}]}'
+# As a log names records, and KServe requests.
+_RECORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}")
 _DATATYPES_OF_CLASSES = {frozenset([bool]): "BOOL", frozenset([int]): "INT64", frozenset([float]): "FP64"}
 
 
@@ -114,6 +117,29 @@ def parse_v2(columns: Sequence[Column], content: Mapping[str, Any], limit: int) 
         raise RequestError(400, f"the request has no records: {_V2_FORMS}")
     lists = {name: _reshaped(data, (rows, *shapes.get(name, ()))) for name, (_, data) in tensors.items()}
     return _by_name(columns, lists, rows)
+
+
+def parse_correction(content: Mapping[str, Any], output: Output) -> tuple[str, Any]:
+    """Reads what came true of a record.
+
+    Returns:
+        The record's identifier, and the value: a finite number, or one of the classes.
+
+    Raises:
+        RequestError: It is none.
+    """
+    record, value = content.get("record"), content.get("value")
+    if not isinstance(record, str) or not _RECORD.fullmatch(record):
+        raise RequestError(422, "record is no identifier: see the header nbship-record of an answer")
+    if output.kind == "regression":
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise RequestError(422, f"value is no number: {shortened(value)}")
+        return record, float(value)
+    for known in output.classes:
+        if type(known) is type(value) and known == value:
+            return record, value
+    classes = ", ".join(str(each) for each in output.classes[:TOLD_AT_MOST])
+    raise RequestError(422, f"value is no class: {shortened(value)}; there are {classes}")
 
 
 def answer_v1(output: Output, values: Values, prediction: Prediction) -> dict[str, Any]:

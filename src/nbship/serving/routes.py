@@ -60,7 +60,7 @@ def application(model: PackagedModel, bodies: Bodies, **more: Any) -> Starlette:
         CORSMiddleware,
         allow_origins=list(settings.origins),
         allow_methods=["GET", "POST"],
-        allow_headers=["content-type"],
+        allow_headers=["content-type", EVENT],
         expose_headers=[WARNINGS, RECORD],
     )
     return Starlette(
@@ -98,6 +98,7 @@ def _of_model(model: PackagedModel, bodies: Bodies) -> Iterator[Route]:
         return Route(path, _endpoint(model, handler, method, protocol), methods=_METHODS)
 
     yield route("/v1/models/{name}:predict", lambda r: predict(r, model.predict_v1), "POST", "v1")
+    yield route("/v1/models/{name}:correct", lambda r: bodies.answer(r, model.correct), "POST")
     yield route("/v2/models/{name}/infer", lambda r: predict(r, model.predict_v2), "POST", "v2")
     yield route("/v2/repository/models/{name}/load", load, "POST")
     for path in _NOT_OFFERED:

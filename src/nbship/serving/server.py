@@ -122,6 +122,7 @@ def main(arguments: Sequence[str], log_of: Callable[[str], OpenLog | None] = lam
     parser.add_argument("--max_records", "--max-records", type=int, default=RECORDS_AT_MOST)
     parser.add_argument("--max_bytes", "--max-bytes", type=int, default=BYTES_AT_MOST, help="of one body")
     parser.add_argument("--patience", type=int, default=PATIENCE, help="seconds for a request to arrive")
+    parser.add_argument("--corrections", action="store_true", help="let clients tell what came true")
     parser.add_argument("--allowed_origins", default="", help="hosts of pages that may call, with commas")
     given, _ = parser.parse_known_args(arguments)
 
@@ -135,6 +136,7 @@ def main(arguments: Sequence[str], log_of: Callable[[str], OpenLog | None] = lam
         grpc_address=grpc_address(given.host, given.grpc_port),
         origins=tuple(filter(None, given.allowed_origins.split(","))),
         log=log_of(given.model_name),
+        corrections=given.corrections,
     )
     serve(settings, given.host, given.http_port, given.workers, ready=lambda: None)
 

@@ -43,6 +43,9 @@ class Log(Protocol):
     ) -> str:
         """Takes a request that was answered; returns its identifier, empty if not kept."""
 
+    def correct(self, record: str, value: Any) -> bool:
+        """Takes what came true of a record; returns whether there was room."""
+
     def close(self) -> None:
         """Puts away what is left."""
 
@@ -76,6 +79,7 @@ class ServerSettings:
         grpc_address: Where gRPC is served, as `host:port`; empty to leave it.
         origins: From which other hosts' pages a browser may call; `*` is all.
         log: Opens what keeps requests and answers; None to keep none.
+        corrections: Whether who asked may tell what came true; needs a log.
         generation: Raised when the model has been loaded again; worker processes share it.
     """
 
@@ -88,4 +92,5 @@ class ServerSettings:
     grpc_address: str = ""
     origins: tuple[str, ...] = ()
     log: OpenLog | None = None
+    corrections: bool = False
     generation: Generation = field(default_factory=_OfOneProcess)

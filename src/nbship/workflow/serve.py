@@ -61,6 +61,7 @@ def serve(
     limits: Limits = Limits(),
     grpc_port: int = 0,
     log: str = "",
+    corrections: bool = False,
 ) -> None:
     """Serves a model until a signal ends it.
 
@@ -77,9 +78,14 @@ def serve(
         grpc_port: The port for gRPC; none if 0.
         log: Where what is asked and answered is kept, as the pipeline's `monitor` says; nowhere if empty.
 
+        corrections: Whether the page may tell what came true; needs `log`.
+
     Raises:
+        UsageError: There are corrections, and no log.
         NbshipError: There is no such model, it cannot be loaded, or the port is taken.
     """
+    if corrections and not log:
+        raise UsageError("--corrections needs a place to keep them", "add --log FOLDER")
     pipeline = load_pipeline(root, name)
     port = port or server.free_port(host)
     with _folder(root, pipeline, run_id, report) as folder:
@@ -94,6 +100,7 @@ def serve(
             limits.bytes,
             grpc_address=grpc_address,
             log=open_log(name, pipeline.monitor, log) if log else None,
+            corrections=corrections,
         )
 
         def tell() -> None:
