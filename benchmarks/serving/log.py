@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
@@ -29,9 +30,13 @@ from benchmarks.report import table
 from benchmarks.serving.packages import make_packages
 from benchmarks.serving.servers import server_process
 from benchmarks.workspace import workspace
+from nbship.monitoring.keeping import Keeping
+from nbship.monitoring.log import RecordLog
 from nbship.monitoring.records import read_records
 from nbship.package import read_package
+from nbship.serving.model import PackagedModel
 from nbship.serving.server import free_port
+from nbship.serving.settings import ServerSettings
 
 FOLDER = Path(__file__).parents[1]
 BEGIN = "<!-- serving log: written by python -m benchmarks.serving.log -->"
@@ -48,6 +53,8 @@ class Cost(BaseModel):
         model: Which is served.
         per_second: Requests per second, without and with the log: medians of all rounds.
         cpu: Microseconds of CPU time that a request takes, without and with it.
+        work: Microseconds of CPU time that a log adds to a request in one process without HTTP, all threads
+            counted: the smallest of the rounds.
         slower: By which share a request takes more CPU time, as the median of the rounds.
         low: The smallest of the middle half of the rounds.
         high: The largest of them.
@@ -57,6 +64,7 @@ class Cost(BaseModel):
     model: str
     per_second: tuple[float, float]
     cpu: tuple[float, float]
+    work: float
     slower: float
     low: float
     high: float
@@ -101,11 +109,32 @@ def measure(folder: Path, rounds: int, requests: int) -> Cost:
         model=package.name,
         per_second=medians(0),
         cpu=medians(1),
+        work=_work(folder, json.dumps({"instances": [record]}).encode(), rounds, requests),
         slower=middle,
         low=low,
         high=high,
         kept=records / sent,
     )
+
+
+def _work(folder: Path, body: bytes, rounds: int, requests: int) -> float:
+    """Returns the microseconds of CPU time of all threads that a log adds to a request."""
+    taken: dict[bool, list[float]] = {False: [], True: []}
+    model = PackagedModel(ServerSettings("model", folder))
+    model.load()
+    described = (model.predictor.package.inputs, model.predictor.package.output)
+    for _ in range(rounds):
+        for kept in taken:
+            with tempfile.TemporaryDirectory() as store:
+                started = time.process_time()
+                if kept:
+                    model.log = RecordLog("model", Keeping(store), *described, lambda _: None)
+                for _ in range(requests):
+                    model.predict_v1(body)
+                model.close()
+                model.log = None
+                taken[kept].append((time.process_time() - started) / requests * 1e6)
+    return min(taken[True]) - min(taken[False])
 
 
 @contextlib.contextmanager
@@ -136,16 +165,27 @@ def markdown(costs: Costs) -> str:
             cost.model,
             *(f"{each:,.0f}" for each in cost.per_second),
             *(f"{each:.0f}" for each in cost.cpu),
+            f"{cost.work:.1f} ({cost.work / cost.cpu[0]:.1%})",
             f"{cost.slower:+.1%} ({cost.low:+.1%} to {cost.high:+.1%})",
             f"{cost.kept:.1%}",
         ]
         for cost in costs.models
     ]
-    heads = ["model", "requests/s", "with log", "CPU µs a request", "with log", "more CPU", "kept"]
+    heads = [
+        "model",
+        "requests/s",
+        "with log",
+        "CPU µs a request",
+        "with log",
+        "its work, µs",
+        "more CPU",
+        "kept",
+    ]
     how = (
         f"Measured on {costs.measured:%d %B %Y} on {costs.cores} cores: {costs.rounds} rounds of "
         f"{costs.requests:,} requests on {_CONNECTIONS} connections, both servers in turn. In brackets, the "
-        "middle half of the rounds.\n"
+        "middle half of the rounds. *Its work* is the CPU time that the log adds to a request in one process "
+        "without HTTP, the smallest of the rounds, beside what a request takes the server without it.\n"
     )
     return "\n".join([how, *table(heads, rows)])
 

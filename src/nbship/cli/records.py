@@ -30,9 +30,7 @@ def register(app: typer.Typer) -> None:
 
 def add(
     name: PipelineArgument,
-    file: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="CSV or Parquet: id or key, value, arrived.")
-    ],
+    file: Annotated[Path, typer.Argument(help="CSV or Parquet: id or key, value, arrived.")],
     store: StoreOption = "",
     arrived: Annotated[
         datetime | None,
