@@ -15,11 +15,15 @@ from pathlib import Path
 
 import pytest
 import requests
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from nbship.monitoring import collecting, log
+from nbship.monitoring.answered import AnsweredRows, one_row, to_table
 from nbship.monitoring.collect import application
 from nbship.monitoring.collecting import CollectedModel, Collector, address
 from nbship.monitoring.events import REQUEST, RESPONSE, EventError, read_event
+from nbship.monitoring.keeping import Keeping
 from nbship.monitoring.records import read_records
 from nbship.serving.model import PackagedModel
 from nbship.serving.server import free_port
@@ -284,6 +288,55 @@ def test_times_of_go_and_none_are_read():
     assert read_event(event, b"").time > 1.7e9
     with pytest.raises(EventError, match="no id"):
         read_event({**event, "ce-id": ""}, b"")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(["predictions", "outputs", "probabilities", "intervals", "instances", "inputs"])
+DATA = st.fixed_dictionaries(
+    {"name": st.sampled_from(["predict", "predict_proba", "interval"]), "data": JSON}
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    question=st.dictionaries(KEYS, JSON, max_size=3) | st.just({"instances": [CUSTOMER]}),
+    said=st.dictionaries(KEYS, JSON | st.lists(DATA, max_size=3), max_size=4)
+    | st.fixed_dictionaries({"predictions": st.just([1]), "probabilities": JSON, "intervals": JSON}),
+)
+def test_whatever_is_sent_is_a_pair_or_none(model, question, said):
+    pair = read_pair(model.predictor.package, json.dumps(question).encode(), json.dumps(said).encode())
+    if pair is not None:
+        checked, prediction = pair
+        table = answered_table(model, checked, prediction)
+        assert table.num_rows == checked.rows
+
+
+def answered_table(model, checked, prediction):
+    columns, output = model.predictor.package.inputs, model.predictor.package.output
+    values = tuple(checked.values[column.name] for column in columns)
+    make = one_row if checked.rows == 1 else AnsweredRows
+    return to_table([make("a", 0.0, "v", values, prediction, [])], columns, output, Keeping("x"))
+
+
+@given(
+    headers=st.dictionaries(
+        st.sampled_from(["content-type", "ce-id", "ce-type", "ce-source", "ce-specversion", "ce-time"]),
+        st.sampled_from(["application/cloudevents+json", "1.0", "", REQUEST, "2026-13-01"])
+        | st.text(max_size=5),
+    ),
+    body=st.binary(max_size=20) | JSON.map(lambda each: json.dumps(each).encode()),
+)
+def test_whatever_is_sent_is_an_event_or_refused(headers, body):
+    try:
+        event = read_event(headers, body)
+    except EventError as error:
+        assert str(error)
+    else:
+        assert event.id and event.source and event.type
 
 
 def test_sigterm_loses_nothing(tmp_path: Path, store: Path, model: PackagedModel) -> None:

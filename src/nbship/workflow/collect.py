@@ -107,5 +107,6 @@ def _fits(prediction: Prediction, rows: int, output: Output) -> bool:
         and len(shares) in (0, len(output.classes))
         and all(len(each) == rows for each in shares)
         and len(prediction.intervals) in (0, rows)
+        and all(len(each) == 2 for each in prediction.intervals)
         and all(isinstance(e, int | float) for each in (*shares, *prediction.intervals) for e in each)
     )
