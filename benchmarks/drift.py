@@ -144,7 +144,8 @@ def populations() -> Iterator[Population]:
         drop=True
     )
     yield population("churn", customers.drop(columns="Churn"), customers["Churn"])
-    flowers = read_reference(ROOT / "data/iris.csv")
+    names = ["sepal length", "sepal width", "petal length", "petal width", "species"]
+    flowers = pd.read_csv(ROOT / "data/iris.csv", skiprows=1, names=names).astype({"species": str})
     yield population("iris", flowers.drop(columns="species"), flowers["species"])
     images = read_reference(ROOT / "data/fashion-mnist.npz")
     yield population("fashion-mnist", _pictures(images["image"]), images["label"])

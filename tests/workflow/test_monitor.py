@@ -15,7 +15,7 @@ from nbship.errors import NbshipError, UsageError
 from nbship.monitoring.records import write_records
 from nbship.package.sample import SAMPLE
 from nbship.versions import registry, stages
-from nbship.workflow.monitor import Window, monitor, read_reference_of
+from nbship.workflow.monitor import MonitorWindow, monitor, read_reference_of
 from nbship.workflow.publish import publish
 from tests.repositories import git
 from tests.runs import NAME, make_pipeline, make_run
@@ -38,7 +38,7 @@ def test_what_is_asked_as_it_was_trained_on_is_quiet_and_what_is_not_asks_to_act
     assert quiet.examination.decision.state == "quiet", quiet.examination.decision
     assert (quiet.examination.version, quiet.examination.rows) == ("v1.2.0", 40)
     ask(root, 60, shift=1000.0, days=1)
-    found = monitor(root, PIPELINE, Window(since="2d"), now=NOW)
+    found = monitor(root, PIPELINE, MonitorWindow(since="2d"), now=NOW)
     assert (found.examination.decision.state, found.examination.rows) == ("act", 60)
     written = json.loads((found.page.parent / "monitor.json").read_text())
     assert written["decision"]["state"] == "act"
@@ -50,14 +50,14 @@ def test_what_is_asked_as_it_was_trained_on_is_quiet_and_what_is_not_asks_to_act
 
 def test_versions_and_stages(root):
     ask(root, 30, version="v1.0.0")
-    older = monitor(root, PIPELINE, Window(version="v1.0.0"), now=NOW).examination
+    older = monitor(root, PIPELINE, MonitorWindow(version="v1.0.0"), now=NOW).examination
     assert (older.version, older.rows) == ("v1.0.0", 30)
-    against = monitor(root, PIPELINE, Window(version="v1.0.0", against="v1.1.0"), now=NOW).examination
+    against = monitor(root, PIPELINE, MonitorWindow(version="v1.0.0", against="v1.1.0"), now=NOW).examination
     assert against.reference == "v1.1.0" and "another version" in against.notes[0]
     assert monitor(root, PIPELINE, now=NOW).examination.decision.state == "too few"
     version = next(each for each in registry.versions(root, NAME) if each.version == "v1.0.0")
     stages.assign(root, NAME, "staging", version, "deploy")
-    assert monitor(root, PIPELINE, Window(stage="staging"), now=NOW).examination.version == "v1.0.0"
+    assert monitor(root, PIPELINE, MonitorWindow(stage="staging"), now=NOW).examination.version == "v1.0.0"
 
 
 def test_the_sample_of_a_version_comes_from_the_cache_or_is_missed(root):
@@ -72,12 +72,12 @@ def test_the_sample_of_a_version_comes_from_the_cache_or_is_missed(root):
 @pytest.mark.parametrize(
     ("window", "message"),
     [
-        (Window(version="v9.0.0"), "no version 'v9.0.0'"),
-        (Window(stage="nowhere"), "nothing of line was deployed to nowhere"),
-        (Window(version="v1.0.0", stage="staging"), "say the same thing"),
-        (Window(since="yesterday"), "--since yesterday: not a time"),
-        (Window(since="99999999999d"), "too long ago"),
-        (Window(until="soon"), "--until soon: not a time"),
+        (MonitorWindow(version="v9.0.0"), "no version 'v9.0.0'"),
+        (MonitorWindow(stage="nowhere"), "nothing of line was deployed to nowhere"),
+        (MonitorWindow(version="v1.0.0", stage="staging"), "say the same thing"),
+        (MonitorWindow(since="yesterday"), "--since yesterday: not a time"),
+        (MonitorWindow(since="99999999999d"), "too long ago"),
+        (MonitorWindow(until="soon"), "--until soon: not a time"),
     ],
 )
 def test_what_is_not_understood(published, window, message):

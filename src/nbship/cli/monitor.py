@@ -54,12 +54,12 @@ def monitor(
     Example: nbship monitor auto-mpg --since 7d --stage production
     """
     from nbship.config import load_pipeline
-    from nbship.workflow.monitor import Window
+    from nbship.workflow.monitor import MonitorWindow
     from nbship.workflow.monitor import as_json as plain
     from nbship.workflow.monitor import monitor as workflow
 
     root = project_root()
-    window = Window(since, until, version, stage, against)
+    window = MonitorWindow(since, until, version, stage, against)
     done = workflow(
         root,
         load_pipeline(root, name),
@@ -73,6 +73,8 @@ def monitor(
     else:
         _print(done.examination)
         console.print(f"page      {page}")
+        if done.examination.broken is not None:
+            console.print(f"\nnext      nbship retrain {escape(name)}")
     return ExitCode.REJECTED if done.examination.decision.state == "act" else ExitCode.DONE
 
 

@@ -78,7 +78,7 @@ class Promise:
 
 
 @dataclass(frozen=True)
-class Decision:
+class WindowDecision:
     """What is to be done about a window, and why.
 
     Attributes:
@@ -104,7 +104,7 @@ def adjust(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     return tuple(adjusted)
 
 
-def decide(rows: int, findings: Iterable[Finding], promise: Promise | None = None) -> Decision:
+def decide(rows: int, findings: Iterable[Finding], promise: Promise | None = None) -> WindowDecision:
     """Decides what a window asks for.
 
     Args:
@@ -116,18 +116,18 @@ def decide(rows: int, findings: Iterable[Finding], promise: Promise | None = Non
     judged = list(findings) if rows >= FEWEST_ROWS else []
     if promise.evidence >= BROKEN:
         told = [str(each) for each in judged if each.state == "act"]
-        return Decision("act", (promise.text, *told))
+        return WindowDecision("act", (promise.text, *told))
     for state in ("act", "look"):
         reasons = [str(each) for each in judged if each.state == state]
         if state == "look":
             reasons += [promise.text] if promise.evidence >= DOUBTFUL else []
             reasons += promise.doubts
         if reasons:
-            return Decision("act" if state == "act" else "look", tuple(reasons))
+            return WindowDecision("act" if state == "act" else "look", tuple(reasons))
     if rows < FEWEST_ROWS:
         few = f"{rows} record{'' if rows == 1 else 's'}: too few to judge, which takes {FEWEST_ROWS}"
-        return Decision("too few", (few,))
-    return Decision("quiet", ("no test finds a difference from the reference",))
+        return WindowDecision("too few", (few,))
+    return WindowDecision("quiet", ("no test finds a difference from the reference",))
 
 
 def p_text(p: float) -> str:

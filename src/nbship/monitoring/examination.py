@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from nbship.monitoring.columns import ColumnChange, compare_column
-from nbship.monitoring.decision import Decision, Finding, Promise, adjust, decide
+from nbship.monitoring.decision import Finding, Promise, WindowDecision, adjust, decide
 from nbship.monitoring.joint import Joint, compare_together
 from nbship.monitoring.performance import Performance, doubts, keep_promise, losses_of, measure
 from nbship.monitoring.periods import Period, changed_since, periods_of
@@ -62,7 +62,7 @@ class Examination:
     since: datetime
     until: datetime
     rows: int
-    decision: Decision
+    decision: WindowDecision
     findings: tuple[Finding, ...] = ()
     columns: tuple[ColumnChange, ...] = ()
     joint: Joint | None = None

@@ -22,7 +22,7 @@ from nbship.files import disk_error
 from nbship.versions import git, sources
 from nbship.versions.tracking import FileState as FileState
 from nbship.versions.tracking import Tracked as Tracked
-from nbship.versions.tracking import md5_in, md5_of
+from nbship.versions.tracking import md5_of
 from nbship.versions.tracking import read as read
 from nbship.versions.tracking import state as state
 from nbship.versions.tracking import tracking_file as tracking_file
@@ -124,39 +124,6 @@ def push(root: Path, path: Path, *beside: Path) -> None:
         raise NbshipError(
             f"DVC pushed {name}, but the remote has no such file", f"push it: dvc push {name}.dvc"
         )
-
-
-def content(root: Path, tracking: str, name: str, report: Report = lambda _: None) -> bytes | None:
-    """Returns a file of an earlier version, whose `.dvc` file need not be here any more.
-
-    Args:
-        root: The project's folder.
-        tracking: The text of that `.dvc` file.
-        name: The file, of those that it tracks.
-        report: Told in a line where the file comes from.
-
-    Returns:
-        None if the `.dvc` file does not track it.
-
-    Raises:
-        NbshipError: Neither DVC's cache nor the user's default remote has it.
-    """
-    md5 = md5_in(tracking, name)
-    if not md5:
-        return None
-    with _open(root) as repo:
-        if _cached(repo, md5):
-            return _cache_path(repo, md5).read_bytes()
-        remote = repo.config["core"].get("remote")
-        report(f"{name}: fetching it from the DVC remote '{remote}'")
-        try:
-            place = repo.cloud.get_remote_odb()
-            return bytes(place.fs.cat_file(place.oid_to_path(md5)))
-        except Exception as error:  # a remote raises whatever its client library does
-            raise NbshipError(
-                f"no DVC remote gives {name} of that version: {_first_line(error)}",
-                "push it from where it was published: dvc push",
-            ) from None
 
 
 def filesystem(root: Path, address: str) -> tuple[Any, str]:

@@ -23,7 +23,8 @@ from nbship.package import Package
 from nbship.package.sample import SAMPLE, ReferenceSample, parse_sample
 from nbship.pages.monitor_page import monitor_page
 from nbship.record import PAGE, RUNS
-from nbship.versions import dvc, git, registry, stages
+from nbship.versions import git, registry, stages
+from nbship.versions.content import read_content
 from nbship.workflow.models import list_models
 from nbship.workflow.monitor_view import view_of
 
@@ -32,7 +33,7 @@ _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=
 
 
 @dataclass(frozen=True)
-class Window:
+class MonitorWindow:
     """Which records are examined, and with what they are compared.
 
     Attributes:
@@ -66,7 +67,7 @@ class Monitored:
 def monitor(
     root: Path,
     pipeline: Pipeline,
-    window: Window = Window(),
+    window: MonitorWindow = MonitorWindow(),
     store: str = "",
     now: datetime | None = None,
     report: Report = lambda _: None,
@@ -158,11 +159,11 @@ def read_reference_of(
     described = package.parse_package(texts[1], f"model.json of {name} {version}".rstrip())
     if described.sample is None:
         return described, None
-    content = dvc.content(root, texts[0], SAMPLE, report)
-    return described, None if content is None else parse_sample(content, described.sample)
+    found_sample = read_content(root, texts[0], SAMPLE, report)
+    return described, None if found_sample is None else parse_sample(found_sample, described.sample)
 
 
-def _version(root: Path, name: str, window: Window) -> str:
+def _version(root: Path, name: str, window: MonitorWindow) -> str:
     if window.version and window.stage:
         raise UsageError("--version and --stage say the same thing", "give one of them")
     if window.version:

@@ -69,7 +69,7 @@ def _advice(found: Examination) -> tuple[str, ...]:
     if state == "act" and broken:
         return (
             "The model is less right than it was when it passed the gate. Train it on newer rows: "
-            f"nbship run {found.name}.",
+            f"nbship retrain {found.name}.",
             "Until there is a better one, decide whether it may go on serving.",
         )
     if state == "act":

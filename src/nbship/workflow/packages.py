@@ -12,7 +12,8 @@ from nbship.config import Pipeline
 from nbship.errors import NbshipError, Report
 from nbship.files import write_bytes, write_text
 from nbship.package import COMPILED, DESCRIPTION, MODEL, Package, read_package
-from nbship.versions import dvc, git, registry, store
+from nbship.versions import git, registry, store
+from nbship.versions.content import read_content
 from nbship.versions.registry import Version
 from nbship.workflow.models import list_models
 
@@ -71,7 +72,7 @@ def _from_dvc(root: Path, version: Version, folder: Path, report: Report) -> boo
     if texts[0] is None or texts[1] is None:
         return False
     try:
-        contents = {file: dvc.content(root, texts[0], file, report) for file in (MODEL, COMPILED)}
+        contents = {file: read_content(root, texts[0], file, report) for file in (MODEL, COMPILED)}
     except NbshipError:
         return False
     write_text(folder / DESCRIPTION, texts[1])
