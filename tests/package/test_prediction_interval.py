@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import LinearRegression
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from nbship.package.prediction_interval import cross_validated_interval, interval_score
 from nbship.package.schema import Interval
@@ -70,3 +72,22 @@ def test_the_lower_end_is_below_the_upper_one(value, low, high):
 def test_the_interval_score_is_the_width_and_twenty_times_what_lies_outside():
     truth, low, high = np.array([0.0, 5.0]), np.array([-1.0, 1.0]), np.array([1.0, 3.0])
     assert interval_score(truth, low, high) == pytest.approx((2 + (2 + 20 * 2)) / 2)
+
+
+class Watchful(LinearRegression):
+    """Notes how many threads the libraries may start while it is fitted."""
+
+    threads: ClassVar[list[int]] = []
+
+    def fit(self, table, target):  # type: ignore[no-untyped-def]
+        self.threads.extend(each["num_threads"] for each in threadpool_info())
+        return super().fit(table, target)
+
+
+# Many small fits: on a busy machine threads that wait for each other took six times as long as one alone.
+def test_refits_keep_to_one_thread():
+    rows = np.arange(100.0)[:, np.newaxis]
+    with threadpool_limits(limits=2):
+        assert cross_validated_interval(Watchful(), rows, rows[:, 0] + 1)
+        assert {each["num_threads"] for each in threadpool_info()} == {2}
+    assert Watchful.threads and set(Watchful.threads) == {1}

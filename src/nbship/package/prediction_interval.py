@@ -40,13 +40,16 @@ def cross_validated_interval(estimator: Any, table: Any, target: Any) -> Interva
     """
     import numpy as np
     from sklearn.model_selection import KFold, cross_val_predict
+    from threadpoolctl import threadpool_limits
 
     truth = np.asarray(target, dtype="float64")
     if len(truth) not in _ROWS or not np.isfinite(truth).all():
         return None
     folds = KFold(_FOLDS, shuffle=True, random_state=0)
     try:
-        predicted = np.asarray(cross_val_predict(estimator, table, truth, cv=folds), dtype="float64")
+        # So few rows are fitted soonest by one thread; several wait for each other where others are at work.
+        with threadpool_limits(limits=1):
+            predicted = np.asarray(cross_val_predict(estimator, table, truth, cv=folds), dtype="float64")
     except Exception:  # the model's own code may raise anything
         return None
     if predicted.shape != truth.shape or not np.isfinite(predicted).all():
