@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
+from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
 from nbship.jupyter import cards
 from nbship.jupyter.results import Opened
 from nbship.local.events import Event
-from nbship.record import State
+from nbship.record import State, all_runs
 from nbship.workflow.open_step import OpenedStep
 from nbship.workflow.progress import Progress
-from tests.engine import NAME, TRAIN_CODE, write_points
+from tests.engine import NAME, TRAIN_CODE, write_points, write_steps
 from tests.records import every_state, write_run
 
 CELLS = {
@@ -112,6 +114,29 @@ def test_the_magic_is_the_command_and_its_code_ends_the_cell(outputs):
     assert "ended with 2" in told(outputs["usage"])
     assert "No such option" in told(outputs["usage"])
     assert outputs["signals"][0].data["text/plain"] == "[True, True]"
+
+
+def test_interrupting_the_kernel_ends_the_run_and_not_the_kernel(tmp_path):
+    root = write_steps(tmp_path, slow="import pathlib, time\npathlib.Path('begun').touch()\ntime.sleep(600)")
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(root))
+    try:
+        request = client.execute(f"import nbship\nnbship.run('{NAME}')")
+        while not (root / "notebooks/begun").exists():
+            time.sleep(0.05)
+        manager.interrupt_kernel()
+        reply = client.get_shell_msg(timeout=60)
+        assert reply["parent_header"]["msg_id"] == request
+        assert reply["content"]["traceback"] == [
+            "interrupted; its kernels are ended",
+            "hint: run the cell again: finished steps are reused",
+        ]
+        state = client.execute_interactive("print(nbship.Run.find().state)", timeout=60)
+        assert state["content"]["status"] == "ok"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    (record,) = all_runs(root)
+    assert (record.state, record.steps["slow"].state) == (State.INTERRUPTED, State.INTERRUPTED)
 
 
 @pytest.mark.parametrize("name", sorted(every_state()))
