@@ -97,8 +97,11 @@ def test_a_file_that_is_not_what_the_run_made_is_not_loaded(run, tmp_path):
         other["train.model"]
 
 
-def test_a_rejected_model_is_a_run_as_well_and_everything_is_in_the_table(run):
+def test_a_rejected_model_is_a_run_as_well_and_everything_is_in_the_table(run, capsys):
     rejected = nbship.run(NAME, {"train.slope": 9.0}, jobs=2)
+    told = [line.split()[:3] for line in capsys.readouterr().err.splitlines()]
+    assert told[0] == ["≡", "prepare", "cached"]
+    assert ["▸", "train", "running"] in told
     assert rejected.passed is False
     table = nbship.runs(NAME)
     assert table.index[0] == rejected.id

@@ -432,6 +432,7 @@ def test_a_long_chain_runs_downwards_and_is_as_large_as_one_can_read(tmp_path):
     wide = html.partition('wide-only"')[2].partition("</svg>")[0]
     width, height = (int(re.search(rf' {side}="(\d+)"', wide)[1]) for side in ("width", "height"))
     assert height > 2500 > 500 > width
+    assert int(re.search(r"min-width:(\d+)px", wide)[1]) == width
     fan = {
         name: StepRecord(name=name, source="a.ipynb", upstream=names[:1] if n else [])
         for n, name in enumerate(names)

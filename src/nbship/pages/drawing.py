@@ -29,6 +29,9 @@ _SMALL_CHARACTER = 6.2
 # Pixels up to which a picture may become as small as the page is, and beyond, the share that it keeps.
 _SHRINKS_UP_TO = 1200
 _SMALLEST = 0.85
+# Pixels that a smaller picture keeps: on a phone, and on a screen.
+_NARROW = 290
+_WIDE = 700
 
 # Drawn in a box of 16 by 16, so that a state can be told without its colour.
 _SIGNS = {
@@ -180,7 +183,7 @@ def draw(nodes: Sequence[Node], edges: Iterable[Edge], label: str, direction: Di
     box = f'x="{-_MARGIN}" y="{-_MARGIN}" width="{width:.0f}" height="{height:.0f}"'
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" class="nbship-graph" role="group" '
-        f'aria-label="{escape(label)}" width="{width:.0f}" height="{height:.0f}" {_least(width)}'
+        f'aria-label="{escape(label)}" width="{width:.0f}" height="{height:.0f}" {_least(width, down)}'
         f'viewBox="{-_MARGIN} {-_MARGIN} {width:.0f} {height:.0f}">'
         f"<desc>{escape(_described(nodes, edges))}</desc><style>{_STYLE}</style>"
         f'<rect class="page" {box} rx="8"/>{"".join(parts)}</svg>'
@@ -193,9 +196,10 @@ def svg_width(svg: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _least(width: float) -> str:
-    """A large picture is scrolled rather than made too small to read."""
-    return f'style="min-width:{_SMALLEST * width:.0f}px" ' if width > _SHRINKS_UP_TO else ""
+def _least(width: float, down: bool) -> str:
+    """A picture is scrolled rather than made too small to read, and none is made larger than it is."""
+    least = _SMALLEST * width if width > _SHRINKS_UP_TO else min(width, _NARROW if down else _WIDE)
+    return f'style="min-width:{least:.0f}px" '
 
 
 def sign_path(state: str) -> str:
