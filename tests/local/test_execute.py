@@ -123,6 +123,16 @@ def test_what_a_progress_bar_has_drawn_over_is_not_kept(step, tmp_path):
     assert texts == ["3 of 3", "a\nb\n"]
 
 
+def test_what_is_printed_after_something_shown_stays_after_it(step, tmp_path):
+    code = (
+        "import sys, time\nprint('a', flush=True)\ndisplay(1)\nprint('b\\r\\n', end='')\nfor n in range(3):\n"
+    )
+    step("", code + "    print(n, end='\\r', flush=True)\n    time.sleep(0.05)\nprint('c')")
+    (cell,) = [cell for cell in executed(tmp_path).cells if cell.get("outputs")]
+    shown = [output.get("text") or output.data["text/plain"] for output in cell.outputs]
+    assert shown == ["a\n", "1", "b\nc\n"]
+
+
 @pytest.mark.parametrize(
     ("printed", "line"),
     [

@@ -33,6 +33,7 @@ _SECONDS_BETWEEN_LINES = 0.2
 # Of what a cell has printed, as much as a line can be found in.
 _KEPT = 2000
 _LONGEST_LINE = 200
+_DRAWN_OVER = re.compile(r"[^\n]*\r(?=[^\n])")
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _LONGEST_SOCKET_PATH = 103
 
@@ -130,8 +131,6 @@ class NotebookEngine(NBClientEngine):  # type: ignore[misc]
             if on_cell is not None:
                 traits["on_cell_execute"] = _cell_counter(nb_man.nb, on_cell)
             traits["on_cell_executed"] = _exit_watch(nb_man.nb)
-            # What a progress bar has drawn over is not kept.
-            traits.setdefault("coalesce_streams", True)
             client = _TellingClient(
                 nb_man,
                 tell=on_line,
@@ -150,7 +149,10 @@ class NotebookEngine(NBClientEngine):  # type: ignore[misc]
 
 
 class _TellingClient(PapermillNotebookClient):  # type: ignore[misc]
-    """Tells what cells print while they run."""
+    """Tells what cells print while they run, and keeps of it what a terminal would show in the end.
+
+    nbclient can do the latter (`coalesce_streams`), but puts what is printed after a plot before it.
+    """
 
     def __init__(self, *arguments: Any, tell: Callable[[str], None] | None = None, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -168,10 +170,28 @@ class _TellingClient(PapermillNotebookClient):  # type: ignore[misc]
         output: NotebookNode | None = super().process_message(msg, *arguments, **options)
         return output
 
+    def output(self, outs: list[NotebookNode], *arguments: Any, **options: Any) -> NotebookNode | None:
+        new: NotebookNode | None = super().output(outs, *arguments, **options)
+        if new is not None and new.output_type == "stream":
+            before = outs[-2] if len(outs) > 1 else None
+            goes_on = before is not None and before.output_type == "stream" and before.name == new.name
+            if before is not None and goes_on:
+                outs.pop()
+                begun, newline, line = before.text.rpartition("\n")
+                before.text = begun + newline + without_drawn_over(line + new.text)
+            else:
+                new.text = without_drawn_over(new.text)
+        return new
+
     def _tell_line(self, tell: Callable[[str], None]) -> None:
         self._due = False
         if line := last_line(self._printed):
             tell(line)
+
+
+def without_drawn_over(printed: str) -> str:
+    """Returns what is printed without what a carriage return begins again."""
+    return _DRAWN_OVER.sub("", printed.replace("\r\n", "\n")) if "\r" in printed else printed
 
 
 def last_line(printed: str) -> str:
