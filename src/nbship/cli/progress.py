@@ -120,10 +120,7 @@ def _line(event: Event, left: float | None = None) -> Text:
     from nbship.workflow.progress import described
 
     told = described(event, left)
-    text = Text(told)
-    style = _STYLES.get(event.state, "")
-    text.stylize(style, 0, 1)
-    text.highlight_words([f" {event.state} "], style)
+    text = Text(told, style=_STYLES.get(event.state, ""))
     if event.line:
         text.stylize("dim", len(told) - len(event.line))
     if event.state == "running":
