@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nbship.pages.bars import Chart, Point, bars_svg, line_svg
-from nbship.pages.monitor_page import ChangedColumn, FindingRow, MetricRow, MonitorView, monitor_page
+from nbship.pages.monitor_page import ChangedColumn, FindingRow, MonitorView, WatchedMetric, monitor_page
 from tests import browser
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -36,7 +36,7 @@ VIEW = MonitorView(
     ),
     together="A classifier tells them apart.",
     predictions=("Answers: lower.",),
-    metrics=(MetricRow("rmse", "9.5", "8.1 to 10.2", "1.9"),),
+    metrics=(WatchedMetric("rmse", "9.5", "8.1 to 10.2", "1.9"),),
     metric="rmse",
     points=POINTS,
     promised=1.9,

@@ -46,7 +46,7 @@ class FindingRow:
 
 
 @dataclass(frozen=True)
-class MetricRow:
+class WatchedMetric:
     """A metric of the window's labels, as its table shows it."""
 
     name: str
@@ -97,7 +97,7 @@ class MonitorView:
     columns: tuple[ChangedColumn, ...] = ()
     together: str = ""
     predictions: tuple[str, ...] = ()
-    metrics: tuple[MetricRow, ...] = ()
+    metrics: tuple[WatchedMetric, ...] = ()
     metric: str = ""
     points: tuple[Point, ...] = ()
     promised: float | None = None
