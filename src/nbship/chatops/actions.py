@@ -243,7 +243,7 @@ def monitor(context: Context) -> Outcome:
     from nbship.workflow import monitor as workflow
 
     name = _one_pipeline(context)
-    window = workflow.Window(**{key: value for key, value in context.given.items() if key != "name"})
+    window = workflow.MonitorWindow(**{key: value for key, value in context.given.items() if key != "name"})
     pipeline = config.load_pipeline(context.root, name)
     found = workflow.monitor(context.root, pipeline, window, report=context.tell).examination
     between = f"{found.since:%Y-%m-%d %H:%M} to {found.until:%Y-%m-%d %H:%M} UTC"

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import yaml
-
 from nbship import files
 from nbship.config import Source
 from nbship.errors import NbshipError, Report
