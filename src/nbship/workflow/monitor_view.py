@@ -11,7 +11,7 @@ from nbship.monitoring.examination import Examination
 from nbship.monitoring.predictions import estimate_text
 from nbship.package import Package
 from nbship.pages.bars import Chart, Point
-from nbship.pages.monitor_page import ChangedColumn, FindingRow, MetricRow, MonitorView
+from nbship.pages.monitor_page import ChangedColumn, FindingRow, MonitorView, WatchedMetric
 
 _COLUMNS_AT_MOST = 24
 
@@ -36,7 +36,7 @@ def view_of(package: Package, found: Examination) -> MonitorView:
         together=_sentence(found.joint.finding.text) if found.joint else "",
         predictions=_predictions(found),
         metrics=tuple(
-            MetricRow(
+            WatchedMetric(
                 metric.name,
                 f"{metric.value:.4g}",
                 f"{metric.low:.4g} to {metric.high:.4g}",
