@@ -196,6 +196,10 @@ def test_production_is_trained_from_the_branch_that_others_start_from(root, bran
     if remote:
         git(root, "symbolic-ref", "refs/remotes/origin/HEAD", f"refs/remotes/origin/{remote}")
     assert initialize(root, Wish(ci="github")).branch == default
+    record = root / RECORD
+    record.write_text(record.read_text().replace(f"branch: {default}", "branch: release/2"))
+    (revised,) = plan_update(root).revised
+    assert "branches: [release/2]" in revised.after
 
 
 @pytest.mark.parametrize(("chosen", "branch"), [("", "main"), ("trunk", "trunk")])

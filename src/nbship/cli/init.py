@@ -69,7 +69,7 @@ def init(
         print_json(asdict(done))
         return
     show(done)
-    if ci:
+    if ci == "github":  # GitLab knows its default branch itself
         console.print(f"branch    {escape(done.branch)}: what CI trains for production")
     console.print()
     for purpose, commands in _next(root, done).items():
