@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pandas as pd
@@ -18,12 +19,14 @@ from nbship.monitoring.partitions import write_table
 from nbship.monitoring.records import label_columns, open_required, write_records
 from nbship.record import State, all_runs
 from nbship.versions import content, dvc, upstream
+from nbship.workflow.incluster.monitor import main as look
 from nbship.workflow.publish import publish
 from nbship.workflow.retrain import Retrained, RetrainRequest, retrain
 from nbship.workflow.run import RunRequest, run
 from tests.gitlab_server import GitlabServer, serve
 from tests.projects import write_notebook
 from tests.repositories import git, set_remote
+from tests.servers import http_server
 
 PREPARE = """\
 table: "Input[Dataset]" = "data.csv"  # points
@@ -109,8 +112,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     git(root, "remote", "add", "origin", "../origin.git")
     git(root, "push", "--quiet", "--set-upstream", "origin", "main")
     run(root, RunRequest("curve"))
-    publish(root, load_pipeline(root, "curve"), commit=True)
-    git(root, "push", "--quiet")
+    publish(root, load_pipeline(root, "curve"), push=True)
     return root
 
 
@@ -260,3 +262,39 @@ def test_what_cannot_be_learnt_from_is_said(root: Path) -> None:
     (root / "pipelines/curve.yaml").write_text("name: curve\n")
     with pytest.raises(NbshipError):
         begin(root)
+
+
+def test_the_nightly_look_pushes_what_it_found(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the job's own command, in a clone of its own; a pipeline without records is left alone."""
+    keep(root, points(100, 160))
+    settings(root, monitor={"store": str(root.parent / "records")})
+    other = yaml.safe_load((root / "pipelines/curve.yaml").read_text()) | {"name": "other", "monitor": {}}
+    (root / "pipelines/other.yaml").write_text(yaml.safe_dump(other))
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "Add another")
+    git(root, "push", "--quiet", "--tags", "origin", "main")
+    pushed: list[tuple[str, str]] = []
+
+    class Pushgateway(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            pushed.append((self.path, self.rfile.read(int(self.headers["Content-Length"])).decode()))
+            self.send_response(200)
+            self.end_headers()
+
+    environment = {"NBSHIP_MONITOR_REPOSITORY": str(root.parent / "origin.git")}
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(root.parent / "everywhere"))
+    (root.parent / "everywhere").mkdir()
+    everywhere = f"[core]\n    remote = shared\n['remote \"shared\"']\n    url = {root.parent}/dvc\n"
+    (root.parent / "everywhere/config").write_text(everywhere)
+    with http_server(Pushgateway) as address:
+        assert look(["--push", address], environment) == 0
+    ((path, text),) = pushed
+    assert path == "/metrics/job/nbship-monitor/model/curve"
+    assert 'nbship_monitor_state{model="curve"} 2.0' in text
+    assert 'nbship_monitor_column_effect{column="x",model="curve"} 1.0' in text
+    assert 'nbship_monitor_labelled_records{model="curve"} 60.0' in text
+    assert "newest_label_timestamp_seconds" in text
+    assert "curve: act: " in capsys.readouterr().out
+    assert look(["--push", address], {}) == 2

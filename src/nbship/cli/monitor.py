@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +15,7 @@ from nbship.project import project_root
 
 if TYPE_CHECKING:
     from nbship.monitoring.examination import Examination
+    from nbship.monitoring.gauges import Look
 
 _STYLES = {"act": "bold red", "look": "yellow", "quiet": "green", "too few": "blue"}
 _SHOWN = 8
@@ -45,6 +47,12 @@ def monitor(
         str,
         typer.Option("--store", metavar="ADDRESS", help="Where the records are; else `monitor.store`."),
     ] = "",
+    metrics: Annotated[
+        Path | None, typer.Option("--metrics", metavar="FILE", help="Write gauges for Prometheus there.")
+    ] = None,
+    push: Annotated[
+        str, typer.Option("--push", metavar="URL", help="Push the gauges to this Pushgateway.")
+    ] = "",
     as_json: JsonOption = False,
 ) -> int:
     """Say whether a model is still right: quiet, look or act, and why.
@@ -54,6 +62,7 @@ def monitor(
     Example: nbship monitor auto-mpg --since 7d --stage production
     """
     from nbship.config import load_pipeline
+    from nbship.workflow.gauges import look_of
     from nbship.workflow.monitor import MonitorWindow
     from nbship.workflow.monitor import as_json as plain
     from nbship.workflow.monitor import monitor as workflow
@@ -67,6 +76,8 @@ def monitor(
         store,
         report=lambda line: error_console.print(escape(line)),
     )
+    if metrics or push:
+        _tell_prometheus(look_of(done, stage), metrics, push)
     page = done.page.relative_to(root).as_posix()
     if as_json:
         print_json(plain(done.examination) | {"page": page})
@@ -76,6 +87,16 @@ def monitor(
         if done.examination.broken is not None:
             console.print(f"\nnext      nbship retrain {escape(name)}")
     return ExitCode.REJECTED if done.examination.decision.state == "act" else ExitCode.DONE
+
+
+def _tell_prometheus(look: Look, file: Path | None, address: str) -> None:
+    from nbship.files import write_text
+    from nbship.monitoring import gauges
+
+    if file:
+        write_text(file, gauges.exposition(look))
+    if address:
+        gauges.push(look, address)
 
 
 def _print(found: Examination) -> None:

@@ -58,10 +58,14 @@ class Monitored:
     Attributes:
         examination: What was found.
         page: A page that shows it.
+        newest_record: When the newest record was asked; None if there is none.
+        newest_label: When the newest label of any record arrived; None if there is none.
     """
 
     examination: Examination
     page: Path
+    newest_record: datetime | None = None
+    newest_label: datetime | None = None
 
 
 def monitor(
@@ -112,7 +116,9 @@ def monitor(
     folder = monitor_folder(root, pipeline.name)
     write_text(folder / REPORT, json.dumps(as_json(examination), ensure_ascii=False, indent=2) + "\n")
     write_text(folder / PAGE, monitor_page(view_of(described, examination)))
-    return Monitored(examination, folder / PAGE)
+    asked, arrived = records.answers["time"], records.labels["arrived"]
+    newest = (times.max().to_pydatetime() if len(times) else None for times in (asked, arrived))
+    return Monitored(examination, folder / PAGE, *newest)
 
 
 def monitor_folder(root: Path, name: str) -> Path:
