@@ -17,7 +17,7 @@ STORAGE := $(if $(shell grep -ls '^[^$(hash)]*s3://' .dvc/config .dvc/config.loc
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo quick test test-cluster check format lab bench compile notebooks ci-merge-request ci-merge ci-schedule lock clean
+.PHONY: help setup run demo demo-drift quick test test-cluster check format lab bench compile notebooks ci-merge-request ci-merge ci-schedule lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -39,6 +39,10 @@ demo: $(SERVES) ## the same, then publish the model and serve it with its page: 
 	@$(BIN)/nbship run $(PIPELINE)
 	@$(BIN)/nbship publish $(PIPELINE)
 	@$(BIN)/nbship serve $(PIPELINE) --port $(PORT)
+
+# In a folder of its own; alerts are shown where Prometheus and its Alertmanager are installed.
+demo-drift: $(READY) ## a model meets other cars than it learnt from: alert, monitor, labels, retrain, deploy: two minutes
+	@$(BIN)/python -m demos.drift
 
 quick: $(READY) ## the tests that need no kernel, no server and no model: a minute
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not processes"

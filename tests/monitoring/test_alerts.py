@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 import requests
+from demos.watching import Watching, eventually, watching
 
 from nbship.monitoring.prometheus import worse_than_others
-from tests.prometheus import Watching, eventually, needs_prometheus, watching
+from tests.prometheus import needs_prometheus
 from tests.served import serving, write_cars, write_churn
 
 pytestmark = needs_prometheus

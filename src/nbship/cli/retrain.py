@@ -22,10 +22,11 @@ def retrain(
     name: PipelineArgument,
     reason: Annotated[
         str,
-        typer.Option("--reason", metavar="TEXT", help="Why, for the merge request."),
+        typer.Option("--reason", metavar="TEXT", help="Why, for the merge request; else what monitor says."),
     ] = "",
+    if_act: Annotated[bool, typer.Option("--if-act", help="Begin only if monitor says act.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Start even within the cooldown, or on the same rows.")
+        bool, typer.Option("--force", help="Begin although one was a short time ago, or on the same rows.")
     ] = False,
     submit: Annotated[
         bool, typer.Option("--submit", help="Have Kubeflow run it, and publish to the branch.")
@@ -40,8 +41,10 @@ def retrain(
     The rule is under retrain in the pipeline file. Nothing is begun with too few new labels, or before
     monitor.cooldown is over. What the gate rejects is not pushed, and ends with 3.
 
-    Example: nbship retrain auto-mpg
+    Example: nbship retrain auto-mpg --if-act
     """
+    from nbship.config import load_pipeline
+    from nbship.workflow.monitor import monitor
     from nbship.workflow.retrain import RetrainRequest
     from nbship.workflow.retrain import retrain as take
 
@@ -50,6 +53,12 @@ def retrain(
             console.print(escape(line), style="dim")
 
     root = project_root()
+    if if_act or not reason:
+        found = monitor(root, load_pipeline(root, name), report=report).examination.decision
+        if if_act and found.state != "act":
+            console.print(f"nothing is begun: monitor says {found.state}")
+            return
+        reason = reason or f"monitor says {found.state}: {'; '.join(found.reasons)}"
     asked = RetrainRequest(name, reason, force, submit, into)
     done = take(root, asked, os.environ, report)
     if as_json:
@@ -61,5 +70,5 @@ def retrain(
     elif done.branch and done.outcome == "pushed":
         where = done.remote or "this repository"
         console.print(
-            f"no merge request was opened; the branch is in {escape(where)}: git diff HEAD {done.branch}"
+            f"no forge was told of it; the branch is in {escape(where)}: git diff HEAD {done.branch}"
         )
