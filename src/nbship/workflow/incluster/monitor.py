@@ -19,7 +19,7 @@ from nbship.project import pipeline_names
 from nbship.versions.clone import clone
 from nbship.workflow.gauges import look_of
 from nbship.workflow.incluster.inputs import log
-from nbship.workflow.monitor import Window, monitor
+from nbship.workflow.monitor import MonitorWindow, monitor
 
 REPOSITORY, STAGE = "NBSHIP_MONITOR_REPOSITORY", "NBSHIP_MONITOR_STAGE"
 
@@ -38,7 +38,7 @@ def look_at_all(root: Path, stage: str, address: str) -> int:
             pipeline = load_pipeline(root, name)
             if pipeline.monitor.store is None:
                 continue
-            found = monitor(root, pipeline, Window(stage=stage), report=log)
+            found = monitor(root, pipeline, MonitorWindow(stage=stage), report=log)
             push(look_of(found, stage), address)
         except NbshipError as error:
             failed += 1
