@@ -55,7 +55,7 @@ class CommandContext:
 
 
 @dataclass(frozen=True)
-class Decision:
+class CommandDecision:
     """What becomes of one line.
 
     Attributes:
@@ -123,12 +123,14 @@ def _occupies(line: str) -> bool:
     return any(each.name in COMMANDS and COMMANDS[each.name].part != "answer" for each in read_commands(line))
 
 
-def decide(place: CommandContext, comment: Comment, lines: Sequence[Line], parse: Parse) -> list[Decision]:
+def decide(
+    place: CommandContext, comment: Comment, lines: Sequence[Line], parse: Parse
+) -> list[CommandDecision]:
     """Decides of each line."""
     role = place.project.role(place.note.author)
     edited = comment.text and place.note.text[:LONGEST_TEXT] != comment.text[:LONGEST_TEXT]
     if edited or place.note.edited:
-        return [Decision(line, refusal="The comment was edited. Write a new one.") for line in lines]
+        return [CommandDecision(line, refusal="The comment was edited. Write a new one.") for line in lines]
     seen: list[str] = []
     found = []
     begun = next((reply.entries for _, reply in place.replies if reply.comment == place.note.id), ())
@@ -142,10 +144,10 @@ def decide(place: CommandContext, comment: Comment, lines: Sequence[Line], parse
                 _check_branches(place, asked)
                 seen = seen or [_seen(place)]
                 _check_commit(place, seen[0])
-            found.append(Decision(line, asked))
+            found.append(CommandDecision(line, asked))
         except NbshipError as error:
             hint = f" _{plain(error.hint)}_" if error.hint else ""
-            found.append(Decision(line, refusal=f"{plain(error.message)}.{hint}"))
+            found.append(CommandDecision(line, refusal=f"{plain(error.message)}.{hint}"))
     return found
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 from nbship import ci
 from nbship.chatops.answers import AnswerEntry, Reply, to_text
 from nbship.chatops.commands import Part
-from nbship.chatops.decision import CommandContext, Decision, busy, within_limit
+from nbship.chatops.decision import CommandContext, CommandDecision, busy, within_limit
 from nbship.chatops.events import Comment
 from nbship.errors import NbshipError, Report
 
@@ -42,7 +42,7 @@ class Desk:
             self.reply, self.told = reply, time.monotonic()
 
 
-def claim(desk: Desk, decisions: list[Decision], part: Part | Literal["wait", "end"] | None) -> bool:
+def claim(desk: Desk, decisions: list[CommandDecision], part: Part | Literal["wait", "end"] | None) -> bool:
     """Finds the reply, or makes it; returns whether it is for this job to go on with it."""
     place = desk.place
     mine = [(note, reply) for note, reply in place.replies if reply.comment == desk.comment.id]
@@ -72,7 +72,7 @@ def claim(desk: Desk, decisions: list[Decision], part: Part | Literal["wait", "e
 
 
 def _take_on(
-    desk: Desk, reply: Reply, decisions: list[Decision], part: Part | Literal["wait", "end"] | None
+    desk: Desk, reply: Reply, decisions: list[CommandDecision], part: Part | Literal["wait", "end"] | None
 ) -> bool:
     """Goes on with a comment that was begun, unless whoever has begun it lives."""
     job = desk.job
@@ -93,7 +93,7 @@ def _take_on(
     return True
 
 
-def _first_reply(desk: Desk, decisions: list[Decision]) -> Reply:
+def _first_reply(desk: Desk, decisions: list[CommandDecision]) -> Reply:
     entries = tuple(
         AnswerEntry(each.line.text or "…", "queued" if each.asked else "refused", each.refusal)
         for each in decisions
@@ -103,7 +103,7 @@ def _first_reply(desk: Desk, decisions: list[Decision]) -> Reply:
     return Reply(note.id, note.author, note.written.isoformat(), head, job.pipeline, job.link, entries)
 
 
-def _wait_for_nobody(desk: Desk, decisions: list[Decision]) -> None:
+def _wait_for_nobody(desk: Desk, decisions: list[CommandDecision]) -> None:
     """Refuses what would run beside what runs already on this request: one after the other."""
     other = busy(desk.place, desk.job.pipeline)
     reply = desk.reply

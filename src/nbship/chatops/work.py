@@ -21,7 +21,7 @@ from nbship.chatops.actions import Context, Outcome, failure
 from nbship.chatops.answers import FINAL, Reply, to_text
 from nbship.chatops.commands import Parse, Part, help_text, is_meant
 from nbship.chatops.comments import Line, read_commands
-from nbship.chatops.decision import Decision, decide, find_place
+from nbship.chatops.decision import CommandDecision, decide, find_place
 from nbship.chatops.desk import Desk, audit, claim, decorate, refresh
 from nbship.chatops.events import LONGEST_TEXT, PREFIX, Comment
 from nbship.errors import ExitCode, NbshipError, Report, UsageError
@@ -72,7 +72,7 @@ def work(
     whole = 0 < len(comment.text) < LONGEST_TEXT
     lines = _lines(comment.text if whole else place.note.text)
     if isinstance(lines, UsageError):
-        decisions = [Decision(Line("", ""), refusal=f"{plain(lines.message)}. _{plain(lines.hint)}_")]
+        decisions = [CommandDecision(Line("", ""), refusal=f"{plain(lines.message)}. _{plain(lines.hint)}_")]
     else:
         decisions = decide(place, comment, lines, parse)
     if not claim(desk, decisions, part):
@@ -116,7 +116,7 @@ def _lines(text: str) -> list[Line] | UsageError:
         return error
 
 
-def _each(desk: Desk, decisions: list[Decision], part: Part, only: int | None) -> None:
+def _each(desk: Desk, decisions: list[CommandDecision], part: Part, only: int | None) -> None:
     """Does the commands of a part, in order; those behind one that failed are left."""
     for index, decision in enumerate(decisions):
         asked, reply = decision.asked, desk.reply
@@ -142,7 +142,7 @@ def _each(desk: Desk, decisions: list[Decision], part: Part, only: int | None) -
         _conclude(desk, index, outcome)
 
 
-def _do(desk: Desk, index: int, decision: Decision) -> Outcome:
+def _do(desk: Desk, index: int, decision: CommandDecision) -> Outcome:
     asked, reply = decision.asked, desk.reply
     assert asked is not None and reply is not None  # noqa: S101 (for the type checker)
     place = desk.place
@@ -230,7 +230,7 @@ def _stop(desk: Desk) -> str:
     return "\n".join(["Ended:", *told]) if told else ""
 
 
-def _elsewhere(desk: Desk, decisions: list[Decision]) -> None:
+def _elsewhere(desk: Desk, decisions: list[CommandDecision]) -> None:
     """Has the forge run the request's own code apart from this job's secrets, and waits for it."""
     reply, project = desk.reply, desk.place.project
     assert reply is not None  # noqa: S101
@@ -248,7 +248,7 @@ def _elsewhere(desk: Desk, decisions: list[Decision]) -> None:
         _conclude(desk, index, Outcome("failed", "Its pipeline ended without an answer. Write it again."))
 
 
-def _unfinished(reply: Reply, decisions: list[Decision]) -> list[int]:
+def _unfinished(reply: Reply, decisions: list[CommandDecision]) -> list[int]:
     """The commands that run the request's code and have not ended."""
     pairs = zip(reply.entries, decisions, strict=True)
     return [
@@ -267,7 +267,7 @@ def _end(desk: Desk) -> None:
             _conclude(desk, index, Outcome("failed", "Its job ended without an answer."))
 
 
-def _write_plan(desk: Desk, decisions: list[Decision]) -> None:
+def _write_plan(desk: Desk, decisions: list[CommandDecision]) -> None:
     """Tells a workflow of GitHub which of its jobs have something to do."""
     path = desk.environment.get("GITHUB_OUTPUT")
     if not path or desk.reply is None:
@@ -293,7 +293,9 @@ def _write_plan(desk: Desk, decisions: list[Decision]) -> None:
         file.writelines(f"{key}={value}\n" for key, value in values.items())
 
 
-def _exit_code(desk: Desk, decisions: list[Decision], part: Part | Literal["wait", "end"] | None) -> int:
+def _exit_code(
+    desk: Desk, decisions: list[CommandDecision], part: Part | Literal["wait", "end"] | None
+) -> int:
     if desk.reply is None or part in ("answer", "end"):
         return ExitCode.DONE
     states = [

@@ -16,7 +16,7 @@ from nbship.record import RunRecord, StepRecord
 
 
 @dataclass(frozen=True)
-class MetricRow:
+class MeasuredRow:
     """A measured value as text, and its interval or standard deviation where the step measured that too."""
 
     name: str
@@ -33,14 +33,14 @@ class MetricRow:
 class Compared:
     """A line of the gate's table."""
 
-    metric: MetricRow
-    champion: MetricRow | None
+    metric: MeasuredRow
+    champion: MeasuredRow | None
     difference: str
     tone: str
     check: Check | None
 
 
-def measured(step: StepRecord) -> list[MetricRow]:
+def measured(step: StepRecord) -> list[MeasuredRow]:
     """Returns a step's metrics; `NAME_low` with `NAME_high`, or `NAME_std`, are told along with `NAME`."""
     values = {**step.results, **step.metrics}
     metrics = []
@@ -54,7 +54,7 @@ def measured(step: StepRecord) -> list[MetricRow]:
             spread = f"{low} to {high}"
         elif f"{name}_std" in values:
             spread = f"± {formatting.number_text(values[f'{name}_std'])}"
-        metrics.append(MetricRow(name, value, spread))
+        metrics.append(MeasuredRow(name, value, spread))
     return metrics
 
 
@@ -71,14 +71,14 @@ def compared(record: RunRecord) -> list[Compared]:
     theirs = {metric.name: metric for metric in measured(champion)} if champion else {}
     checks = {check.metric.removeprefix(f"{step.name}."): check for check in _checks(record)}
     rows = [_row(metric, theirs.get(metric.name), checks.pop(metric.name, None)) for metric in measured(step)]
-    return [*rows, *(_row(MetricRow(name, check.value), None, check) for name, check in checks.items())]
+    return [*rows, *(_row(MeasuredRow(name, check.value), None, check) for name, check in checks.items())]
 
 
 def _checks(record: RunRecord) -> tuple[Check, ...]:
     return record.verdict.checks if record.verdict else ()
 
 
-def _row(metric: MetricRow, champion: MetricRow | None, check: Check | None) -> Compared:
+def _row(metric: MeasuredRow, champion: MeasuredRow | None, check: Check | None) -> Compared:
     difference, tone = "", ""
     if champion and _is_number(metric.value) and _is_number(champion.value):
         change = metric.value - champion.value

@@ -21,7 +21,7 @@ from nbship.graph import champion_step
 from nbship.pages import formatting
 from nbship.pages.drawing import Direction, run_svg, sign_path, step_note, svg_width
 from nbship.pages.interval import interval_svg
-from nbship.pages.metrics import MetricRow, compared, measured
+from nbship.pages.metrics import MeasuredRow, compared, measured
 from nbship.pages.outputs import Shown, read_shown
 from nbship.pages.template import TEMPLATES, template
 from nbship.record import PAGE, Artifact, RunRecord, State, StepRecord
@@ -71,7 +71,7 @@ class _Step:
     parameters: list[_Parameter]
     inputs: list[_File]
     outputs: list[_File]
-    metrics: list[MetricRow]
+    metrics: list[MeasuredRow]
 
 
 @dataclass(frozen=True)
