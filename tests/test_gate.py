@@ -206,6 +206,13 @@ def test_without_a_positive_mean_the_difference_is_absolute():
     assert (compared.difference, compared.outcome) == (0.5, "worse")
 
 
+def test_the_interval_is_absolute_where_losses_are_below_zero():
+    champion = {str(row): row - 20.0 for row in range(30)}
+    compared = compare({row: loss - 0.5 for row, loss in champion.items()}, champion)
+    assert (compared.low, compared.high) == pytest.approx((-0.5, -0.5))
+    assert compared.outcome == "better"
+
+
 @pytest.mark.parametrize(
     ("candidate", "champion", "said"),
     [

@@ -111,7 +111,7 @@ def test_parquet_is_read_and_classes_are_texts_where_predictions_are(tmp_path):
     [
         ("number,value\n1,2\n", "no column 'id'"),
         ("id,truth\na,2\n", "no column 'mpg'"),
-        ("id,value\na,fast\n", "'fast' is no number"),
+        ("id,value\na,fast\n", "'fast' is not a number"),
         ("id,value,arrived\na,1,soon\n", "arrived"),
         ("", "No columns"),
     ],

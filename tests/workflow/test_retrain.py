@@ -216,7 +216,7 @@ def test_the_same_rows_never_begin_another(root: Path) -> None:
 
 def test_what_the_gate_rejects_is_not_pushed_and_not_tried_again(root: Path) -> None:
     keep(root, points(100, 160, wrong=40))
-    with pytest.raises(RejectedError, match=r"60 new rows is rejected: .*error"):
+    with pytest.raises(RejectedError, match=r"60 new rows was rejected: .*error"):
         begin(root)
     assert branches(root) == []
     done = begin(root)

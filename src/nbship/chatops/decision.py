@@ -180,7 +180,7 @@ def _check_branches(place: CommandContext, asked: Asked) -> None:
     if place.standing.target != place.standing.default_branch:
         # Who may push to another branch could give himself rights there.
         raise NbshipError(
-            f"the request is not into {place.standing.default_branch}, whose rights apply",
+            f"the request's target is not {place.standing.default_branch}, whose rights apply",
             "change its target",
         )
 

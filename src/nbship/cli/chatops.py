@@ -36,11 +36,11 @@ def run(
             "--part",
             metavar="answer|wait|code|deliver|end",
             envvar="NBSHIP_COMMENT_PART",
-            help="What of it this job does; else all.",
+            help="The part of the work that this job does; else all.",
         ),
     ] = None,
     index: Annotated[
-        int | None, typer.Option("--index", min=0, help="The one command that this job does, from 0.")
+        int | None, typer.Option("--index", min=0, help="The command that this job works on, counted from 0.")
     ] = None,
 ) -> int:
     """Work the comment that started this CI job: check who asks, do it once, and keep the reply up to date.

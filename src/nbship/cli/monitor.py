@@ -35,10 +35,16 @@ def monitor(
         str, typer.Option("--until", metavar="TIME", help="Its end, a time in ISO form; now if not given.")
     ] = "",
     version: Annotated[
-        str, typer.Option("--version", metavar="V", help="Whose answers; the champion's if not given.")
+        str,
+        typer.Option(
+            "--version",
+            metavar="V",
+            help="The version whose answers are examined; the champion's if not given.",
+        ),
     ] = "",
     stage: Annotated[
-        str, typer.Option("--stage", metavar="STAGE", help="The version that went there last.")
+        str,
+        typer.Option("--stage", metavar="STAGE", help="The stage whose last deployed version is examined."),
     ] = "",
     against: Annotated[
         str, typer.Option("--against", metavar="V", help="Compare with another version's reference.")

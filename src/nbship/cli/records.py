@@ -34,7 +34,7 @@ def add(
     store: StoreOption = "",
     arrived: Annotated[
         datetime | None,
-        typer.Option("--arrived", metavar="TIME", help="When they arrived that do not say so; in UTC."),
+        typer.Option("--arrived", metavar="TIME", help="When labels arrived that do not say it; in UTC."),
     ] = None,
 ) -> None:
     """Join labels that came later with the records of a model.
@@ -60,7 +60,7 @@ def prune(
     name: PipelineArgument,
     store: StoreOption = "",
     keep: Annotated[
-        int | None, typer.Option("--keep", min=1, metavar="DAYS", help="Else monitor.keep.")
+        int | None, typer.Option("--keep", min=1, metavar="DAYS", help="Days to keep; else monitor.keep.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show it, and change nothing.")] = False,
 ) -> None:
@@ -89,7 +89,10 @@ def collect(
     host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 is all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on.")] = 8080,
     seconds: Annotated[
-        float, typer.Option("--seconds", min=0.1, help="Between two files, and lost at most when killed.")
+        float,
+        typer.Option(
+            "--seconds", min=0.1, help="Between two files; as much is lost at most when it is killed."
+        ),
     ] = 10.0,
 ) -> None:
     """Keep what KServe's logger sends: CloudEvents in, Parquet in the store out.

@@ -130,16 +130,16 @@ def parse_correction(content: Mapping[str, Any], output: Output) -> tuple[str, A
     """
     record, value = content.get("record"), content.get("value")
     if not isinstance(record, str) or not _RECORD.fullmatch(record):
-        raise RequestError(422, "record is no identifier: see the header nbship-record of an answer")
+        raise RequestError(422, "record is not an identifier: see the header nbship-record of an answer")
     if output.kind == "regression":
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise RequestError(422, f"value is no number: {shortened(value)}")
+            raise RequestError(422, f"value is not a number: {shortened(value)}")
         return record, float(value)
     for known in output.classes:
         if type(known) is type(value) and known == value:
             return record, value
     classes = ", ".join(str(each) for each in output.classes[:TOLD_AT_MOST])
-    raise RequestError(422, f"value is no class: {shortened(value)}; there are {classes}")
+    raise RequestError(422, f"value is not a class: {shortened(value)}; there are {classes}")
 
 
 def answer_v1(output: Output, values: Values, prediction: Prediction) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def _raw_numbers(raw: bytes, datatype: str, where: str) -> list[Any]:
 
     kind = np.dtype(numpy_name(datatype)).newbyteorder("<")
     if len(raw) % kind.itemsize:
-        raise RequestError(400, f"{where}: {len(raw)} bytes are no values of {kind.itemsize} bytes each")
+        raise RequestError(400, f"{where}: {len(raw)} bytes are not values of {kind.itemsize} bytes each")
     numbers: np.ndarray[Any, Any] = np.frombuffer(raw, kind)
     values: list[Any] = numbers.tolist()
     return values

@@ -225,7 +225,7 @@ def push_branch(root: Path, remote: str, branch: str, commit: str) -> None:
     result = git.call(root, "push", "--porcelain", remote, reference, environment=credentials(root, remote))
     if result.returncode != 0:
         raise NbshipError(
-            f"{remote} did not take the branch {branch}",
+            f"{remote} rejected the branch {branch}",
             f"give this job a token that may push: {TOKEN}",
             git.said(result),
         )

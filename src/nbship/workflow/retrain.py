@@ -240,7 +240,7 @@ def _run(work: _Work, report: Report) -> RunRecord:
     if record.verdict is not None and not record.verdict.passed:
         _note(work, "rejected", "")
         raise RejectedError(
-            f"what was learnt from {len(work.new.ids):,} new rows is rejected: "
+            f"the model trained on {len(work.new.ids):,} new rows was rejected: "
             f"{'; '.join(record.verdict.reasons)}",
             f"the champion stays, and these rows are not tried again: nbship runs open {record.id}",
         )
