@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import Annotated
 
@@ -10,6 +11,9 @@ from rich.markup import escape
 
 from nbship.cli.common import JsonOption, console, error_console, print_json
 from nbship.project import project_root
+
+# A first lock has some two hundred.
+_SHOWN = 10
 
 
 def register(app: typer.Typer) -> None:
@@ -42,8 +46,13 @@ def add(
         return
     if added.declared:
         console.print(f"added     {escape(', '.join(libraries))} to {escape(added.declared)}")
-    for line in added.changed:
+    asked = tuple(re.split(r"[^\w.-]", library)[0].lower() for library in libraries)
+    # What was asked for first: the names are in order.
+    changed = sorted(added.changed, key=lambda line: line.split()[0] not in asked)
+    for line in changed[:_SHOWN]:
         console.print(f"locked    {escape(line)}")
+    if len(changed) > _SHOWN:
+        console.print(f"locked    {len(changed) - _SHOWN} more: {escape(added.lock)}")
     if not added.changed:
         console.print(f"current   {escape(added.lock)}")
     if added.installed:
