@@ -121,6 +121,20 @@ def test_a_push_in_between_is_told_and_not_run(forge: Place, done: list[str]) ->
     assert done == []
 
 
+def test_a_rollback_does_not_wait_for_anybody_to_look(
+    forge: Place, done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is about no commit of the request, and may be urgent."""
+    before = commands.COMMANDS["rollback"]
+    back = replace(before, action=lambda context: Outcome("done", f"Back in {context.given['stage']}."))
+    monkeypatch.setitem(commands.COMMANDS, "rollback", back)
+    forge.fork()
+    comment = forge.write("/rollback production cars\n/deploy cars", "grace")
+    forge.push(NEXT, LATER)
+    forge.work(comment)
+    assert [entry.state for entry in forge.entries(comment)] == ["done", "refused"]
+
+
 def test_a_push_while_it_waits_is_told_and_not_run(forge: Place, done: list[str]) -> None:
     comment = forge.write("/run cars")
     forge.work(comment, part="answer")

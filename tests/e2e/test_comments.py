@@ -35,6 +35,7 @@ PIPELINE = {
     "steps": {name: {"notebook": f"notebooks/{name}.ipynb"} for name in ("prepare", "train", "evaluate")},
     "gate": {"thresholds": {"error": {"max": 5}}},
     "publish": {"target": "y", "store": "../store"},
+    "monitor": {"store": "../records"},
     "deploy": {
         "timeout": 5,
         "requests": 5,
@@ -221,6 +222,9 @@ def test_from_run_to_merged(name: str, made: Path, tmp_path: Path, monkeypatch: 
         assert deployed.startswith("line v1.1.0 serves in production now")
         assert deployed.endswith("Merged.")
         assert forge.merged
+        forge.at("2026-01-31T16:00:00Z")
+        (entry,) = forge.say("/monitor line --stage production", pipeline=200, root=folder / "trusted")
+        assert entry.text.startswith("**too few**: line v1.1.0, ")
         assert forge.labels() == {"nbship:passed", "nbship:staging", "nbship:deployed"}
         text = "\n".join(forge.server.bodies(NUMBER))
         assert not any(secret in text for secret in SECRETS)

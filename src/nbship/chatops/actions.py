@@ -242,6 +242,7 @@ def monitor(context: Context) -> Outcome:
     """Says whether what serves is still right, by what it was asked."""
     from nbship.workflow import monitor as workflow
 
+    fetch(context)
     name = _one_pipeline(context)
     window = workflow.MonitorWindow(**{key: value for key, value in context.given.items() if key != "name"})
     pipeline = config.load_pipeline(context.root, name)

@@ -33,11 +33,12 @@ class Command:
         usage: As a person writes it.
         about: What it does, in a line.
         part: Where it is worked.
-        right: The field of `config.Rights` that says who may.
+        right: The field of `config.chatops.Rights` that says who may.
         action: Does it.
         like: The command of the command line whose words it takes; without one, it takes what `most` says.
         options: Of that command, what a comment may give: nothing that reads or writes files by name.
         stage: Where it deploys if nothing is said.
+        of_commit: Whether it is about the request's commit: then that must be the one that was seen.
         most: How many words it takes, where it is like no other.
     """
 
@@ -49,6 +50,7 @@ class Command:
     like: str = ""
     options: frozenset[str] = frozenset()
     stage: str = ""
+    of_commit: bool = True
     most: int = 0
 
 
@@ -97,11 +99,13 @@ COMMANDS: Mapping[str, Command] = {
         "/rollback STAGE [NAME]",
         "takes a stage back to the version that served before",
         *("deliver", "deploy", actions.roll_back, "rollback", frozenset({"name", "stage"})),
+        of_commit=False,
     ),
     "monitor": Command(
         "/monitor [NAME] [--since 7d] [--stage STAGE]",
         "says whether what serves is still right",
         *("deliver", "run", actions.monitor, "monitor", _MONITOR),
+        of_commit=False,
     ),
     "status": Command("/status", "tells what runs and what serves", *("answer", "run", actions.status)),
     "stop": Command("/stop", "ends what runs on this request", *("answer", "stop", actions.stop)),

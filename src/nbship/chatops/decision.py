@@ -138,10 +138,11 @@ def decide(
         try:
             asked = understood(line, parse)
             _check_right(place, asked, role)
-            if not (index < len(begun) and begun[index].state == "running"):
-                _check_open(place, asked)
             if asked.command.part != "answer":
                 _check_branches(place, asked)
+            if asked.command.part != "answer" and asked.command.of_commit:
+                if not (index < len(begun) and begun[index].state == "running"):
+                    _check_open(place)
                 seen = seen or [_seen(place)]
                 _check_commit(place, seen[0])
             found.append(CommandDecision(line, asked))
@@ -164,9 +165,9 @@ def _check_right(place: CommandContext, asked: Asked, role: ci.Role) -> None:
         )
 
 
-def _check_open(place: CommandContext, asked: Asked) -> None:
+def _check_open(place: CommandContext) -> None:
     """What was begun goes on: it may be that itself which merged the request."""
-    if not place.standing.open and asked.command.part != "answer" and asked.line.name != "rollback":
+    if not place.standing.open:
         raise NbshipError("the request is closed", "open it again")
 
 

@@ -17,7 +17,7 @@ def needed(settings: Chatops, right: str, stage: str = "") -> Who:
 
     Args:
         settings: Of the branch that is merged into.
-        right: A field of `config.Rights`.
+        right: A field of `config.chatops.Rights`.
         stage: Where it deploys, for the right `deploy`.
     """
     if right == "deploy":
