@@ -200,6 +200,17 @@ def test_an_edited_comment_starts_nothing(forge: Place, done: list[str]) -> None
     assert (entry.command, entry.state, done) == ("/help", "refused", [])
 
 
+def test_a_comment_that_is_edited_while_it_is_worked_is_left(forge: Place, done: list[str]) -> None:
+    """Also where the job is not told the text."""
+    comment = replace(forge.write("/run cars"), text="")
+    forge.work(comment, part="answer")
+    notes = forge.server.comments if forge.name == "github" else forge.server.notes
+    notes[NUMBER][0]["body"] = "/run cars --set train.C=1000"
+    forge.work(comment, part="code")
+    (entry,) = forge.entries(comment)
+    assert (entry.command, entry.state, done) == ("/run cars", "refused", [])
+
+
 def test_a_comment_of_another_project_is_refused(forge: Place, done: list[str]) -> None:
     comment = forge.write("/staging_deploy cars")
     for changes in ({"project": "else/where"}, {"forge": "gitea"}):

@@ -24,6 +24,7 @@ from nbship.workflow.note import plain
 
 _HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 _WINDOW = timedelta(hours=1)
+EDITED = "The comment was edited. Write a new one."
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def decide(
     role = place.project.role(place.note.author)
     edited = comment.text and place.note.text[:LONGEST_TEXT] != comment.text[:LONGEST_TEXT]
     if edited or place.note.edited:
-        return [CommandDecision(line, refusal="The comment was edited. Write a new one.") for line in lines]
+        return [CommandDecision(line, refusal=EDITED) for line in lines]
     seen: list[str] = []
     found = []
     begun = next((reply.entries for _, reply in place.replies if reply.comment == place.note.id), ())

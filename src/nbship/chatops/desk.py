@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 from nbship import ci
-from nbship.chatops.answers import AnswerEntry, Reply, to_text
+from nbship.chatops.answers import FINAL, AnswerEntry, Reply, masked, to_text
 from nbship.chatops.commands import Part
-from nbship.chatops.decision import CommandContext, CommandDecision, busy, within_limit
+from nbship.chatops.decision import EDITED, CommandContext, CommandDecision, busy, within_limit
 from nbship.chatops.events import Comment
 from nbship.errors import NbshipError, Report
+
+# Where a comment holds more commands than are read.
+_NO_LINE = "…"
 
 
 @dataclass
@@ -76,7 +79,14 @@ def _take_on(
 ) -> bool:
     """Goes on with a comment that was begun, unless whoever has begun it lives."""
     job = desk.job
-    if len(reply.entries) != len(decisions) or reply.final:
+    if reply.final:
+        return False
+    commands = [masked(each.line.text or _NO_LINE, desk.environment) for each in decisions]
+    if [entry.command for entry in reply.entries] != commands:
+        for index, entry in enumerate(reply.entries):
+            if entry.state not in FINAL:
+                reply = reply.with_entry(index, state="refused", text=EDITED)
+        desk.write(reply)
         return False
     if not job.pipeline or job.pipeline not in (reply.pipeline, reply.other):
         before = reply.other if part == "code" else reply.pipeline
@@ -95,7 +105,7 @@ def _take_on(
 
 def _first_reply(desk: Desk, decisions: list[CommandDecision]) -> Reply:
     entries = tuple(
-        AnswerEntry(each.line.text or "…", "queued" if each.asked else "refused", each.refusal)
+        AnswerEntry(each.line.text or _NO_LINE, "queued" if each.asked else "refused", each.refusal)
         for each in decisions
     )
     note, job = desk.place.note, desk.job
