@@ -37,7 +37,9 @@ def test_an_update_would_change_nothing():
 
 
 # Templates are links to these folders: what has no link would be missing from every project.
-@pytest.mark.parametrize("folder", ["kubernetes/pipelines", "kubernetes/serving", "kubernetes/client"])
+@pytest.mark.parametrize(
+    "folder", [f"kubernetes/{it}" for it in ("pipelines", "serving", "client", "chatops")]
+)
 def test_init_writes_every_file_of_its_manifests(folder):
     here = {path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*") if path.is_file()}
     assert here == {path for path in texts_for("gitlab") if path.startswith(f"{folder}/")}
