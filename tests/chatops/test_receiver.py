@@ -93,6 +93,16 @@ def test_a_comment_is_taken_and_its_second_delivery_is_not(client: Client, queue
     assert metrics(client)['nbship_comments_total{outcome="repeated"}'] == 1
 
 
+def test_the_log_names_the_delivery_as_the_forge_lists_it(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "nbship.chatops")
+    send(client, by_token(gitlab_note(), **{"x-gitlab-event-uuid": "0000-2'\t" + "x" * 100}))
+    (line,) = caplog.messages
+    assert line.startswith("group/cars!3 comment 1244 by 'ada' taken, delivery \"0000-2'\\txxx")
+    assert len(line) < 150
+
+
 def test_what_starts_nothing_is_acknowledged(client: Client, queue: Queue) -> None:
     answer = send(client, by_token(gitlab_note(object_attributes={"note": "nice"})))
     assert (answer.status_code, answer.json()) == (200, {"dropped": "without a command"})

@@ -41,6 +41,7 @@ PER_MINUTE = 120
 _BODY, _IDLE = 10.0, 30
 # Requests whose bodies are taken in at a time.
 TOGETHER = 64
+_DELIVERIES, _LONGEST_DELIVERY = ("x-gitlab-event-uuid", "x-github-delivery"), 64
 _TOO_SLOW, _TOO_LARGE, _TOO_MANY, _UNAVAILABLE, _FULL = 408, 413, 429, 503, 507
 _logger = logging.getLogger("nbship.chatops")
 
@@ -153,9 +154,11 @@ class Receiver:
         wait = self._allowance.take(self._now())
         if wait:
             return self._answer(_TOO_MANY, {"error": "too many comments"}, math.ceil(wait))
-        return await self._keep(told.comment)
+        # By which the forge's own list of deliveries names it.
+        delivery = next(filter(None, map(request.headers.get, _DELIVERIES)), "")
+        return await self._keep(told.comment, delivery[:_LONGEST_DELIVERY])
 
-    async def _keep(self, comment: Comment) -> Response:
+    async def _keep(self, comment: Comment, delivery: str) -> Response:
         try:
             new = await run_in_threadpool(self._queue.put, comment, self._now())
         except QueueError as error:
@@ -164,7 +167,7 @@ class Receiver:
             return self._answer(status, {"error": "the comment cannot be kept; the log says why"}, 60)
         outcome = "taken" if new else "repeated"
         self._metrics.comments.labels(outcome).inc()
-        _logger.info("%s %s", named(comment), outcome)
+        _logger.info("%s %s, delivery %a", named(comment), outcome, delivery)
         self._worker.wake()
         return self._answer(202 if new else 200, {outcome: comment.id})
 
