@@ -93,3 +93,10 @@ def test_the_bars_of_both_sum_to_one() -> None:
         assert sum(change.bars.reference) == pytest.approx(1)
         assert sum(change.bars.window) == pytest.approx(1)
         assert len(change.bars.labels) == len(change.bars.reference) == len(change.bars.window)
+
+
+def test_the_labels_of_bars_are_plain_numbers() -> None:
+    change = changed(WEIGHT, (WEIGHT.sample(50, random_state=2)).tolist())
+    assert change.bars is not None and all(label.isdigit() for label in change.bars.labels)
+    doors = changed(pd.Series([2, 4, 4, 5] * 20, name="doors"), [2, 2, 3])
+    assert doors.bars is not None and doors.bars.labels == ("2", "3", "4", "5")

@@ -350,7 +350,7 @@ def _number_bars(column: Column, known: Numbers | None, present: Numbers) -> Bar
         return None
     was = np.histogram(np.clip(old, low, high), edges, weights=weights)[0] / weights.sum()
     came = np.histogram(np.clip(present, low, high), edges)[0] / len(present)
-    labels = tuple(f"{edge:.3g}" for edge in edges[:-1])
+    labels = tuple(f"{edge:.0f}" if 1000 <= abs(edge) < 1e6 else f"{edge:.3g}" for edge in edges[:-1])
     return Bars(labels, tuple(was.tolist()), tuple(came.tolist()))
 
 
