@@ -58,7 +58,7 @@ class Outcome(BaseModel):
         drift: What was done to it.
         labels: Whether labels came with it.
         act: Share of windows of which it was said.
-        look: Share that was said to be worth a look.
+        look: Share that was said to be worth a look; None with labels.
         windows: How many were simulated.
     """
 
@@ -67,7 +67,7 @@ class Outcome(BaseModel):
     drift: str
     labels: bool
     act: float
-    look: float
+    look: float | None
     windows: int
 
 
@@ -147,14 +147,15 @@ def populations() -> Iterator[Population]:
     names = ["sepal length", "sepal width", "petal length", "petal width", "species"]
     flowers = pd.read_csv(ROOT / "data/iris.csv", skiprows=1, names=names).astype({"species": str})
     yield population("iris", flowers.drop(columns="species"), flowers["species"])
-    images = read_reference(ROOT / "data/fashion-mnist.npz")
-    yield population("fashion-mnist", _pictures(images["image"]), images["label"])
+    with np.load(ROOT / "data/fashion-mnist.npz") as arrays:
+        images, kinds = (np.concatenate([arrays[f"{of}_train"], arrays[f"{of}_test"]]) for of in "xy")
+    yield population("fashion-mnist", _pictures(images), pd.Series(kinds.astype(str), name="label"))
 
 
-def _pictures(images: pd.Series[Any]) -> pd.DataFrame:
+def _pictures(images: np.ndarray) -> pd.DataFrame:
     """Mean and spread, which are what is kept of images, and 16 coarse parts for the model to go by."""
-    parts = array_parts(images.tolist())
-    coarse = np.stack(images.tolist()).reshape(-1, 4, 7, 4, 7).mean(axis=(2, 4)).reshape(len(images), 16)
+    parts = array_parts(list(images))
+    coarse = images.astype("float64").reshape(-1, 4, 7, 4, 7).mean(axis=(2, 4)).reshape(len(images), 16)
     named = {f"part {place}": coarse[:, place] for place in range(16)}
     return pd.DataFrame({"image (mean)": parts["mean"], "image (spread)": parts["spread"], **named})
 
@@ -241,7 +242,7 @@ def simulate(population: Population, rows: int, quick: bool) -> tuple[list[Outco
             if drift == NONE:
                 alarms.append(any((column.psi or 0) > 0.2 for column in report.columns))
         for labels, states in said.items():
-            act, look = (sum(state == each for state in states) / windows for each in ("act", "look"))
+            act, look = (states.count(each) / windows for each in ("act", "look"))
             found.append(
                 Outcome(
                     table=population.name,
@@ -249,7 +250,7 @@ def simulate(population: Population, rows: int, quick: bool) -> tuple[list[Outco
                     drift=drift,
                     labels=labels,
                     act=act,
-                    look=look,
+                    look=None if labels else look,
                     windows=windows,
                 )
             )
@@ -384,12 +385,12 @@ def markdown(results: Results) -> str:
 
 
 def _rows(results: Results) -> Iterator[Sequence[str]]:
-    told = {
-        (o.table, o.rows, o.drift, o.labels): f"{_share(o.act)} ({_share(o.look)})" for o in results.outcomes
-    }
+    told = {(o.table, o.rows, o.drift, o.labels): _shares(o) for o in results.outcomes}
     for name, rows in dict.fromkeys((o.table, o.rows) for o in results.outcomes if o.drift == NONE):
         cells = (
-            told[name, rows, drift, labels] for drift in (NONE, ONE, ALL, CONCEPT) for labels in (False, True)
+            told.get((name, rows, drift, labels), "–")
+            for drift in (NONE, ONE, ALL, CONCEPT)
+            for labels in (False, True)
         )
         yield name, f"{rows:,}", *cells
 
@@ -397,6 +398,10 @@ def _rows(results: Results) -> Iterator[Sequence[str]]:
 def _psi_rows(results: Results) -> Iterator[Sequence[str]]:
     for name in dict.fromkeys(each[0] for each in results.psi):
         yield name, *(f"{share:.0%}" for other, _, share in results.psi if other == name)
+
+
+def _shares(outcome: Outcome) -> str:
+    return _share(outcome.act) + ("" if outcome.look is None else f" ({_share(outcome.look)})")
 
 
 def _share(value: float) -> str:

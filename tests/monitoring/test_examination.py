@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from nbship.monitoring.decision import decide
 from nbship.monitoring.examination import compare
+from nbship.monitoring.performance import losses_of
 from nbship.monitoring.records import Records
 from nbship.package.sample import Answers, ReferenceSample
 from tests.monitoring.windows import (
@@ -215,3 +216,20 @@ def test_more_drift_never_turns_act_into_quiet(seed, shift, times) -> None:
         moved = rows.assign(weight=rows["weight"] + heavier)
         states.append(decide(60, compare(package, sample, moved, together=False).findings).state)
     assert states[0] != "act" or states[1] == "act"
+
+
+def test_labels_that_are_no_numbers_are_left_out() -> None:
+    rows = cars(60, 13)
+    truth = [*truth_of(rows, 13)[:57], "unknown", float("inf"), None]
+    found = examined(records(rows, truth))
+    assert found.performance is not None and found.performance.rows == 57
+    assert found.promise is not None and 0 <= found.promise.evidence < 100
+    assert found.decision.state == "quiet"
+
+
+def test_a_class_that_the_model_does_not_know_counts_as_wholly_wrong() -> None:
+    output = described(cars(50), "classification").output
+    known, unknown = (
+        losses_of(output, Answers(["yes"], [[0.0, 1.0]], [truth])).bounded for truth in ("no", "maybe")
+    )
+    assert known.tolist() == unknown.tolist() == [1.0]

@@ -110,18 +110,18 @@ def examine(
     own = records.answers["version"] == version if version else records.answers["version"].notna()
     chosen = own & (records.answers["time"] >= since) & (records.answers["time"] < until)
     inputs, answers = _window(package.inputs, records, chosen, private)
-    comparable_answers = sample if reference == version else None
-    changes = compare(package, sample, inputs, answers if comparable_answers else None, private)
-    promise, broken = _promise(package, comparable_answers, records, own)
-    performance = _performance(package, comparable_answers, records, chosen, private)
+    answered = sample if reference == version else None
+    changes = compare(package, sample, inputs, answers if answered else None, private)
+    promise, broken = _promise(package, answered, records, own)
+    performance = _performance(package, answered, records, chosen, private)
     told = _with_doubts(promise, performance)
     rows = int(chosen.sum())
     quiet = bool(rows) and all(
         each.state == "quiet" for each in changes.findings if each.kind != "prediction"
     )
     estimate = None
-    if quiet and comparable_answers and comparable_answers.kind == "held out":
-        estimate = estimate_performance(comparable_answers.answers, package.output.classes, answers)
+    if quiet and answered and answered.kind == "held out":
+        estimate = estimate_performance(answered.answers, package.output.classes, answers)
     periods = periods_of(package.output, records, until)
     return Examination(
         name=package.name,
@@ -134,7 +134,7 @@ def examine(
         findings=changes.findings,
         columns=changes.columns,
         joint=changes.joint,
-        widths=_widths(comparable_answers, answers),
+        widths=_widths(answered, answers),
         estimate=estimate,
         performance=performance,
         promise=told,
@@ -201,7 +201,7 @@ def _window(
 def _promise(
     package: Package, sample: ReferenceSample | None, records: Records, own: pd.Series[bool]
 ) -> tuple[Promise | None, datetime | None]:
-    table = labelled(records, own)
+    table = labelled(records, own, package.output.kind)
     if table.empty:
         return None, None
     held_out = sample.answers if sample and sample.kind == "held out" else None
@@ -216,7 +216,7 @@ def _performance(
     chosen: pd.Series[bool],
     private: Collection[str],
 ) -> Performance | None:
-    table = labelled(records, chosen)
+    table = labelled(records, chosen, package.output.kind)
     if table.empty:
         return None
     held_out = sample.answers if sample and sample.kind == "held out" else None

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _RESAMPLES = 1000
 _FEWEST_IN_SLICE = 10
 _SLICES = 3
+_FEWEST_TO_CALIBRATE = 20
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ class Performance:
         rows: How many labels.
         metrics: With intervals.
         covered: Of a regression, the share of truths in the 90 % intervals; None if there are none.
-        covered_p: Chance of so far from 90 %, where the intervals hold.
-        calibration_p: Of a classifier, chance of so far from its probabilities, where they hold.
+        covered_p: Chance of so few, where the intervals hold as they did when the model was packaged.
+        calibration_p: Of a classifier, chance of probabilities so far off, compared with before.
         slices: Where it is worst.
         delay: Median time from an answer to its label, in days.
     """
@@ -88,10 +89,12 @@ class AnswerLosses:
     Attributes:
         means: Loss of each row by the name of the metric that is a mean of them, or its root.
         bounded: One loss a row, from 0 to 1, on which bets are made; see `sequential`.
+        surprise: Of each row, whether the most probable class was right, less its probability; None without.
     """
 
     means: dict[str, Numbers]
     bounded: Numbers
+    surprise: Numbers | None = None
 
 
 def losses_of(output: Output, answers: Answers, largest: float = math.inf) -> AnswerLosses:
@@ -117,10 +120,11 @@ def losses_of(output: Output, answers: Answers, largest: float = math.inf) -> An
         return AnswerLosses({"accuracy": 1 - wrong}, wrong)
     names = [str(name) for name in _classes(output.classes)]
     actual = np.array([[name == each for name in names] for each in truth], dtype="float64")
-    # Brier's score of all classes is at most 2 (Verification of Forecasts, 1950).
-    brier = ((shares - actual) ** 2).sum(axis=1) / 2
+    # Brier's score of all classes is at most 2 (Verification of Forecasts, 1950); a new class had no chance.
+    brier = (((shares - actual) ** 2).sum(axis=1) + 1 - actual.sum(axis=1)) / 2
     log_loss = -np.log(np.clip((shares * actual).sum(axis=1), 1e-15, 1))
-    return AnswerLosses({"accuracy": 1 - wrong, "log_loss": log_loss}, np.clip(brier, 0, 1))
+    surprise = actual[np.arange(len(actual)), shares.argmax(axis=1)] - shares.max(axis=1)
+    return AnswerLosses({"accuracy": 1 - wrong, "log_loss": log_loss}, np.clip(brier, 0, 1), surprise)
 
 
 def measure(
@@ -158,13 +162,14 @@ def measure(
     inside = _inside(answers)
     if len(inside):
         covered = float(inside.mean())
-        covered_p = float(binomtest(int(inside.sum()), len(inside), 0.9, alternative="less").pvalue)
+        held = min(0.9, output.interval.coverage) if output.interval else 0.9
+        covered_p = float(binomtest(int(inside.sum()), len(inside), held, alternative="less").pvalue)
     return Performance(
         rows,
         tuple(metrics),
         covered,
         covered_p,
-        _calibration(output, answers),
+        _calibration(losses, promised),
         _worst(columns, inputs, losses.bounded),
         float(np.median(delays)) if len(delays) else None,
     )
@@ -217,7 +222,7 @@ def doubts(performance: Performance) -> tuple[str, ...]:
             f"the 90 % intervals hold for {percent(performance.covered)} of {performance.rows:,} labels"
         )
     if performance.calibration_p is not None and performance.calibration_p <= 0.01:
-        found.append("the probabilities are not what comes true")
+        found.append("the probabilities are not what comes true, by more than on held-out rows")
     return tuple(found)
 
 
@@ -249,23 +254,18 @@ def _inside(answers: Answers) -> Numbers:
     return np.asarray(((low <= truth) & (truth <= high))[known], dtype="float64")
 
 
-def _calibration(output: Output, answers: Answers) -> float | None:
-    """Chance of so many, or so few, right answers where the probabilities are what comes true."""
+def _calibration(losses: AnswerLosses, before: AnswerLosses | None) -> float | None:
+    """Chance of right answers so far from their probabilities, compared with how far they were before."""
     from statistics import NormalDist
 
-    import numpy as np
-
-    shares = _probabilities(output, answers) if output.kind == "classification" else None
-    if shares is None or len(shares) < 20:
+    if losses.surprise is None or before is None or before.surprise is None:
         return None
-    names, truth = _classes(output.classes), _classes(answers.truth)
-    best = shares.argmax(axis=1)
-    sure = shares.max(axis=1)
-    right = np.array([names[i] == each for i, each in zip(best, truth, strict=True)], dtype="float64")
-    spread = float((sure * (1 - sure)).sum())
-    if spread <= 0:
-        return None if (right == sure).all() else 0.0
-    return 2 * (1 - NormalDist().cdf(abs(float((right - sure).sum())) / math.sqrt(spread)))
+    both = (losses.surprise, before.surprise)
+    if min(map(len, both)) < _FEWEST_TO_CALIBRATE:
+        return None
+    error = math.sqrt(sum(float(each.var(ddof=1)) / len(each) for each in both))
+    difference = abs(float(both[0].mean() - both[1].mean()))
+    return 2 * (1 - NormalDist().cdf(difference / error)) if error > 0 else float(difference == 0)
 
 
 def _worst(columns: Sequence[Column], inputs: pd.DataFrame, losses: Numbers) -> tuple[Slice, ...]:

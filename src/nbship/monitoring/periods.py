@@ -109,7 +109,7 @@ def _period(output: Output, records: Records, begin: datetime, end: datetime) ->
     chosen = (records.answers["time"] >= begin) & (records.answers["time"] < end)
     versions = records.answers.loc[chosen, "version"].value_counts()
     ordered = sorted(versions.index, key=lambda version: (-versions[version], str(version)))
-    table = labelled(records, chosen)
+    table = labelled(records, chosen, output.kind)
     metric = None
     if len(table) >= _FEWEST_LABELS:
         inputs = records.inputs.loc[table.index]

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from nbship.monitoring.records import Records
 
+# The square of a larger error is none.
+_LARGEST = 1e150
+
 
 def reference_table(sample: ReferenceSample | None) -> pd.DataFrame | None:
     """Returns a sample's inputs as a table; None without."""
@@ -40,10 +43,22 @@ def given(columns: Sequence[Column], inputs: pd.DataFrame, private: Collection[s
     return pd.DataFrame({name: inputs.get(name, absent) for name in names}, index=inputs.index)
 
 
-def labelled(records: Records, chosen: pd.Series[bool]) -> pd.DataFrame:
-    """Returns the answers whose truth is known, with it, in the order in which that became known."""
+def labelled(records: Records, chosen: pd.Series[bool], kind: str) -> pd.DataFrame:
+    """Returns the answers whose truth is known, with it, in the order in which that became known.
+
+    Args:
+        records: What was asked and answered.
+        chosen: Which of it.
+        kind: What the model gives; of a `regression`, what is no number is left out.
+    """
+    import pandas as pd
+
     table = records.answers[chosen].join(records.labels, how="inner")
-    table = table[table["value"].notna() & table["prediction"].notna()]
+    known = table["value"].notna() & table["prediction"].notna()
+    if kind == "regression":
+        sums = numbers(table["value"]) + numbers(table["prediction"])
+        known &= pd.Series(abs(sums) < _LARGEST, index=table.index)
+    table = table[known]
     order = sorted(range(len(table)), key=lambda row: (table["arrived"].iloc[row], str(table.index[row])))
     return table.iloc[order]
 
