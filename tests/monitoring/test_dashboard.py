@@ -6,11 +6,15 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from nbship.monitoring.dashboard import dashboard
 from nbship.monitoring.gauges import exposition
@@ -104,3 +108,27 @@ def test_without_a_model_there_is_what_holds_for_all(shown: dict[str, Any]) -> N
     empty = json.loads(dashboard("Models of shop", "nbship-shop", []))
     assert empty["panels"] == shown["panels"][: len(empty["panels"])]
     assert json.loads((FOLDER / "dashboard.json").read_text())["panels"] == empty["panels"]
+
+
+def test_grafanas_own_schema_knows_every_key(shown: dict[str, Any]) -> None:
+    """As its SDK has it, which is made from the schema: read and written again, nothing is lost or other."""
+    register_default_plugins()
+    written = JSONEncoder().encode(Dashboard.from_json(shown))
+    assert list(differences(shown, json.loads(written), "")) == []
+    wrong = json.loads(json.dumps(shown))
+    wrong["panels"][0]["fieldConfig"]["defaults"]["units"] = "s"
+    kept = json.loads(JSONEncoder().encode(Dashboard.from_json(wrong)))
+    assert list(differences(wrong, kept, "")) == [".panels[0].fieldConfig.defaults.units is lost"]
+
+
+def differences(ours: Any, theirs: Any, where: str) -> Iterator[str]:
+    """What of ours is not in theirs, which may have defaults beside."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key, value in ours.items():
+            place = f"{where}.{key}"
+            yield from differences(value, theirs[key], place) if key in theirs else [f"{place} is lost"]
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for number, (our, their) in enumerate(zip(ours, theirs, strict=True)):
+            yield from differences(our, their, f"{where}[{number}]")
+    elif ours != theirs:
+        yield f"{where} is {theirs} and not {ours}"
