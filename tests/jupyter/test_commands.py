@@ -102,6 +102,7 @@ def test_a_rejected_model_is_a_run_as_well_and_everything_is_in_the_table(run, c
     told = [line.split()[:3] for line in capsys.readouterr().err.splitlines()]
     assert told[0] == ["≡", "prepare", "cached"]
     assert ["▸", "train", "running"] in told
+    assert ["✓", "train", "done"] in told
     assert rejected.passed is False
     table = nbship.runs(NAME)
     assert table.index[0] == rejected.id

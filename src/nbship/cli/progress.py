@@ -111,8 +111,9 @@ def _print_json(event: Event) -> None:
 
 
 def _print_line(event: Event) -> None:
-    """Cells and what they print are not worth a line each where lines stay."""
-    if event.state != "waiting" and (event.state != "running" or not (event.cell or event.line)):
+    from nbship.workflow.progress import is_worth_a_line
+
+    if is_worth_a_line(event):
         console.print(_line(event))
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from nbship.jupyter import cards
 from nbship.local.events import Event
-from nbship.workflow.progress import Progress, described
+from nbship.workflow.progress import Progress, described, is_worth_a_line
 
 _SECONDS_BETWEEN_LOOKS = 0.25
 
@@ -86,5 +86,5 @@ def _bundle(name: str, progress: Progress, ended: bool) -> dict[str, str]:
 
 def _tell(progress: Progress, event: Event) -> None:
     progress.update(event)
-    if event.state != "waiting" and not event.cell and not event.line:
+    if is_worth_a_line(event):
         sys.stderr.write(f"{described(event)}\n")

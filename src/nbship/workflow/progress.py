@@ -103,6 +103,13 @@ class Progress:
         return rank.get(row.event.state, 2), -self._told[row.event.step][1]
 
 
+def is_worth_a_line(event: Event) -> bool:
+    """Returns whether an event is told where lines stay: a change of state, but no cell and nothing printed."""
+    if event.state is State.RUNNING:
+        return not (event.cell or event.line)
+    return event.state is not State.WAITING
+
+
 def described(event: Event, left: float | None = None) -> str:
     """Returns a line that says where a step stands.
 
