@@ -104,7 +104,7 @@ class Progress:
 
 
 def is_worth_a_line(event: Event) -> bool:
-    """Returns whether an event is told where lines stay: a change of state, but no cell and nothing printed."""
+    """Returns whether an event is told where lines stay: a change of state, no cell and nothing printed."""
     if event.state is State.RUNNING:
         return not (event.cell or event.line)
     return event.state is not State.WAITING
