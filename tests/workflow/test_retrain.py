@@ -94,9 +94,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / ".dvc").mkdir()
     (root / ".dvc/config").write_text("")
     (root / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
-    (root / ".gitignore").write_text(
-        "/data.csv\n/runs/\n/.nbship/\n/models/*/model.*\n!*.json\n!*.dvc\n*.npz\n"
-    )
+    ignored = ("/data.csv", "/runs/", "/.nbship/", "/models/*/*", "!/models/*/*.dvc", "!/models/*/model.json")
+    (root / ".gitignore").write_text("\n".join(ignored) + "\n")
     git(folder, "init", "--quiet", "--bare", "--initial-branch=main", "origin.git")
     git(root, "init", "--quiet", "--initial-branch=main")
     # The settings that each test has are not there yet.
