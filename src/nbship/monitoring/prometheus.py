@@ -74,7 +74,8 @@ def worse_than_others(address: str, namespace: str, model: str, version: str, se
     for status, what in (("5..", "fails"), ("4..", "refuses")):
         counted = f'sum by (version) (increase(nbship_requests_total{{{whose}, status=~"{status}"}}{window}))'
         found = _by_version(address, counted)
-        shares = {each: found.get(each, 0.0) / count for each, count in asked.items() if count > 0}
+        # Both are extrapolated, and asked for one after the other: a part may seem to be more than the whole.
+        shares = {each: min(found.get(each, 0.0) / count, 1.0) for each, count in asked.items() if count > 0}
         own = shares.pop(version)
         others = min(shares.values(), default=own if status == "4.." else 0.0)
         if own > _TIMES * others + _MORE:
