@@ -137,7 +137,7 @@ def messages() -> Iterator[tuple[str, str]]:
                 text = "".join(v.value if isinstance(v, ast.Constant) else "blank" for v in node.values)
             else:
                 continue
-            for line in re.findall(r"\bnbship ((?:--debug )?[a-z]+\b[^;,`\n()|…:→]*)", text):
+            for line in re.findall(r"(?<!/)\bnbship ((?:--debug )?[a-z]+\b[^;,`\n()|…:→]*)", text):
                 if line.split()[0] not in PROSE:
                     yield path.relative_to(SOURCE).as_posix(), f"nbship {line}".strip(" .")
 

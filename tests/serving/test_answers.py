@@ -25,7 +25,7 @@ from nbship.package.records import check
 from nbship.package.schema import Column, Output, typical_record
 from nbship.serving import metrics, openapi, protocol
 from nbship.serving.errors import RequestError, error_content
-from nbship.serving.model import Answer, PackagedModel, Settings
+from nbship.serving.model import Answer, PackagedModel, ServerSettings
 from nbship.serving.predictor import Predictor
 from tests.notebook_steps import NOTEBOOKS, ROOT, real_data, run_notebook
 from tests.notebooks.test_churn import QUICK as QUICK_CHURN
@@ -50,7 +50,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def loaded(folder: Path) -> PackagedModel:
-    model = PackagedModel(Settings("m", folder))
+    model = PackagedModel(ServerSettings("m", folder))
     model.load()
     return model
 

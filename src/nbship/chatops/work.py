@@ -137,7 +137,7 @@ def _each(desk: Desk, decisions: list[CommandDecision], part: Part, only: int | 
         except NbshipError as error:
             outcome = Outcome("refused" if isinstance(error, UsageError) else "failed", failure(error))
         except Exception:
-            _conclude(desk, index, Outcome("failed", "nbship itself failed; the job's log tells how."))
+            _conclude(desk, index, Outcome("failed", "the program itself failed; the job's log says how."))
             raise
         _conclude(desk, index, outcome)
 

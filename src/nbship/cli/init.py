@@ -109,7 +109,7 @@ def show(done: Initialized) -> None:
         console.print(f"left      {escape(path)}, which you changed: nbship init --update merges what is new")
     for path in done.strange:
         console.print(
-            f"note      {escape(path)} is not an nbship pipeline: move it, or commands for all stop at it"
+            f"note      {escape(path)} is not a pipeline of nbship: move it, or commands for all stop at it"
         )
     if not (done.made or done.written or done.extended or done.renewed):
         console.print("nothing to do: all of it is there")

@@ -28,7 +28,7 @@ application = open_application({name!r}, Path(__file__).parent / "{folder}", {ve
 @bentoml.service(name={name!r})
 @bentoml.asgi_app(application, path="/")
 class Model:
-    """Answers KServe's V1 and the Open Inference protocol, checked as nbship checks."""
+    """Answers KServe's V1 and the Open Inference protocol, checked as by its own server."""
 '''
 
 
