@@ -213,6 +213,13 @@ def test_the_interval_is_absolute_where_losses_are_below_zero():
     assert compared.outcome == "better"
 
 
+def test_how_likely_an_equal_model_passes_is_said_where_it_may_have_decided():
+    better, worse = (compare(*pair([by + 0.01 * (row % 7) for row in range(40)])) for by in (-2.0, 2.0))
+    assert (better.outcome, worse.outcome) == ("better", "worse")
+    assert "an equal model" not in str(better)
+    assert "an equal model passes with probability" in str(worse)
+
+
 @pytest.mark.parametrize(
     ("candidate", "champion", "said"),
     [
