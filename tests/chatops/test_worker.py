@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -187,7 +188,7 @@ def test_its_thread_works_what_comes_and_ends_when_told(queue: Queue, forge: For
     worker = Worker(queue, start, lambda _: None)
     worker.begin()
     for number in (1, 2):
-        queue.put(comment(number), 0.0)
+        queue.put(comment(number), time.time())  # one of 1970 would be forgotten as soon as it is worked
         worker.wake()
         assert begun.acquire(timeout=60)
     assert worker.alive

@@ -31,7 +31,7 @@ def test_each_time_it_says_what_is_next(root):
     assert first["next"] == "nbship new NAME --data FILE --target COLUMN"
     assert first["for CI"].startswith("nbship add; nbship compile --all")
     assert first["branch"].startswith("main: ")
-    assert first["note"].startswith("pipelines/azure.yaml is no pipeline")
+    assert first["note"].startswith("pipelines/azure.yaml is not a pipeline")
     (root / "pipelines/azure.yaml").unlink()
     begin(root, "flats")
     later = told("--image")

@@ -1,18 +1,11 @@
 """Compiled pipelines run by KFP itself, on this machine."""
 
 import json
-from pathlib import Path
 
 import pytest
 
-import nbship
-from nbship import files
-from nbship.config import load_pipeline
-from nbship.workflow.data import ensure
 from tests.kubeflow.conftest import run_here
 from tests.projects import TRAIN, TRAIN_CODE, graph_of, write_notebook, write_project
-
-PROJECT = Path(nbship.__file__).parents[2]
 
 pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore")]
 
@@ -65,29 +58,3 @@ def test_texts_that_mean_something_to_shells_and_templates_arrive(tmp_path, subm
 
     assert (folder / "only/said").read_text() == text
     assert (folder / "only/size").read_text() == "false"
-
-
-def test_auto_mpg_measures_what_the_local_engine_measures(tmp_path, submit):
-    root = tmp_path / "project"
-    ensure(PROJECT, load_pipeline(PROJECT, "auto-mpg"))
-    for path in (
-        "pipelines/auto-mpg.yaml",
-        "data.csv.dvc",
-        "data.csv",
-        "notebooks/auto-mpg",
-        "notebooks/shared",
-    ):
-        files.copy(PROJECT / path, root / path)
-    path = root / "pipelines/auto-mpg.yaml"
-    path.write_text(path.read_text().partition("\npublish:")[0])
-
-    folder = submit(root, "auto-mpg")
-
-    here = run_here(root, "auto-mpg")
-    assert here["evaluate"]["rmse"] > 0
-    assert {step: logged(folder, step) for step in ("train", "evaluate")} == {
-        step: here[step] for step in ("train", "evaluate")
-    }
-    assert logged(folder, "gate")["verdict"] == "passed"
-    assert logged(folder, "gate")["evaluate.rmse"] == here["evaluate"]["rmse"]
-    assert (folder / "passed").is_dir()

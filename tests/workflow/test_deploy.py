@@ -254,7 +254,7 @@ def test_what_stands_in_the_way_is_told(root, cluster, break_it, error, why):
 def test_an_old_kserve_that_leaves_canaries_out_is_refused(root, cluster):
     cluster.crd = "old"
     deploy(root, pipeline_with(), "staging", "v1.0.0")
-    with pytest.raises(NbshipError, match="has no canaries in Standard mode"):
+    with pytest.raises(NbshipError, match="does not support canaries in Standard mode"):
         deploy(root, pipeline_with(), "staging", "v1.1.0")
     assert serving(cluster) == {"v1.0.0": 100}
     assert cluster.services[KEY]["spec"]["predictor"]["minReplicas"] == 1
