@@ -27,7 +27,7 @@ _LABELLED_AT_MOST = 14
 _CHARACTER = 8.3
 _SMALL_CHARACTER = 6.2
 # Pixels up to which a picture may become as small as the page is, and beyond, the share that it keeps.
-_SHRINKS_UP_TO = 1200
+_SHRINKS_UP_TO = 1400
 _SMALLEST = 0.85
 # Pixels that a smaller picture keeps: on a phone, and on a screen.
 _NARROW = 290

@@ -16,7 +16,8 @@ from nbship.record import PAGE, RunRecord, all_runs, read, run_folder
 from nbship.versions import registry
 from nbship.workflow.runs import Difference, compare
 
-_KINDS = ("steps", "parameters", "data", "code", "environment")
+# In the order in which it is told: what a person changed comes first.
+_KINDS = ("parameters", "code", "data", "steps", "environment")
 _HASHES = ("data", "code")
 _HASH = 12
 
@@ -68,10 +69,10 @@ def _champion(root: Path, record: RunRecord) -> RunRecord | None:
 
 
 def _changes(other: RunRecord, record: RunRecord) -> Iterator[RunDifference]:
-    for difference in compare(other, record):
-        if difference.kind in _KINDS and difference.name != "dirty":
-            before, now = (_text(difference, value) for value in (difference.a, difference.b))
-            yield RunDifference(difference.kind, difference.name, before, now)
+    told = [each for each in compare(other, record) if each.kind in _KINDS and each.name != "dirty"]
+    for difference in sorted(told, key=lambda each: _KINDS.index(each.kind)):
+        before, now = (_text(difference, value) for value in (difference.a, difference.b))
+        yield RunDifference(difference.kind, difference.name, before, now)
 
 
 def _text(difference: Difference, value: object) -> str:
