@@ -69,10 +69,10 @@ def one_row(
     prediction: Prediction,
     flags: Sequence[Problem],
 ) -> Row:
-    """Takes the record of a request that has but one: flat, so that it is little to garbage collectors."""
+    """Takes the record of a request that has but one: flat, and without a list, so that no collector tracks it."""
     low, high = prediction.intervals[0] if prediction.intervals else (None, None)
     shares = tuple(chain.from_iterable(prediction.probabilities)) or None
-    answer = (prediction.values[0], low, high, shares, flags)
+    answer = (prediction.values[0], low, high, shares, tuple(flags))
     return (request, when, version, *answer, *chain.from_iterable(columns))
 
 
