@@ -69,7 +69,7 @@ def one_row(
     prediction: Prediction,
     flags: Sequence[Problem],
 ) -> Row:
-    """Takes the record of a request that has but one: flat, and without a list, so that no collector tracks it."""
+    """Takes the record of a request that has but one: flat and without a list, so no collector tracks it."""
     low, high = prediction.intervals[0] if prediction.intervals else (None, None)
     shares = tuple(chain.from_iterable(prediction.probabilities)) or None
     answer = (prediction.values[0], low, high, shares, tuple(flags))
