@@ -314,6 +314,17 @@ def test_what_runs_can_be_seen_and_stopped(forge: Place, done: list[str], reposi
     assert states(forge.entries(comment)) == ["skipped"]
 
 
+@pytest.mark.parametrize(("command", "goes_on"), [("/submit cars", True), ("/run cars", False)])
+def test_what_goes_on_elsewhere_after_a_stop_is_told(
+    forge: Place, done: list[str], command: str, goes_on: bool
+) -> None:
+    comment = forge.write(command)
+    forge.work(comment, part="answer", pipeline=100)
+    forge.say("/stop", pipeline=102)
+    (entry,) = forge.entries(comment)
+    assert ("on Kubeflow goes on" in entry.text) is goes_on
+
+
 def test_the_help_names_all_commands_and_roles(forge: Place, done: list[str]) -> None:
     text = forge.say("/help")[0].text
     assert "| `/rollback STAGE [NAME]` |" in text

@@ -225,9 +225,17 @@ def _stop(desk: Desk) -> str:
         for index, entry in enumerate(reply.entries):
             if entry.state not in FINAL:
                 told.append(f"- {plain(entry.command)}")
-                reply = reply.with_entry(index, state="skipped", text="Ended by /stop.")
+                reply = reply.with_entry(index, state="skipped", text=_ended(entry.command))
         place.discussion.change(note.id, to_text(reply, desk.environment))
     return "\n".join(["Ended:", *told]) if told else ""
+
+
+def _ended(command: str) -> str:
+    """What the reply to a command says that /stop has ended: this job knows no secret of Kubeflow's."""
+    words = command.removeprefix("/nbship ").removeprefix("/").split()
+    if words[:1] in (["submit"], ["build_run"]):
+        return "Ended by /stop. A run that has begun on Kubeflow goes on: end it there."
+    return "Ended by /stop."
 
 
 def _elsewhere(desk: Desk, decisions: list[CommandDecision]) -> None:
