@@ -9,6 +9,7 @@ from nbship import __version__
 from nbship.errors import ExitCode, NbshipError, UsageError
 from nbship.kubeflow import client
 from nbship.kubeflow.api import Connection
+from nbship.kubeflow.escaping import received
 from nbship.kubeflow.server import Server
 from nbship.record import State
 from nbship.workflow import waiting
@@ -224,9 +225,9 @@ def graph(tmp_path_factory):
     return graph_of(write_project(tmp_path_factory.mktemp("project")))
 
 
-@given(text=st.text(st.characters(exclude_categories=["Cs"])))
+@given(text=st.text(st.characters(exclude_categories=["Cs"])) | st.text("$({n)"))
 def test_any_text_arrives_as_it_was_typed(graph, text):
-    assert run_parameters(graph, [f"prepare.note={text}"]) == {"prepare_note": text}
+    assert received(run_parameters(graph, [f"prepare.note={text}"])) == {"prepare_note": text}
 
 
 # Waiting.
