@@ -40,7 +40,7 @@ def write(folder: Path, package: Package, version: str) -> None:
         package: The model's description.
         version: Such as `v1.2.0`.
     """
-    requirements = [f"nbship[serve]=={__version__}", *_libraries(package)]
+    requirements = [f"nbship[serve]=={__version__}", *package.requirements]
     write_text(
         folder / "service.py", _SERVICE.format(name=package.name, version=version, folder=MODEL_FOLDER)
     )
@@ -53,8 +53,3 @@ def write(folder: Path, package: Package, version: str) -> None:
     }
     # JSON is YAML.
     write_text(folder / "bentofile.yaml", json.dumps(settings, indent=2) + "\n")
-
-
-def _libraries(package: Package) -> list[str]:
-    own = ("python", "nbship")
-    return [f"{name}=={version}" for name, version in package.libraries.items() if name not in own]

@@ -325,12 +325,6 @@ def _save(package: Package, folder: Path, path: Path) -> None:
             str(path),
             signature=infer_signature(example, estimator.predict(example)),
             input_example=example[:1],
-            pip_requirements=_requirements(package),
+            pip_requirements=package.requirements,
             serialization_format="cloudpickle",
         )
-
-
-def _requirements(package: Package) -> list[str]:
-    """What the pickle needs; nbship itself is not part of the pipeline."""
-    own = ("python", "nbship")
-    return [f"{name}=={version}" for name, version in package.libraries.items() if name not in own]

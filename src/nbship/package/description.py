@@ -110,6 +110,12 @@ class Package(_Frozen):
         """What a model server needs, the description last, for it says that all of it is there."""
         return (MODEL, *([COMPILED] if self.compiled else []), DESCRIPTION)
 
+    @property
+    def requirements(self) -> list[str]:
+        """What pip installs for the pickled pipeline, of which nbship itself is no part."""
+        own = ("python", "nbship")
+        return [f"{name}=={version}" for name, version in self.libraries.items() if name not in own]
+
 
 def write_description(folder: Path, package: Package) -> None:
     """Writes `model.json`."""

@@ -15,7 +15,6 @@ from nbship.package import COMPILED, DESCRIPTION, MODEL, Package, read_package
 from nbship.versions import git, registry, store
 from nbship.versions.content import read_content
 from nbship.versions.registry import Version
-from nbship.workflow.models import list_models
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,10 @@ def find_package(
     name = pipeline.name
     address = (pipeline.publish.store if pipeline.publish else None) or ""
     stored = f"{address.rstrip('/')}/{name}/{version.version}" if address else ""
-    champion = list_models(root, name)[0].champion
-    if version.version == champion and registry.champion(root, name, report):
+    tracking = registry.versioned_files(root, name)[0]
+    here = tracking.read_text(encoding="utf-8") if tracking.is_file() else None
+    is_champion = here is not None and git.read_at(root, version.commit, tracking) == here
+    if is_champion and registry.champion(root, name, report):
         registry.compiled(root, name, report)
         folder = registry.model_folder(root, name)
         yield FoundPackage(read_package(folder), folder, stored)
