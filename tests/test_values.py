@@ -46,6 +46,12 @@ def test_a_value_typed_as_json_reads_back(typed):
     assert same(check_value(name, Text(text)), value)
 
 
+def test_a_key_of_json_may_be_longer_than_yaml_reads():
+    assert check_value("dict", Text(json.dumps({"k" * 1100: 1}))) == {"k" * 1100: 1}
+    with pytest.raises(ValueTypeError, match="cannot be read"):
+        check_value("dict", Text('{"%s": 1, "a": 1, "a": 2}' % ("k" * 1100)))
+
+
 @given(st.sampled_from(TYPES), st.text())
 def test_any_text_is_a_value_of_the_type_or_an_error(name, text):
     try:

@@ -6,6 +6,8 @@ everywhere.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import re
 from typing import Any
@@ -122,7 +124,17 @@ def parse_text(text: str) -> Any:
     try:
         return parse_yaml(text)
     except yaml.YAMLError:
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(text, object_pairs_hook=_without_repeats)
         raise ValueTypeError(f"is '{text}', which cannot be read") from None
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Makes an object of JSON, whose keys may be longer than the 1,024 characters that YAML reads."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is written twice")
+    return found
 
 
 def describe(value: Any) -> str:
