@@ -1,4 +1,4 @@
-"""A merge request on each forge, and commands that note what they do in place of doing it."""
+"""A merge request on each forge, a queue on disk, and commands that note what they do instead of doing it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from nbship.chatops import actions, commands, work
 from nbship.chatops.actions import Context, Outcome
+from nbship.chatops.queue import Queue
 from tests import commenting
 from tests.commenting import Place
 from tests.repositories import git
@@ -51,3 +52,10 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def repository(tmp_path: Path) -> Path:
     git(tmp_path, "init", "--quiet", "--initial-branch=main")
     return tmp_path
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Iterator[Queue]:
+    made = Queue(tmp_path)
+    yield made
+    made.close()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -35,13 +34,6 @@ class Forge:
 @pytest.fixture
 def forge() -> Forge:
     return Forge()
-
-
-@pytest.fixture
-def queue(tmp_path: Path) -> Iterator[Queue]:
-    made = Queue(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.fixture
